@@ -1,0 +1,55 @@
+"""Whole files, or none: written beside under a ``.partial`` name and renamed into place."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+PARTIAL: Final = ".partial"
+
+
+def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> None:
+    """Write a file so that a reader sees the old bytes or all the new ones.
+
+    Args:
+        path: where the file goes; its directory exists.
+        data: the bytes.
+        sync: fsync the file before the rename and the directory after it, so that a power cut keeps it too.
+
+    Raises:
+        OSError: with the path; the file is then as it was before.
+    """
+    # Strings: one such call is made a step, and Path objects would take longer than the rest of it.
+    name = str(path)
+    partial = name + PARTIAL
+    try:
+        # What a link of that name points to is somebody else's.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(partial, flags, 0o666)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, name)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise OSError(error.errno, error.strerror, name) from error
+    if sync:
+        sync_file(Path(name).parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file, or the names in a directory, survive a power cut; OSError names the path."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

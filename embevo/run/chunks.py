@@ -1,0 +1,110 @@
+"""The chunk files of a matrix: the bytes that zarr itself would write, made without the interpreter lock.
+
+zarr's own pipeline runs in Python between its codecs, and so takes the lock from the training thread several
+hundred times a block; and it copies on one core only. Here everything but a few calls a chunk is numpy, Blosc
+and CRC-32C at work without the lock, on all cores where a block has many chunks.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import google_crc32c
+import numpy as np
+from numcodecs import Blosc
+from numpy.typing import NDArray
+
+from embevo.run.frame import NUMPY_DTYPES
+from embevo.run.widening import widen
+
+_SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
+# Where the index of a shard says that there is no chunk.
+_NO_CHUNK: Final = np.uint64(2**64 - 1)
+
+
+@dataclass(frozen=True)
+class ChunkEncoder:
+    """Makes the files of one matrix.
+
+    Attributes:
+        dtype: in which the group stores it.
+        steps: S, of a chunk.
+        tokens: of a chunk.
+        file_tokens: of a file; more than ``tokens`` where the file is a shard.
+        sharded: whether the file is a shard, even of one chunk.
+        order: of the axes inside a chunk.
+        compressor: of a chunk.
+    """
+
+    dtype: np.dtype[Any]
+    steps: int
+    tokens: int
+    file_tokens: int
+    sharded: bool
+    order: tuple[int, ...]
+    compressor: Blosc
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Self:
+        """The encoder that an array's Zarr metadata, written by embevo, asks for."""
+        steps, file_tokens, _ = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        codecs, tokens = metadata["codecs"], file_tokens
+        sharded = codecs[0]["name"] == "sharding_indexed"
+        if sharded:
+            shard = codecs[0]["configuration"]
+            codecs, tokens = shard["codecs"], shard["chunk_shape"][1]
+        transpose, _, blosc, _ = (codec.get("configuration", {}) for codec in codecs)
+        return cls(
+            NUMPY_DTYPES[metadata["data_type"]],
+            steps,
+            tokens,
+            file_tokens,
+            sharded,
+            tuple(transpose["order"]),
+            Blosc(blosc["cname"], blosc["clevel"], _SHUFFLES[blosc["shuffle"]], blosc["blocksize"]),
+        )
+
+    def files(self, values: NDArray[Any]) -> Iterator[bytes]:
+        """The files of one block along the tokens, of ``(row, token, dim)`` values in the recorded dtype.
+
+        A block of less than S rows, and a last chunk of fewer tokens, are filled up with NaN.
+        """
+        for first in range(0, values.shape[1], self.file_tokens):
+            part = values[:, first : first + self.file_tokens]
+            yield self._shard(part) if self.sharded else self._chunk(part)
+
+    def _shard(self, values: NDArray[Any]) -> bytes:
+        parts = [values[:, first : first + self.tokens] for first in range(0, values.shape[1], self.tokens)]
+        with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+            chunks = list(pool.map(self._chunk, parts))
+        index = np.full((self.file_tokens // self.tokens, 2), _NO_CHUNK, "<u8")
+        offset = 0
+        for place, chunk in enumerate(chunks):
+            index[place] = offset, len(chunk)
+            offset += len(chunk)
+        return b"".join((*chunks, _checksummed(index.tobytes())))
+
+    def _chunk(self, values: NDArray[Any]) -> bytes:
+        rows, tokens, dim = values.shape
+        shape = (self.steps, self.tokens, dim)
+        chunk = np.empty([shape[axis] for axis in self.order], self.dtype)
+        if (rows, tokens) != shape[:2]:
+            chunk.fill(np.nan)
+        # Bits are copied, not numbers: no conversion may touch the payload of a NaN.
+        bits = chunk.view(f"u{self.dtype.itemsize}")
+        filled = bits.transpose(np.argsort(self.order))[:rows, :tokens]
+        if values.dtype == self.dtype:
+            filled[...] = values.view(bits.dtype)
+        elif values.dtype == NUMPY_DTYPES["bfloat16"]:
+            # As widen does, without a second copy of the chunk.
+            filled[...] = values.view(np.uint16)
+            filled <<= 16
+        else:
+            filled[...] = widen(np.ascontiguousarray(values)).view(bits.dtype)
+        return _checksummed(self.compressor.encode(bits))
+
+
+def _checksummed(data: bytes) -> bytes:
+    return data + int(google_crc32c.value(data)).to_bytes(4, "little")

@@ -1,0 +1,99 @@
+"""An array along ``step`` that reads what is asked for, when it is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Index = int | np.integer[Any] | slice | NDArray[Any] | list[int] | list[bool]
+# What reading gets: within the array, and nothing negative.
+Position = int | slice | NDArray[np.int64]
+Read = Callable[[NDArray[np.int64] | slice, tuple[Position, ...]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class StepArray:
+    """A lazily read array. Indices of several axes select orthogonally, as ``numpy.ix_`` does.
+
+    Attributes:
+        name: of the array.
+        shape: ``(step, token, dim)`` for a matrix, ``(step,)`` for a scalar.
+        dtype: of the values that reading returns.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Read
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Index | EllipsisType | tuple[Index | EllipsisType, ...]) -> NDArray[Any]:
+        """Read rows by position (not by step number); IndexError outside the array.
+
+        Raises:
+            DamagedError: stored bytes are not what was written; the message names file, block and steps.
+        """
+        given = self._expand(key if isinstance(key, tuple) else (key,))
+        first, *rest = [self._within(axis, index) for axis, index in enumerate(given)]
+        values = self.read(np.array([first]) if isinstance(first, int) else first, tuple(rest))
+        return values[0] if isinstance(first, int) else values
+
+    def _within(self, axis: int, index: Index) -> Position:
+        """An index of one axis with nothing negative in it, and with positions for lists and masks."""
+        size = self.shape[axis]
+        if isinstance(index, slice):
+            start, stop, stride = index.indices(size)
+            return slice(start, max(start, stop), stride) if stride > 0 else np.arange(start, stop, stride)
+        positions = np.asarray(index)
+        if positions.ndim > 1 or isinstance(index, bool):
+            raise IndexError(f"axis {axis} of {self.name} is indexed by integers, slices, lists and masks")
+        if positions.dtype == bool and positions.ndim == 1:
+            if len(positions) != size:
+                raise IndexError(f"a mask of {len(positions)} for {size} along axis {axis} of {self.name}")
+            return np.flatnonzero(positions)
+        if positions.size and not np.issubdtype(positions.dtype, np.integer):
+            raise IndexError(f"axis {axis} of {self.name} is indexed by integers, not by {positions.dtype}")
+        positions = positions.astype(np.int64)
+        outside = positions[(positions < -size) | (positions >= size)]
+        if outside.size:
+            raise IndexError(f"{outside.flat[0]} along axis {axis} of {self.name}, which has {size} there")
+        positions = np.where(positions < 0, positions + size, positions)
+        return int(positions) if positions.ndim == 0 else positions
+
+    def _expand(self, key: tuple[Index | EllipsisType, ...]) -> list[Index]:
+        """One index for every axis."""
+        given: list[Index] = []
+        for part in key:
+            if isinstance(part, EllipsisType):
+                given += [slice(None)] * (self.ndim - (len(key) - 1))
+            elif isinstance(part, (int, np.integer, slice, list, np.ndarray)):
+                given.append(part)
+            else:
+                raise IndexError(f"{self.name} is indexed by integers, slices and masks, not by {part!r}")
+        if len(given) > self.ndim:
+            raise IndexError(f"{len(given)} indices for {self.name}, which has {self.ndim} axes")
+        return given + [slice(None)] * (self.ndim - len(given))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of it as a numpy array."""
+        if copy is False:
+            raise ValueError(f"{self.name} lies on disk: reading it makes a copy")
+        values = self[:]
+        return values if dtype is None else values.astype(dtype)
+
+
+def select(values: NDArray[Any], axes: tuple[Position, ...]) -> NDArray[Any]:
+    """Apply an index to each axis after the first, orthogonally."""
+    for axis, index in reversed(list(enumerate(axes, start=1))):
+        values = values[(slice(None),) * axis + (index,)]
+    return values

@@ -1,0 +1,12 @@
+"""What holds for every test."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Before torch is imported: its OpenMP threads would spin while they wait, and starve the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The time an example takes depends on what else the machine does; no test asserts it.
+settings.register_profile("embevo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("embevo")

@@ -1,0 +1,105 @@
+"""The bytes of chunk files: those that zarr writes."""
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.storage import MemoryStore
+
+import encoded
+from embevo.run import trajectory
+from embevo.run.chunks import ChunkEncoder
+from embevo.run.frame import FrameSpec
+from embevo.run.trajectory import Layout, ZarrDtype
+
+
+def written_by_zarr(layout: Layout, rows: int, values: np.ndarray) -> dict[str, bytes]:
+    """What zarr makes of the values ``(step, token, dim)`` of a block 0, by name."""
+    held: dict[str, Buffer] = {}
+    key = "embeddings/zarr.json"
+    held[key] = default_buffer_prototype().buffer.from_bytes(layout.metadata(rows)[key])
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.open_array(MemoryStore(held), path="embeddings", mode="r+")
+    array[:] = values
+    return {name: buffer.to_bytes() for name, buffer in held.items() if name != key}
+
+
+def block_of(layout: Layout, values: np.ndarray) -> dict[str, bytes]:
+    rows = len(values)
+    scalars = np.zeros((rows, len(layout.frame.scalars)))
+    files = layout.block(0, np.arange(rows), scalars, {"embeddings": values})
+    return {name: data for name, data in files.items() if name.startswith("embeddings/")}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 6)),
+    block_steps=st.sampled_from([1, 3, 99, 100, 130]),
+    missing=st.integers(0, 3),
+    dtype=st.sampled_from(["float32", "float64", "float16", "bfloat16"]),
+    zarr_dtype=st.sampled_from(["float32", "native"]),
+    chunk_bytes=st.sampled_from([1, 2000, 1 << 22]),
+)
+def test_the_files_are_those_of_zarr(
+    shape: tuple[int, int],
+    block_steps: int,
+    missing: int,
+    dtype: str,
+    zarr_dtype: ZarrDtype,
+    chunk_bytes: int,
+) -> None:
+    """Bit for bit: short blocks, chunks that the tokens do not fill, shards of one and of many chunks."""
+    rows = max(1, block_steps - missing)
+    values = encoded.matrices(range(rows), shape, dtype)
+    frame = FrameSpec.of({"embeddings": (dtype, shape)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trajectory, "_CHUNK_BYTES", chunk_bytes)
+        layout = Layout.new(
+            frame,
+            block_steps=block_steps,
+            store="zarr",
+            zarr_dtype=zarr_dtype,
+            has_token_count=False,
+            attributes={},
+        )
+    stored = encoded.widened(values) if zarr_dtype == "float32" else values
+    assert block_of(layout, values) == written_by_zarr(layout, rows, stored)
+
+
+def test_the_shards_of_earlier_runs_are_continued() -> None:
+    """Runs made before chunks were files have one shard a block, other levels and other orders."""
+    metadata = {
+        "data_type": "float32",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 6, 3]}},
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [4, 2, 3],
+                    "codecs": [
+                        {"name": "transpose", "configuration": {"order": [1, 2, 0]}},
+                        {"name": "bytes", "configuration": {"endian": "little"}},
+                        {
+                            "name": "blosc",
+                            "configuration": {
+                                "typesize": 4,
+                                "cname": "zstd",
+                                "clevel": 5,
+                                "shuffle": "shuffle",
+                                "blocksize": 0,
+                            },
+                        },
+                        {"name": "crc32c"},
+                    ],
+                },
+            }
+        ],
+    }
+    encoder = ChunkEncoder.of(metadata)
+    assert (encoder.tokens, encoder.file_tokens, encoder.order) == (2, 6, (1, 2, 0))
+    (shard,) = encoder.files(encoded.matrices(range(4), (5, 3), "float32"))
+    index = np.frombuffer(shard[-52:-4], "<u8").reshape(3, 2)
+    assert index[0, 0] == 0
+    assert index[-1].sum() == len(shard) - 52
