@@ -1,0 +1,1 @@
+"""The training side: how tensors get from the loop to the run."""

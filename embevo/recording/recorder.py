@@ -1,0 +1,398 @@
+"""The recorder: hand over the matrices after every step, and have them all on disk."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embevo.recording.in_flight import InFlight
+from embevo.recording.staging import HostStaging, check_matches, frame_of
+from embevo.recording.stats import CaptureTimes, RecorderStats
+from embevo.recording.transport import transport_for
+from embevo.recording.writer import Writer
+from embevo.run.directory import claim, clear, sync_run
+from embevo.run.divergence import RecordedSteps
+from embevo.run.errors import (
+    EmbevoError,
+    FrameMismatchError,
+    NotARunError,
+    RecordingError,
+    RingFullError,
+)
+from embevo.run.frame import FrameSpec
+from embevo.run.group_metadata import identity
+from embevo.run.journal import Journal
+from embevo.run.lock import WriterLock
+from embevo.run.manifest import Manifest
+from embevo.run.paths import RunPaths
+from embevo.run.reader import Run
+from embevo.run.recovery import recover_locked, refill
+from embevo.run.sealing import Sealer, create_run
+from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for
+
+WhenFull = Literal["block", "drop", "error"]
+Durability = Literal["process", "power"]
+_NAN: Final = math.nan
+
+
+class Recorder:
+    """Records named matrices of shape ``(token, dim)`` at every step given to :meth:`capture`.
+
+    Use it as a context manager, from one thread. Leaving the context seals everything that was captured.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        matrices: Mapping[str, Tensor],
+        *,
+        store: Store = "both",
+        when_full: WhenFull = "block",
+        zarr_dtype: ZarrDtype = "float32",
+        scalars: tuple[str, ...] = (),
+        attributes: Mapping[str, Any] | None = None,
+        token_count: NDArray[np.int64] | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        durability: Durability = "process",
+        sync_seconds: float = 1.0,
+        sync_steps: int | None = None,
+        block_steps: int | None = None,
+    ) -> None:
+        """Create the run, or with ``resume`` continue it, and start the writer thread.
+
+        Args:
+            run_dir: directory of the run; it must not exist yet, or be empty.
+            matrices: what to record, by array name; float64, float32, bfloat16 or float16, all of one shape
+                ``(token, dim)``. The tensors are read again at every capture.
+            store: ``zarr`` for the trajectory, ``safetensors`` for one file a step, or ``both``.
+            when_full: what a capture does while all slots of the ring wait to be written: ``block`` until one
+                is free, ``drop`` the step (counted, and missing from ``step``), or raise an ``error``.
+            zarr_dtype: ``float32`` stores 16-bit matrices widened exactly, for any reader; ``native`` stores
+                bfloat16 as Zarr's extension type.
+            scalars: names of float64 scalars to record beside ``loss`` and ``learning_rate``.
+            attributes: plain JSON values for the attributes of the Zarr group, such as a configuration.
+            token_count: ``(token,)`` int64 occurrences of each token in the corpus.
+            overwrite: delete the run that is there.
+            resume: continue the run that is there, after recovering it; it keeps its attributes, token
+                counts, store, dtypes and block size. Steps up to its last one that are captured again are
+                compared with what it holds, bit for bit, and not recorded twice.
+            durability: ``process`` survives the death of the process at any instant; ``power`` survives a
+                power cut too, at the cost of fsyncs in the writer thread.
+            sync_seconds: with ``power``, how often the journal of unsealed steps is synced.
+            sync_steps: with ``power``, sync it also as soon as this many steps wait for it.
+            block_steps: S, steps of a block; by default 32 MiB worth of them in Zarr, at most 1,000.
+
+        Raises:
+            RunExistsError: the directory holds something.
+            RunInUseError: another process is writing the run.
+            NotARunError: there is no run to resume.
+            FrameMismatchError: a matrix cannot be recorded, or is not what the resumed run records.
+            RecordingError: the run cannot be created, for want of space or permission.
+        """
+        frame = frame_of(matrices, ("loss", "learning_rate", *scalars))
+        if token_count is not None and token_count.shape != frame.shape[:1]:
+            raise RecordingError(
+                f"token_count has shape {token_count.shape}; the matrices have {frame.shape[0]} tokens"
+            )
+        self.paths = RunPaths(Path(run_dir))
+        self._matrices = dict(matrices)
+        self._when_full = when_full
+        self._recorded: RecordedSteps | None = None
+        self._sync_seconds = sync_seconds if durability == "power" else None
+        self._sync_steps = sync_steps
+        if resume:
+            self._resume(frame, sync=durability == "power")
+            return
+        self._layout = Layout.new(
+            frame,
+            block_steps=block_steps or block_steps_for(frame, zarr_dtype),
+            store=store,
+            zarr_dtype=zarr_dtype,
+            has_token_count=token_count is not None,
+            attributes=attributes or {},
+        )
+        self._lock = claim(self.paths, overwrite=overwrite)
+        sync = durability == "power"
+        try:
+            self._journal = Journal.create(
+                self.paths.journal, frame, 2 * self._layout.block_steps, run=identity(self._layout)
+            )
+            manifest = create_run(self.paths, self._layout, token_count, sync=sync)
+        except BaseException as error:
+            clear(self.paths)
+            self._lock.release()
+            if isinstance(error, OSError):
+                raise RecordingError(f"cannot create the run: {error.filename}: {error.strerror}") from error
+            raise
+        self._start(Sealer(self.paths, self._layout, manifest, rows=0, sync=sync), row=0)
+
+    def _resume(self, frame: FrameSpec, *, sync: bool) -> None:
+        """Recover the run, take its short last block up again, and continue after its last row."""
+        if not self.paths.manifest.is_file():
+            raise NotARunError(f"{self.paths.root} is not a run: there is nothing to resume")
+        self._lock = WriterLock(self.paths.lock)
+        try:
+            recover_locked(self.paths)
+            run = Run(self.paths.root)
+            _check_same(run, frame)
+            self._layout = run.layout
+            rows = run.sealed_rows
+            first = rows // self._layout.block_steps * self._layout.block_steps
+            self._journal = Journal.create(
+                self.paths.journal, frame, 2 * self._layout.block_steps, run=identity(self._layout)
+            )
+            refill(self._journal, run, list(range(first, rows)))
+            manifest = Manifest(self.paths.manifest)
+            if sync:
+                # What was recorded without syncs so far.
+                sync_run(self.paths)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._recorded = RecordedSteps(run)
+        self._start(Sealer(self.paths, self._layout, manifest, rows=rows, sync=sync), row=rows)
+
+    def _start(self, sealer: Sealer, row: int) -> None:
+        sealer.forget_entries()
+        self._staging = HostStaging(self._matrices, self._journal)
+        names = [name for name, _ in self._layout.frame.matrices]
+        transport = transport_for([self._matrices[name] for name in names])
+        self._in_flight = None if transport is None else InFlight(transport, self._journal, names, row=row)
+        self._row = row
+        self._last_step = -1
+        self._extra = self._layout.frame.scalars[2:]
+        self._compared = 0
+        self._dropped = 0
+        self._waits = 0
+        self._waited_ns = 0
+        self._times = CaptureTimes()
+        self._closed = False
+        self._released = False
+        self._writer = Writer(
+            self._journal,
+            sealer,
+            row=row,
+            block_steps=self._layout.block_steps,
+            sync_seconds=self._sync_seconds,
+            sync_steps=self._sync_steps,
+            in_flight=self._in_flight,
+        )
+
+    @property
+    def frame(self) -> FrameSpec:
+        """What a step records."""
+        return self._layout.frame
+
+    def capture(self, step: int, loss: float | Tensor = _NAN, lr: float = _NAN, **scalars: float) -> None:
+        """Copy the matrices as they are now, as the state after ``step`` optimizer steps.
+
+        When it returns, the tensors may be overwritten, and the process may die: the step is kept. Matrices
+        on a CUDA device are copied there, and cross to the host while training goes on; the step is kept when
+        it has crossed, a moment later. :meth:`flush` waits for that.
+
+        Args:
+            step: global step, larger than that of the capture before.
+            loss: of the batch that led to this state; a number or a tensor of one element.
+            lr: learning rate of the update that led to this state.
+            scalars: a value for each name given as ``scalars`` when the recorder was made; NaN if left out.
+
+        Raises:
+            RecordingError: the writer has failed before; this step was not captured, all before it are safe.
+            RingFullError: no slot is free and the policy is ``error``; the step was not captured.
+            FrameMismatchError: a tensor has changed its shape or dtype.
+        """
+        started = time.perf_counter_ns()
+        writer = self._writer
+        if self._in_flight is not None:
+            self._row = self._in_flight.next_row
+        row = self._row
+        if writer.error is not None or self._closed:
+            self._raise_failure()
+        if step <= self._last_step:
+            raise EmbevoError(
+                f"step {step} after step {self._last_step}: steps are captured in ascending order, from 0"
+            )
+        if self._recorded is not None and self._compare(self._recorded, step):
+            return
+        if row >= writer.released + self._journal.slots:
+            waited = self._make_room(step)
+            if waited is None:
+                return
+            started += waited
+        if self._in_flight is not None:
+            started += self._depart(self._in_flight, step, loss, lr, scalars)
+            self._times.add(time.perf_counter_ns() - started)
+            return
+        values: tuple[float, ...] = (loss.item() if isinstance(loss, Tensor) else loss, lr)
+        if self._extra or scalars:
+            values += self._extra_values(scalars)
+        journal = self._journal
+        journal.begin(row)
+        self._staging.copy(row)
+        journal.commit(row, step, values, seal=journal.seals_at_capture)
+        # In one statement without a call, which an interrupt cannot divide.
+        self._row, self._last_step, writer.captured = row + 1, step, row + 1
+        self._times.add(time.perf_counter_ns() - started)
+
+    def _depart(
+        self,
+        in_flight: InFlight,
+        step: int,
+        loss: float | Tensor,
+        lr: float,
+        scalars: Mapping[str, float],
+    ) -> int:
+        """Send a step on its way from the device; returns the nanoseconds waited for a buffer."""
+        for name, tensor in self._matrices.items():
+            check_matches(name, tensor, self._layout.frame)
+        crossing = loss if isinstance(loss, Tensor) and loss.device.type != "cpu" else None
+        values = (_NAN if crossing is not None else float(loss), lr, *self._extra_values(scalars))
+        waited = 0
+        if not in_flight.has_buffer:
+            began = time.perf_counter_ns()
+            while not in_flight.has_buffer:
+                if self._writer.error is not None:
+                    self._raise_failure()
+                self._writer.wake()
+                in_flight.wait_for_buffer()
+            waited = time.perf_counter_ns() - began
+            self._waits += 1
+            self._waited_ns += waited
+        in_flight.depart(step, values, crossing)
+        self._last_step = step
+        return waited
+
+    def _compare(self, recorded: RecordedSteps, step: int) -> bool:
+        """Compare a step with what the resumed run holds of it; False when it is past the run's last step."""
+        if step > recorded.last:
+            self._recorded = None
+            return False
+        if recorded.has(step):
+            # The next slot serves as scratch: it holds no row until it is committed. None is in flight yet.
+            self._journal.begin(self._row)
+            self._staging.copy(self._row)
+            recorded.check(step, self._journal.image(self._row))
+            self._compared += 1
+        self._last_step = step
+        return True
+
+    def _make_room(self, step: int) -> int | None:
+        """Follow the policy for a full ring: nanoseconds waited, or None when the step is dropped."""
+        if self._when_full == "drop":
+            self._dropped += 1
+            return None
+        if self._when_full == "error":
+            raise RingFullError(
+                f"step {step} was not captured: all {self._journal.slots} slots of the ring wait to be "
+                "written. The disk is slower than the training; record fewer steps, or let capture block."
+            )
+        waited = self._writer.wait_for_room(self._row)
+        self._waits += 1
+        self._waited_ns += waited
+        if self._writer.error is not None:
+            self._raise_failure()
+        return waited
+
+    def _extra_values(self, scalars: Mapping[str, float]) -> tuple[float, ...]:
+        unknown = scalars.keys() - set(self._extra)
+        if unknown:
+            raise EmbevoError(
+                f"no scalar {', '.join(sorted(unknown))}: the recorder was made with scalars={self._extra}"
+            )
+        return tuple(float(scalars.get(name, _NAN)) for name in self._extra)
+
+    def _raise_failure(self) -> None:
+        if self._writer.error is not None:
+            raise RecordingError(str(self._writer.error)) from self._writer.error.__cause__
+        raise RecordingError(f"the recorder of {self.paths.root} is closed")
+
+    @property
+    def durable_step(self) -> int | None:
+        """The last step that would survive a power cut now; None without ``durability="power"`` or steps."""
+        return self._writer.durable_step
+
+    def flush(self) -> None:
+        """Return when every captured step is sealed: a ``zarr.open`` sees them all.
+
+        It seals a block before it is full, and that block is written again when it is: use it seldom.
+
+        Raises:
+            RecordingError: the writer has failed; what was captured is safe in the journal.
+        """
+        if not self._closed:
+            self._writer.flush()
+        if self._writer.error is not None or self._closed:
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Seal everything, end the writer thread and let go of the run. Closing twice does nothing.
+
+        Raises:
+            RecordingError: the writer has failed; the journal stays, and ``embevo recover`` seals it. Or
+                everything is sealed, but a file cannot be removed.
+        """
+        if self._released:
+            return
+        self._closed = True
+        # An interrupt while it waits leaves the run to the writer; closing again waits again.
+        self._writer.stop()
+        self._released = True
+        self._staging.close()
+        self._journal.close()
+        try:
+            try:
+                if self._writer.error is None:
+                    self.paths.journal.unlink()
+            finally:
+                self._lock.release()
+        except OSError as error:
+            raise RecordingError(f"cannot remove {error.filename}: {error.strerror}") from error
+        if self._writer.error is not None:
+            self._raise_failure()
+
+    @property
+    def stats(self) -> RecorderStats:
+        """Counts and times so far; also after :meth:`close`."""
+        return RecorderStats(
+            captured=self._times.count,
+            compared=self._compared,
+            dropped=self._dropped,
+            capture_ns_p50=self._times.percentile(50),
+            capture_ns_p99=self._times.percentile(99),
+            capture_ns_max=self._times.longest,
+            waits=self._waits,
+            waited_ns=self._waited_ns,
+            ring_slots=self._journal.slots,
+            ring_bytes=self._journal.size,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except RecordingError as failure:
+            if error is None:
+                raise
+            # The body's own error is what the user must see first.
+            error.add_note(f"Recording had failed too: {failure}")
+
+
+def _check_same(run: Run, frame: FrameSpec) -> None:
+    if run.frame != frame:
+        raise FrameMismatchError(
+            f"{run.path} records {run.frame.to_json()}; this is {frame.to_json()}. Record into a new run."
+        )

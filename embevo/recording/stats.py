@@ -1,0 +1,65 @@
+"""What a recorder has done, in counts and times."""
+
+from array import array
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+# Capture times kept for the percentiles: the latest 65,536.
+_KEPT: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class RecorderStats:
+    """What a recorder has done so far.
+
+    Attributes:
+        captured: rows captured by this recorder.
+        compared: steps run again after a resume, equal in every bit to what had been recorded.
+        dropped: steps that were dropped because the ring was full.
+        capture_ns_p50: median nanoseconds that a capture kept the training thread, waiting excluded, over the
+            latest 65,536 captures.
+        capture_ns_p99: 99th percentile of the same.
+        capture_ns_max: maximum over all captures.
+        waits: captures that found the ring full and waited.
+        waited_ns: nanoseconds the training thread has waited for room in the ring, in total.
+        ring_slots: steps that the ring holds.
+        ring_bytes: size of the ring.
+    """
+
+    captured: int
+    compared: int
+    dropped: int
+    capture_ns_p50: int
+    capture_ns_p99: int
+    capture_ns_max: int
+    waits: int
+    waited_ns: int
+    ring_slots: int
+    ring_bytes: int
+
+
+class CaptureTimes:
+    """Durations of captures in nanoseconds, in bounded memory.
+
+    Attributes:
+        count: how many were added.
+        longest: the longest of all.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.longest = 0
+        self._latest = array("q", bytes(8 * _KEPT))
+
+    def add(self, nanoseconds: int) -> None:
+        """Add one duration."""
+        self._latest[self.count & (_KEPT - 1)] = nanoseconds
+        self.count += 1
+        self.longest = max(self.longest, nanoseconds)
+
+    def percentile(self, percent: float) -> int:
+        """Of the latest 65,536 durations; 0 when there is none."""
+        latest = np.frombuffer(self._latest, np.int64)[: self.count]
+        return int(np.percentile(latest, percent)) if latest.size else 0

@@ -1,0 +1,156 @@
+"""The background thread that moves committed rows from the journal into snapshots and blocks."""
+
+import threading
+import time
+from typing import Final
+
+from embevo.recording.in_flight import InFlight
+from embevo.run.errors import RecordingError
+from embevo.run.journal import Journal
+from embevo.run.sealing import Sealer
+
+# capture wakes nobody, because that would be a system call; the writer looks for itself.
+_POLL_SECONDS: Final = 0.005
+# The training thread waits by looking too, and not for a condition: an interrupt that came while it let go of
+# the lock of one would leave it locked, and the writer waiting for ever.
+_LOOK_SECONDS: Final = 0.0005
+
+
+class Writer:
+    """Drains rows in order. The training thread stores ``captured``; everything else is the writer's.
+
+    Attributes:
+        captured: rows that are complete in the journal; stored by the training thread, unless rows cross
+            from a device.
+        released: rows below this one are sealed in full blocks; their slots may be used again.
+        durable_step: the last step that survives a power cut; None while that is not known of any.
+        error: what ended the thread before its time.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        sealer: Sealer,
+        *,
+        row: int,
+        block_steps: int,
+        sync_seconds: float | None,
+        sync_steps: int | None,
+        in_flight: InFlight | None = None,
+    ) -> None:
+        """Start the thread at the first row that is not written yet.
+
+        The journal is synced to the disk after ``sync_seconds``, or when ``sync_steps`` rows wait for it.
+        With ``in_flight``, it is the writer that puts rows into the journal and stores ``captured``.
+        """
+        self.durable_step: int | None = None
+        self._durable = row
+        self._sync_seconds = sync_seconds
+        self._sync_steps = sync_steps
+        self._synced_at = time.monotonic()
+        self.captured = row
+        self.released = row // block_steps * block_steps
+        self.error: RecordingError | None = None
+        self._journal = journal
+        self._in_flight = in_flight
+        self._sealer = sealer
+        self._block_steps = block_steps
+        self._drained = row
+        self._flush_to = row
+        self._stopping = False
+        self._wake = threading.Event()
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="embevo-writer", daemon=False)
+        self._thread.start()
+
+    def wait_for_room(self, row: int) -> int:
+        """Wait until the slot of a row is free, or the writer has failed; returns the nanoseconds waited."""
+        started = time.perf_counter_ns()
+        self._wake.set()
+        while self.error is None and row >= self.released + self._journal.slots:
+            time.sleep(_LOOK_SECONDS)
+        return time.perf_counter_ns() - started
+
+    def wake(self) -> None:
+        """Have the thread look at once."""
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Wait until all rows captured so far are sealed, or the writer has failed."""
+        target = self.captured if self._in_flight is None else self._in_flight.next_row
+        self._flush_to = target
+        self._wake.set()
+        while self.error is None and self._sealer.rows < target:
+            time.sleep(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Seal what there is and end the thread."""
+        self._stopping = True
+        self._wake.set()
+        # An interrupt during join makes Python 3.11 take the thread for finished; during this it does not.
+        self._finished.wait()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._wake.wait(_POLL_SECONDS)
+                self._wake.clear()
+                # Read before `captured`: a row captured before the stop was asked for is seen.
+                stopping = self._stopping
+                # At interpreter exit zarr can encode no more. A recorder that nobody has closed leaves its
+                # rows in the journal, where open_run reads them and embevo recover seals them.
+                exiting = not threading.main_thread().is_alive()
+                flush_to = self._flush_to
+                if self._in_flight is not None:
+                    wait = stopping or exiting or flush_to > self.captured
+                    self.captured = self._in_flight.land(wait=wait)
+                if exiting:
+                    return
+                captured = self.captured
+                self._drain(captured)
+                if captured > self._sealer.rows and (stopping or flush_to > self._sealer.rows):
+                    self._sealer.seal(self._journal, captured)
+                self._sync()
+                if stopping:
+                    return
+        except Exception as error:  # noqa: BLE001 - handed to the training thread, whatever it is
+            self.error = self._explain(error)
+        finally:
+            self._finished.set()
+
+    def _sync(self) -> None:
+        """Have the unsealed rows survive a power cut, if that was asked for and is due."""
+        if self._sync_seconds is None:
+            return
+        durable = max(self._durable, self._sealer.rows)
+        waiting = self._drained - durable
+        by_time = time.monotonic() - self._synced_at >= self._sync_seconds
+        if waiting > 0 and (by_time or (self._sync_steps is not None and waiting >= self._sync_steps)):
+            self._journal.sync()
+            self._synced_at = time.monotonic()
+            durable = self._drained
+        if durable > self._durable:
+            self._durable = durable
+            self.durable_step = self._journal.step(durable - 1)
+
+    def _drain(self, captured: int) -> None:
+        for row in range(self._drained, captured):
+            self._journal.seal(row)
+            self._sealer.snapshot(self._journal, row)
+            self._drained = row + 1
+            if self._drained % self._block_steps == 0:
+                self._sealer.seal(self._journal, self._drained)
+                self.released = self._drained
+
+    def _explain(self, error: Exception) -> RecordingError:
+        row = max(0, min(self._drained, self.captured - 1))
+        step = self._journal.head(row)[0] if self.captured else 0
+        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else repr(error)
+        explained = RecordingError(
+            f"writing step {step} failed at {what}. The first {self._sealer.rows} rows are sealed in the "
+            f"run, those captured after them are safe in {self._journal.path}. Mend the cause, then run: "
+            f"embevo recover {self._journal.path.parent}"
+        )
+        explained.__cause__ = error
+        return explained

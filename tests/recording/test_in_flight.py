@@ -1,0 +1,253 @@
+"""Steps that cross from a device: through a transport that lands when the test says, and through CUDA."""
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import encoded
+from embevo import Recorder, open_run
+from embevo.recording import recorder as recorder_module
+from embevo.recording.transport import CudaTransport, transport_for
+from embevo.run.errors import FrameMismatchError, RecordingError, RingFullError
+
+SHAPE = (6, 5)
+
+
+class SlowTransport:
+    """Takes matrices as a device copy does, at once, and lands them when it is allowed to."""
+
+    def __init__(self, tensors: Sequence[Tensor], buffers: int = 4) -> None:
+        self.buffers = buffers
+        self._tensors = tensors
+        self._taken: list[list[NDArray[np.uint8]]] = [[] for _ in range(buffers)]
+        self._losses = [0.0] * buffers
+        self._crossing = [False] * buffers
+        self.gate = threading.Event()
+        self.started = 0
+        self.fails = False
+
+    def start(self, buffer: int, loss: Tensor | None) -> None:
+        assert not self._crossing[buffer], "the buffer is still in use"
+        self._taken[buffer] = [t.detach().view(torch.uint8).numpy().reshape(-1).copy() for t in self._tensors]
+        self._losses[buffer] = float("nan") if loss is None else loss.item()
+        self._crossing[buffer] = True
+        self.started += 1
+
+    def has_landed(self, buffer: int) -> bool:
+        assert self._crossing[buffer]
+        if self.fails:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return self.gate.is_set()
+
+    def wait(self, buffer: int) -> None:
+        assert self._crossing[buffer]
+        if self.fails:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        self.gate.wait()
+
+    def matrices(self, buffer: int) -> Sequence[NDArray[np.uint8]]:
+        assert self.gate.is_set()
+        self._crossing[buffer] = False
+        return self._taken[buffer]
+
+    def loss(self, buffer: int) -> float:
+        return self._losses[buffer]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[SlowTransport]:
+    made: list[SlowTransport] = []
+
+    def make(tensors: Sequence[Tensor]) -> SlowTransport:
+        made.append(SlowTransport(tensors))
+        return made[-1]
+
+    monkeypatch.setattr(recorder_module, "transport_for", make)
+    return made
+
+
+def capture(recorder: Recorder, weight: Tensor, steps: range) -> None:
+    for step in steps:
+        weight.copy_(torch.from_numpy(encoded.matrix(step, SHAPE, "float32")))
+        recorder.capture(step, loss=encoded.loss_of(step), lr=0.5)
+        weight.fill_(float("nan"))
+
+
+def check(path: Path, steps: int) -> None:
+    run = open_run(path)
+    assert run.steps.tolist() == list(range(steps))
+    assert encoded.same_bits(run["embeddings"][:], encoded.matrices(range(steps), SHAPE, "float32"))
+    assert run["loss"][:].tolist() == [encoded.loss_of(step) for step in range(steps)]
+    assert run["learning_rate"][:].tolist() == [0.5] * steps
+
+
+def test_what_was_captured_is_recorded_whenever_it_lands(tmp_path: Path, slow: list[SlowTransport]) -> None:
+    weight = torch.zeros(SHAPE)
+    with Recorder(tmp_path / "run", {"embeddings": weight}, block_steps=4) as recorder:
+        capture(recorder, weight, range(3))
+        time.sleep(0.02)
+        assert open_run(tmp_path / "run").steps.tolist() == []
+        slow[0].gate.set()
+        capture(recorder, weight, range(3, 30))
+        recorder.flush()
+        check(tmp_path / "run", 30)
+        capture(recorder, weight, range(30, 41))
+        assert recorder.stats.captured == 41
+    check(tmp_path / "run", 41)
+
+
+def test_close_waits_for_what_is_still_crossing(tmp_path: Path, slow: list[SlowTransport]) -> None:
+    weight = torch.zeros(SHAPE)
+    recorder = Recorder(tmp_path / "run", {"embeddings": weight}, block_steps=4)
+    capture(recorder, weight, range(4))
+    closing = threading.Thread(target=recorder.close)
+    closing.start()
+    time.sleep(0.03)
+    assert closing.is_alive()
+    slow[0].gate.set()
+    closing.join()
+    check(tmp_path / "run", 4)
+
+
+def test_no_buffer_is_used_twice_at_once(tmp_path: Path, slow: list[SlowTransport]) -> None:
+    """A fifth step waits until the first of four has landed, and the wait is counted."""
+    weight = torch.zeros(SHAPE)
+    with Recorder(tmp_path / "run", {"embeddings": weight}, block_steps=4) as recorder:
+        capture(recorder, weight, range(4))
+        assert recorder.stats.waits == 0
+        waiting = threading.Thread(target=capture, args=(recorder, weight, range(4, 5)))
+        waiting.start()
+        time.sleep(0.03)
+        assert slow[0].started == 4
+        slow[0].gate.set()
+        waiting.join()
+        assert recorder.stats.waits == 1
+        assert recorder.stats.waited_ns > 0
+    check(tmp_path / "run", 5)
+
+
+def test_the_loss_crosses_too(tmp_path: Path, slow: list[SlowTransport]) -> None:
+    """A loss on the device is not waited for; one in CPU memory is read."""
+
+    class OnDevice(torch.Tensor):
+        device = torch.device("meta")
+
+    weight = torch.zeros(SHAPE)
+    with Recorder(tmp_path / "run", {"embeddings": weight}, scalars=("norm",)) as recorder:
+        slow[0].gate.set()
+        recorder.capture(0, loss=torch.tensor(1.5).as_subclass(OnDevice), norm=2.0)
+        recorder.capture(1, loss=torch.tensor(2.5))
+        recorder.capture(2, loss=3.5)
+        recorder.capture(3)
+    run = open_run(tmp_path / "run")
+    assert run["loss"][:3].tolist() == [1.5, 2.5, 3.5]
+    assert np.isnan(run["loss"][3])
+    assert run["norm"][0] == 2.0
+
+
+def test_a_full_ring_is_still_a_full_ring(
+    tmp_path: Path, slow: list[SlowTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlowTransport.__init__, "__defaults__", (64,))
+    weight = torch.zeros(SHAPE)
+    options = {"block_steps": 2, "when_full": "error"}
+    with Recorder(tmp_path / "run", {"embeddings": weight}, **options) as recorder:  # type: ignore[arg-type]
+        capture(recorder, weight, range(4))
+        with pytest.raises(RingFullError, match="step 4 was not captured"):
+            recorder.capture(4)
+        slow[0].gate.set()
+    check(tmp_path / "run", 4)
+
+
+def test_an_error_of_the_device_reaches_the_training_thread(
+    tmp_path: Path, slow: list[SlowTransport]
+) -> None:
+    weight = torch.zeros(SHAPE)
+    recorder = Recorder(tmp_path / "run", {"embeddings": weight}, block_steps=4)
+    slow[0].gate.set()
+    capture(recorder, weight, range(6))
+    recorder.flush()
+    slow[0].fails = True
+    with pytest.raises(RecordingError, match="illegal memory access"):
+        capture(recorder, weight, range(6, 100))
+    with pytest.raises(RecordingError, match="illegal memory access"):
+        recorder.close()
+    check(tmp_path / "run", 6)
+
+
+def test_a_matrix_that_changed_is_refused(tmp_path: Path, slow: list[SlowTransport]) -> None:
+    weight = torch.nn.Parameter(torch.zeros(SHAPE))
+    with Recorder(tmp_path / "run", {"embeddings": weight}) as recorder:
+        slow[0].gate.set()
+        weight.data = torch.zeros(SHAPE, dtype=torch.float64)
+        with pytest.raises(FrameMismatchError, match="embeddings is now float64"):
+            recorder.capture(0)
+
+
+def test_a_resumed_run_compares_and_goes_on(tmp_path: Path, slow: list[SlowTransport]) -> None:
+    weight = torch.zeros(SHAPE)
+    with Recorder(tmp_path / "run", {"embeddings": weight}, block_steps=4) as recorder:
+        slow[0].gate.set()
+        capture(recorder, weight, range(6))
+    with Recorder(tmp_path / "run", {"embeddings": weight}, resume=True) as recorder:
+        slow[1].gate.set()
+        capture(recorder, weight, range(3, 12))
+        assert recorder.stats.compared == 3
+    check(tmp_path / "run", 12)
+
+
+def test_matrices_in_cpu_memory_are_copied_by_the_training_thread() -> None:
+    assert transport_for([torch.zeros(2, 2)]) is None
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.mark.cuda
+@needs_cuda
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(128, 64), (3000, 1024)])
+def test_cuda_captures_what_was_there_although_the_stream_goes_on(
+    tmp_path: Path, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """The matrix is overwritten by kernels that are queued right behind each capture."""
+    weight = torch.zeros(shape, dtype=dtype, device="cuda")
+    with Recorder(tmp_path / "run", {"embeddings": weight}, block_steps=5) as recorder:
+        for step in range(40):
+            weight.fill_(step)
+            recorder.capture(step, loss=weight[0, 0].float())
+            weight.fill_(-1)
+    run = open_run(tmp_path / "run")
+    assert (run["embeddings"][:] == np.arange(40)[:, None, None]).all()
+    assert run["loss"][:].tolist() == list(range(40))
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_cuda_capture_does_not_wait_for_the_training_stream(tmp_path: Path) -> None:
+    """While the device is busy for a second, captures return and nothing has landed."""
+    weight = torch.zeros(128, 64, device="cuda")
+    with Recorder(tmp_path / "run", {"embeddings": weight}) as recorder:
+        recorder.capture(0)
+        torch.cuda.synchronize()
+        torch.cuda._sleep(2_000_000_000)
+        busy = torch.cuda.Event()
+        busy.record()
+        for step in range(1, 9):
+            recorder.capture(step)
+        assert not busy.query()
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(9))
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_cuda_buffers_are_bounded() -> None:
+    assert CudaTransport([torch.zeros(128, 64, device="cuda")]).buffers == 64
+    assert CudaTransport([torch.zeros(8192, 4096, device="cuda")]).buffers == 2
