@@ -1,0 +1,1 @@
+"""What the experiment ships: corpora and their registry."""

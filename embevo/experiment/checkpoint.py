@@ -1,0 +1,122 @@
+"""Checkpoints: the whole state of a training loop on disk, as safetensors and JSON.
+
+``RUN/checkpoints/step_0000123/`` holds ``state.safetensors`` and ``checkpoint.json``. A checkpoint is written
+under another name, fsynced, and renamed into place whole; checksums tell a damaged one from a good one.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from safetensors.torch import load, save
+
+from embevo.experiment.errors import CheckpointError
+from embevo.experiment.loop import LoopState
+from embevo.run.atomic import PARTIAL, sync_file, write_file
+from embevo.run.checkpoint_files import INDEX, STATE, checkpoint_steps, pack_index, read_checkpoint
+from embevo.run.errors import DamagedError
+
+FORMAT: Final = 1
+KEPT: Final = 2
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCheckpoint:
+    """The newest checkpoint that is whole.
+
+    Attributes:
+        state: what it holds; None when there is none.
+        damaged: for each newer one that is not whole, what is wrong with it.
+    """
+
+    state: LoopState | None
+    damaged: list[str]
+
+
+def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT) -> Path:
+    """Write a checkpoint, durable and whole or not at all, then delete all but the newest.
+
+    Args:
+        directory: the run's checkpoints; made if need be.
+        state: what to keep.
+        keep: how many checkpoints to leave, this one included.
+
+    Returns:
+        The directory of the checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be written; the checkpoints that were there still are.
+    """
+    place = directory / f"step_{state.step:07d}"
+    partial = place.with_name(place.name + PARTIAL)
+    image = save(state.tensors)
+    index = {"format": FORMAT, "step": state.step, "numbers": state.numbers}
+    try:
+        _sweep(directory)
+        partial.mkdir(parents=True)
+        write_file(partial / STATE, image, sync=True)
+        write_file(partial / INDEX, pack_index(index, image), sync=True)
+        if place.exists():
+            # Of an earlier attempt at this step; a directory cannot be renamed over another.
+            _discard(place)
+        partial.rename(place)
+        sync_file(directory)
+        for old in checkpoint_steps(directory)[:-keep]:
+            _discard(directory / f"step_{old:07d}")
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"cannot write the checkpoint {place}: {error.filename}: {error.strerror}. Everything captured "
+            "so far is safe; make room and resume the run."
+        ) from error
+    return place
+
+
+def find_checkpoint(directory: Path, last_step: int) -> FoundCheckpoint:
+    """Find the newest checkpoint that is whole and not past a step.
+
+    Args:
+        directory: the run's checkpoints; it need not exist.
+        last_step: the last step that the run holds. A newer checkpoint would leave a gap: it is passed over.
+    """
+    damaged: list[str] = []
+    for step in reversed(checkpoint_steps(directory)):
+        if step <= last_step:
+            try:
+                return FoundCheckpoint(load_checkpoint(directory / f"step_{step:07d}"), damaged)
+            except CheckpointError as error:
+                damaged.append(str(error))
+    return FoundCheckpoint(None, damaged)
+
+
+def load_checkpoint(path: Path) -> LoopState:
+    """Read a checkpoint and check every byte of it.
+
+    Raises:
+        CheckpointError: a file is missing, or is not what was written, or the format is newer.
+    """
+    try:
+        index, image = read_checkpoint(path)
+    except DamagedError as error:
+        raise CheckpointError(str(error)) from error
+    if index["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {index['format']}; this version of embevo reads format {FORMAT}"
+        )
+    return LoopState(index["step"], load(image), index["numbers"])
+
+
+def _sweep(directory: Path) -> None:
+    """Delete what a killed process left half written or half deleted."""
+    if directory.is_dir():
+        for path in directory.iterdir():
+            if path.name.endswith(PARTIAL):
+                shutil.rmtree(path)
+
+
+def _discard(place: Path) -> None:
+    """Delete a checkpoint; under another name first, so that half of one is never taken for one."""
+    trash = place.with_name(f"{place.name}.old{PARTIAL}")
+    place.rename(trash)
+    shutil.rmtree(trash)

@@ -1,0 +1,85 @@
+"""Taking an interrupted run up again: what must be the same, and where training goes on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from embevo.experiment.checkpoint import FoundCheckpoint, find_checkpoint
+from embevo.experiment.config import ExperimentConfig
+from embevo.experiment.corpus import Corpus
+from embevo.experiment.errors import ResumeError
+from embevo.run.lock import WriterLock
+from embevo.run.paths import RunPaths
+from embevo.run.reader import Run, open_run
+from embevo.run.recovery import recover_locked
+from embevo.run.rewinding import rewind
+
+# They change neither what is computed nor what is stored. The corpus is compared by its bytes, and the device
+# by what was found.
+_MAY_DIFFER: Final = frozenset(
+    {
+        "when_full",
+        "durability",
+        "sync_seconds",
+        "sync_steps",
+        "checkpoint_every",
+        "checkpoint_seconds",
+        "corpus",
+        "device",
+    }
+)
+
+
+def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: Mapping[str, str]) -> None:
+    """Refuse to go on where the numbers would not be those of a run never interrupted.
+
+    Raises:
+        ResumeError: with every difference named.
+    """
+    before: dict[str, Any] = {**run.config, **run.attributes.get("environment", {})}
+    now: dict[str, Any] = {**config.to_mapping(), **environment}
+    before["corpus SHA-256"] = run.corpus.get("sha256")
+    now["corpus SHA-256"] = corpus.sha256
+    # A run keeps the device that was asked for in its configuration, the one found in its environment.
+    differences = [
+        f"{name} was {before.get(name)!r} and is {now[name]!r}"
+        for name in sorted(now)
+        if name not in _MAY_DIFFER - set(environment) and before.get(name) != now[name]
+    ]
+    if differences:
+        raise ResumeError(
+            f"{run.path} cannot be resumed, because its numbers would change: {'; '.join(differences)}. "
+            "Resume it as it was begun, or start a new run."
+        )
+
+
+def starting_point(run_dir: Path) -> FoundCheckpoint:
+    """The checkpoint that training goes on from: the newest whole one that leaves no gap in the run."""
+    steps = open_run(run_dir).steps
+    return find_checkpoint(RunPaths(run_dir).checkpoints, int(steps[-1]) if len(steps) else -1)
+
+
+def forget_after(run_dir: Path, step: int) -> int:
+    """Drop what a run holds after a step, so that it is recorded anew instead of compared.
+
+    Args:
+        run_dir: the run; nothing else may be writing it.
+        step: the last step to keep; -1 keeps none.
+
+    Returns:
+        How many steps were dropped.
+
+    Raises:
+        RunInUseError: another process is writing the run.
+    """
+    paths = RunPaths(run_dir)
+    lock = WriterLock(paths.lock)
+    try:
+        recover_locked(paths)
+        steps = open_run(run_dir).steps
+        kept = int((steps <= step).sum())
+        if kept < len(steps):
+            rewind(paths, kept)
+        return len(steps) - kept
+    finally:
+        lock.release()

@@ -1,0 +1,93 @@
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embevo.experiment.config import ExperimentConfig, load_settings
+from embevo.experiment.errors import ConfigError
+
+# The first page of the notebook.
+NOTEBOOK = {
+    "vocab_size": 128,
+    "dim": 64,
+    "layers": 2,
+    "heads": 2,
+    "context": 128,
+    "init": "qwen",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+    "batch": 16,
+    "steps": 5000,
+    "seed": 42,
+    "dtype": "bfloat16",
+}
+
+
+def test_the_defaults_are_the_notebooks() -> None:
+    assert NOTEBOOK.items() <= ExperimentConfig().to_mapping().items()
+
+
+@given(
+    st.builds(
+        ExperimentConfig,
+        vocab_size=st.sampled_from([128, 256]),
+        init=st.sampled_from(["normal", "qwen", "qwen-unit"]),
+        init_sigma=st.floats(0, 1e3),
+        learning_rate=st.floats(0, 1),
+        corpus=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
+        seed=st.integers(0, 2**63 - 1),
+        drop_out_of_vocab=st.booleans(),
+    )
+)
+def test_toml_round_trip_is_exact(config: ExperimentConfig) -> None:
+    assert ExperimentConfig.from_mapping(tomllib.loads(config.to_toml())) == config
+
+
+def test_config_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('init = "normal"\nlearning_rate = 1\n')
+    config = ExperimentConfig.from_mapping(load_settings(path), "c.toml")
+    assert config == dataclasses.replace(ExperimentConfig(), init="normal", learning_rate=1.0)
+    assert type(config.learning_rate) is float
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rat": 1.0}, "unknown setting 'learning_rat'; did you mean learning_rate"),
+        ({"zzz": 1}, "unknown setting 'zzz'; known settings: vocab_size"),
+        ({"vocab_size": 127}, "vocab_size is 127; it must be one of 128, 256"),
+        ({"vocab_size": True}, "vocab_size is True"),
+        ({"init": "qwn"}, "init is 'qwn'; it must be one of normal, qwen, qwen-unit"),
+        ({"steps": 1.5}, "steps is 1.5; it must be a whole number"),
+        ({"steps": True}, "steps is True; it must be a whole number"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"every": 0}, "every is 0"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a number"),
+        ({"learning_rate": float("nan")}, "it must be finite"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
+        ({"drop_out_of_vocab": 1}, "it must be true or false"),
+        ({"dim": 63}, "dim 63 cannot be split among 2 heads"),
+        ({"seed": 2**63}, "below 2"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        ExperimentConfig.from_mapping(settings, "c.toml")
+    assert message in str(refused.value)
+    assert str(refused.value).startswith("c.toml: ")
+
+
+def test_unreadable_config_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_settings(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("steps = = 3")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_settings(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_settings(tmp_path / "binary.toml")
