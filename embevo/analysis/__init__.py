@@ -1,0 +1,14 @@
+"""From a recorded run to numbers, verdicts and figures. Imports from embevo.run only."""
+
+from embevo.analysis.errors import MissingLibraryError
+
+try:
+    from embevo.analysis.analysis import Analysis, analyze
+    from embevo.analysis.thresholds import Thresholds
+    from embevo.analysis.verdict import Verdict
+except ModuleNotFoundError as error:
+    if error.name != "xarray":
+        raise
+    raise MissingLibraryError("The analysis needs xarray: pip install 'embevo[analysis]'.") from error
+
+__all__ = ["Analysis", "Thresholds", "Verdict", "analyze"]

@@ -1,0 +1,217 @@
+"""compare(): several runs together. Runs that differ in their seed alone are a group; groups are compared."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from embevo.analysis.analysis import Analysis
+from embevo.analysis.effect import Effect
+from embevo.analysis.interval import median_interval
+from embevo.analysis.plain import number_of, to_plain
+from embevo.analysis.verdict import Check, Verdict
+
+# Settings that decide how a run is carried out or kept, and not what it computes.
+_INCIDENTAL: Final = frozenset(
+    (
+        "seed",
+        "device",
+        "store",
+        "zarr_dtype",
+        "when_full",
+        "durability",
+        "checkpoint_every",
+        "checkpoint_seconds",
+    )
+)
+FEWEST_RUNS: Final = 5
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of each run of a group.
+
+    Attributes:
+        name: what it is, in words.
+        values: one for each run that has it.
+        median: of them.
+        low: lower end of an interval for the median.
+        high: upper end.
+        coverage: probability with which such an interval covers the median of all such runs.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    median: float
+    low: float
+    high: float
+    coverage: float
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[float]) -> "Quantity":
+        """Summarize values; those that are NaN are left out."""
+        known = tuple(value for value in values if not math.isnan(value))
+        low, high, coverage = median_interval(known)
+        return cls(name, known, median(known) if known else math.nan, low, high, coverage)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that share everything but their seed.
+
+    Attributes:
+        label: what sets it apart from other groups, such as ``init_dtype=bfloat16``; ``all`` if it is alone.
+        runs: their directories.
+        quantities: the numbers of its runs.
+        verdicts: on the predictions, over all of its runs.
+        outcomes: for each prediction, how many runs by themselves support, refute or leave it undecided.
+    """
+
+    label: str
+    runs: tuple[Path, ...]
+    quantities: tuple[Quantity, ...]
+    verdicts: tuple[Verdict, ...]
+    outcomes: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What several runs say together.
+
+    Attributes:
+        groups: in the order of the runs.
+        effects: of every pair of groups, for every quantity.
+    """
+
+    groups: tuple[Group, ...]
+    effects: tuple[Effect, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "groups": [
+                {
+                    "label": group.label,
+                    "runs": [str(run) for run in group.runs],
+                    "quantities": [to_plain(asdict(quantity)) for quantity in group.quantities],
+                    "verdicts": [verdict.to_json() for verdict in group.verdicts],
+                    "outcomes": to_plain(dict(group.outcomes)),
+                }
+                for group in self.groups
+            ],
+            "effects": [to_plain(asdict(effect)) for effect in self.effects],
+        }
+
+
+def compare(analyses: Sequence[Analysis]) -> Comparison:
+    """Group runs by their configuration without the seed, and compare the groups.
+
+    A verdict on a group is decided by the same regions as one on a run: each check has for its value the
+    median over runs, and for its interval that of :func:`~embevo.analysis.interval.median_interval`. With
+    fewer than five runs, of which even the whole range covers the median in less than 93 of 100 cases, it is
+    undecided.
+    """
+    members: dict[str, list[Analysis]] = {}
+    for analysis in analyses:
+        members.setdefault(_identity(analysis), []).append(analysis)
+    labels = _labels([group[0] for group in members.values()])
+    groups = tuple(_group(label, group) for label, group in zip(labels, members.values(), strict=True))
+    effects = tuple(
+        Effect.of(one.label, other.label, first.name, first.values, second.values)
+        for one, other in combinations(groups, 2)
+        for first, second in zip(one.quantities, other.quantities, strict=True)
+    )
+    return Comparison(groups, effects)
+
+
+def quantities_of(analysis: Analysis) -> dict[str, float]:
+    """The numbers of a run that are compared, by what they are."""
+    summary, by_group = analysis.summary, analysis.summary["groups"]
+    values = {
+        "distinct dead vectors in the last row": by_group["dead"].get("distinct_rows_last"),
+        "distinct vectors in the last row": by_group["all"]["distinct_rows_last"],
+        "tokens in black holes in the last row": by_group["all"]["black_hole_population_last"],
+        "RMS radius of live tokens in the last row": by_group["live"].get("radius_rms_last"),
+        "RMS radius of dead tokens in the last row": by_group["dead"].get("radius_rms_last"),
+        "displacement of the centroid": by_group["all"]["centroid_displacement"],
+        "distance between live and dead centroids": summary["live_dead_distance"],
+        "exponent of the centroid's mean squared displacement": summary["exponents"]["centroid"]["all"][
+            "value"
+        ],
+        "step at which the dead froze": summary["freeze_step"],
+        "last loss": summary["loss_last"],
+    }
+    return {name: number_of(value) for name, value in values.items()}
+
+
+def _group(label: str, analyses: Sequence[Analysis]) -> Group:
+    numbers = [quantities_of(analysis) for analysis in analyses]
+    quantities = tuple(Quantity.of(name, [of[name] for of in numbers]) for name in numbers[0])
+    verdicts: list[Verdict] = []
+    outcomes: dict[str, dict[str, int]] = {}
+    for alike in zip(*(analysis.verdicts for analysis in analyses), strict=True):
+        verdicts.append(_together(alike))
+        found = [verdict.outcome for verdict in alike]
+        outcomes[alike[0].id] = {outcome: found.count(outcome) for outcome in dict.fromkeys(sorted(found))}
+    return Group(label, tuple(a.run_path for a in analyses), quantities, tuple(verdicts), outcomes)
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict of those on the same prediction."""
+    first = verdicts[0]
+    checks = tuple(_check(alike) for alike in zip(*(verdict.checks for verdict in verdicts), strict=True))
+    return Verdict(first.id, first.hypothesis, first.prediction, checks)
+
+
+def _check(alike: Sequence[Check]) -> Check:
+    first = alike[0]
+    needs = next((check.needs for check in alike if check.needs), "")
+    found = Quantity.of(first.statistic, [check.value for check in alike])
+    if not needs and len(found.values) < FEWEST_RUNS:
+        needs = f"{len(found.values)} runs; {FEWEST_RUNS} are needed"
+    how = f"{len(found.values)} runs, covers the median in {100 * found.coverage:.0f} % of cases"
+    return Check(
+        f"median of: {first.statistic}",
+        found.median,
+        first.region,
+        first.reason,
+        low=found.low,
+        high=found.high,
+        interval_by=how,
+        needs=needs,
+    )
+
+
+def _identity(analysis: Analysis) -> str:
+    """Equal for runs of one group."""
+    settings = {name: value for name, value in analysis.config.items() if name not in _INCIDENTAL}
+    # Runs of no configuration are told apart by what is known of them.
+    what = [analysis.summary[name] for name in ("initialisation", "dtype", "tokens", "dim", "matrix")]
+    return repr((sorted(settings.items()), analysis.corpus.get("sha256"), what))
+
+
+def _labels(firsts: Sequence[Analysis]) -> list[str]:
+    """What sets each group apart from the others."""
+    described = [
+        {name: value for name, value in first.config.items() if name not in _INCIDENTAL}
+        | {"initialisation": first.summary["initialisation"], "matrix": first.summary["matrix"]}
+        | {"corpus": first.corpus.get("name", first.config.get("corpus"))}
+        for first in firsts
+    ]
+    names = dict.fromkeys(name for fields in described for name in fields)
+    differing = [name for name in names if len({repr(fields.get(name)) for fields in described}) > 1]
+    if "init" in differing and "initialisation" in differing:
+        differing.remove("initialisation")
+    found = [" ".join(_setting(fields, name) for name in differing) or "all" for fields in described]
+    # Groups that differ in something else, such as their shapes, are numbered.
+    return [
+        label if found.count(label) == 1 else f"{label} ({found[:index].count(label) + 1})"
+        for index, label in enumerate(found)
+    ]
+
+
+def _setting(fields: Mapping[str, Any], name: str) -> str:
+    return f"{name}={fields[name]}" if fields.get(name) is not None else f"no {name}"

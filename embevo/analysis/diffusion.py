@@ -1,0 +1,182 @@
+"""Mean squared displacement and velocity autocorrelation against lag, in one pass and little memory.
+
+Lags are 1..8, 10, 12, 14, 16, 20, ... recorded intervals: four an octave. At lag l = m 2^k with m in 5..8 the
+origins are the rows whose number since the start is a multiple of 2^k, so every lag has an origin at least
+each fifth of its length; further origins would overlap almost wholly with these. This is the block scheme of
+multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010), thinned
+instead of averaged, so that each term is an exact difference of two recorded matrices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Lags of a level, in its units; the lower half of a higher level is the upper half of the one below.
+_PER_LEVEL: Final = 8
+# Origins are kept apart in so many stretches of time, for the uncertainty.
+SEGMENTS: Final = 10
+
+
+def lags_of(rows: int) -> NDArray[np.int64]:
+    """The lags, in recorded intervals, up to half of the rows."""
+    lags = list(range(1, _PER_LEVEL + 1))
+    unit = 2
+    while unit * (_PER_LEVEL // 2 + 1) <= rows // 2:
+        lags += [unit * m for m in range(_PER_LEVEL // 2 + 1, _PER_LEVEL + 1)]
+        unit *= 2
+    return np.array([lag for lag in lags if lag <= rows // 2], np.int64)
+
+
+@dataclass
+class _Rows:
+    """Consecutive rows, or every so many: positions, velocities, their numbers, and who has a velocity."""
+
+    position: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    number: NDArray[np.int64]
+    follows: NDArray[np.bool_]
+
+    def select(self, rows: slice) -> "_Rows":
+        """A view of some of them."""
+        return _Rows(self.position[rows], self.velocity[rows], self.number[rows], self.follows[rows])
+
+    def put(self, start: int, rows: "_Rows") -> None:
+        """Copy rows to here."""
+        place = slice(start, start + len(rows.number))
+        self.position[place] = rows.position
+        self.velocity[place] = rows.velocity
+        self.number[place] = rows.number
+        self.follows[place] = rows.follows
+
+
+class _Level:
+    """The last rows whose numbers are multiples of one unit; each is copied once, and rarely once more."""
+
+    def __init__(self) -> None:
+        self._rows: _Rows | None = None
+        self._used = 0
+
+    def append(self, new: _Rows) -> _Rows:
+        """The rows before, eight or as many as there are, and the new ones."""
+        count = len(new.number)
+        if self._rows is None or self._used + count > len(self._rows.number):
+            before, self._rows = self._rows, self._room_for(new)
+            kept = slice(max(0, self._used - _PER_LEVEL), self._used)
+            self._used = kept.stop - kept.start
+            if before is not None:
+                self._rows.put(0, before.select(kept))
+        self._rows.put(self._used, new)
+        first = max(0, self._used - _PER_LEVEL)
+        self._used += count
+        return self._rows.select(slice(first, self._used))
+
+    def _room_for(self, new: _Rows) -> _Rows:
+        shape = (_PER_LEVEL + max(_PER_LEVEL, len(new.number)), *new.position.shape[1:])
+        return _Rows(
+            np.empty(shape), np.empty(shape), np.empty(shape[0], np.int64), np.empty(shape[0], np.bool_)
+        )
+
+
+class LagSums:
+    """Sums over origins, fed with consecutive rows.
+
+    Attributes:
+        lags: ``(lag,)`` int64 recorded intervals.
+        squares: ``(segment, lag, group)`` sum over origins of the group's mean of |x(t+l) - x(t)|^2.
+        origins: ``(segment, lag)`` int64 how many origins.
+        products: ``(lag, group)`` sum over origins of the group's mean of v(t+l) . v(t).
+        powers: ``(lag, group)`` the same of (|v(t+l)|^2 + |v(t)|^2) / 2.
+    """
+
+    def __init__(self, rows: int, groups: Sequence[NDArray[np.int64]]) -> None:
+        """Expect ``rows`` rows of points, of which ``groups`` are averaged."""
+        self.lags = lags_of(rows)
+        self._rows = rows
+        self._groups = groups
+        shape = (len(self.lags), len(groups))
+        self.squares = np.zeros((SEGMENTS, *shape))
+        self.origins = np.zeros((SEGMENTS, len(self.lags)), np.int64)
+        self.products = np.zeros(shape)
+        self.powers = np.zeros(shape)
+        self._levels: dict[int, _Level] = {}
+        self._since = 0
+
+    def restart(self) -> None:
+        """After a gap: what comes next is not paired with what came before."""
+        self._levels.clear()
+        self._since = 0
+
+    def add(self, position: NDArray[np.float64], velocity: NDArray[np.float64], first_row: int) -> None:
+        """Take in consecutive rows.
+
+        Args:
+            position: ``(step, token, dim)``.
+            velocity: the same shape, the difference from the row before; that of the first row after the
+                beginning or :meth:`restart` is not looked at.
+            first_row: number of the first of these rows in the run.
+        """
+        since = self._since + np.arange(len(position))
+        rows = _Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
+        self._since += len(position)
+        unit = 1
+        while unit == 1 or unit * (_PER_LEVEL // 2 + 1) <= self._rows // 2:
+            chosen = rows.select(slice(int(-since[0] % unit), None, unit))
+            if len(chosen.number):
+                self._add_level(unit, chosen)
+            unit *= 2
+
+    def _add_level(self, unit: int, new: _Rows) -> None:
+        rows = self._levels.setdefault(unit, _Level()).append(new)
+        with np.errstate(invalid="ignore", over="ignore"):
+            power = self._means(np.einsum("std,std->st", rows.velocity, rows.velocity))
+        count = len(rows.number)
+        for m in range(1 if unit == 1 else _PER_LEVEL // 2 + 1, _PER_LEVEL + 1):
+            index = int(np.searchsorted(self.lags, m * unit))
+            # The late ones are the new ones, but for those that have no partner yet.
+            late = slice(max(m, count - len(new.number)), count)
+            if index < len(self.lags) and late.start < late.stop:
+                self._add_lag(index, rows, power, slice(late.start - m, late.stop - m), late)
+
+    def _add_lag(
+        self, index: int, rows: _Rows, power: NDArray[np.float64], early: slice, late: slice
+    ) -> None:
+        segment = rows.number[early] * SEGMENTS // self._rows
+        follows = rows.follows[early]
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved = rows.position[late] - rows.position[early]
+            squares, products = self._means(
+                np.stack(
+                    [
+                        np.einsum("std,std->st", moved, moved),
+                        np.einsum("std,std->st", rows.velocity[late], rows.velocity[early]),
+                    ]
+                )
+            )
+            powers = (power[late] + power[early]) / 2
+        np.add.at(self.origins[:, index], segment, 1)
+        np.add.at(self.squares[:, index], segment, squares)
+        self.products[index] += products[follows].sum(axis=0)
+        self.powers[index] += powers[follows].sum(axis=0)
+
+    def _means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(..., token)`` to ``(..., group)``; NaN for a group without tokens."""
+        means = np.full((*values.shape[:-1], len(self._groups)), np.nan)
+        for group, ids in enumerate(self._groups):
+            if len(ids):
+                means[..., group] = values[..., ids].mean(axis=-1)
+        return means
+
+    @property
+    def msd(self) -> NDArray[np.float64]:
+        """``(lag, group)`` mean over origins and tokens of |x(t+l) - x(t)|^2; NaN without origins."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.squares.sum(axis=0) / self.origins.sum(axis=0)[:, None], np.float64)
+
+    @property
+    def vacf(self) -> NDArray[np.float64]:
+        """``(lag, group)`` <v(t+l) . v(t)> / <(|v(t+l)|^2 + |v(t)|^2) / 2>, in [-1, 1]; NaN at rest."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.products / self.powers, np.float64)

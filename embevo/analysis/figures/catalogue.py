@@ -1,0 +1,114 @@
+"""All figures there are: what they are called, what they show, how to read them, and who draws them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures import (
+    centroid,
+    cloud,
+    diffusion,
+    displacement,
+    distinct,
+    frequency,
+    lattice,
+    loss,
+    radius,
+)
+from embevo.analysis.figures.drawing import Drawing
+from embevo.analysis.figures.rendering import Format
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: of its file.
+        title: what it shows, as a heading.
+        guide: one sentence on how to read it.
+        draw: makes it; raises NothingToDrawError where the run does not hold what it shows.
+        form: in which a page shows it: PNG where a drawing would be larger, or blurred at other sizes.
+    """
+
+    name: str
+    title: str
+    guide: str
+    draw: Callable[[Analysis], Drawing]
+    form: Format = "svg"
+
+
+FIGURES: Final = (
+    Figure(
+        "loss",
+        "Training loss",
+        "Grey is the loss of each batch, black its median over neighbouring steps; a model that has "
+        "learnt only how frequent each token is stays at the dashed line, and one that has learnt what "
+        "follows what goes below it.",
+        loss.draw,
+    ),
+    Figure(
+        "cloud",
+        "The cloud at the last step",
+        "Each mark is a token's embedding, seen along the two directions in which the cloud is widest; "
+        "tokens that lie together are nearly the same to the model, and the most frequent and outermost "
+        "ones are named.",
+        cloud.draw,
+    ),
+    Figure(
+        "radius",
+        "Size of the cloud",
+        "Thick lines are the root-mean-square distance of tokens from the centre of their own group, thin "
+        "ones that of the outermost token; a straight line is growth by a power of the step, a flat one "
+        "is rest.",
+        radius.draw,
+    ),
+    Figure(
+        "distinct_rows",
+        "Distinct vectors and black holes",
+        "Above, how many different vectors there are; below, how many tokens share theirs in every bit "
+        "with another token, which is called a black hole.",
+        distinct.draw,
+    ),
+    Figure(
+        "centroid",
+        "Path of the centroid",
+        "The line is where the mean of all tokens has been, from dark to bright as training goes on; a "
+        "random walk crosses itself, a drift goes one way.",
+        centroid.draw,
+    ),
+    Figure(
+        "displacement",
+        "How far each token moves",
+        "Each row is a token, the most frequent at the top of its group, each column a range of steps: "
+        "bright is fast, dark is slow, and a row that turns grey is a token that has stopped moving.",
+        displacement.draw,
+        "png",
+    ),
+    Figure(
+        "lattice",
+        "Coming to rest on the lattice of numbers",
+        "A ULP is the gap between neighbouring numbers of the stored type, so nothing moves by less than "
+        "one; thick lines are medians over tokens, of the length (L2) and of the largest element (L∞) of a "
+        "step, the thin line is the largest L2, its peaks are elements that change sign and pass over all "
+        "small numbers, and the vertical lines are the last steps with motion of each kind.",
+        lattice.draw,
+    ),
+    Figure(
+        "diffusion",
+        "Mean squared displacement",
+        "How far tokens get within a number of steps, squared and averaged: on these axes a random walk "
+        "has slope 1, straight motion slope 2; thin lines are the fits, with the slope and its 95 % "
+        "interval beside them.",
+        diffusion.draw,
+    ),
+    Figure(
+        "norm_frequency",
+        "Length of each vector and frequency of its token",
+        "Each mark is a token: to the right those that the corpus has often, upwards those with a long "
+        "vector; the dead, which never occur, are at 0.",
+        frequency.draw,
+    ),
+)
+NAMES: Final = tuple(figure.name for figure in FIGURES)

@@ -1,0 +1,112 @@
+"""Where the tokens are at the last step, in the plane of the two widest components."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.groups import shown, tokens_of
+from embevo.analysis.figures.placement import place_labels
+from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS
+from embevo.analysis.figures.token_names import name_of
+from embevo.analysis.projection import project
+
+_NAMED = 40
+
+
+def draw(analysis: Analysis) -> Drawing:
+    """Draw it; NothingToDrawError if there is no plane, or all tokens are one point."""
+    series = analysis.series
+    if series.sizes["component"] < 2:
+        raise NothingToDrawError("the embedding has one dimension, or there is one token: that is no plane")
+    last = int(series["step"][-1])
+    points = project(analysis.run_path, [last], series)[0][:, :2]
+    if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
+        raise NothingToDrawError("all tokens are at one point at the last step, or not finite")
+    drawing = Drawing.new(height=4.3)
+    axes = drawing.figure.add_subplot()
+    groups = shown(analysis, drawing)
+    colours = [ALL] * len(points)
+    for group in groups:
+        ids = tokens_of(analysis, group)
+        for token in ids:
+            colours[token] = COLOURS[group]
+        axes.plot(
+            *points[ids].T,
+            MARKERS[group],
+            color=COLOURS[group],
+            markersize=4 if len(points) <= 1000 else 2,
+            markeredgewidth=0,
+            alpha=0.75,
+            rasterized=len(points) > 2000,
+        )
+    for token, text in _holes(analysis):
+        # As many tokens look like one: the ring says how many there are, by its area.
+        size = 6 + 1.2 * np.sqrt(int(text.split()[0].replace(",", "")))
+        axes.plot(
+            *points[token],
+            "o",
+            markersize=min(size, 40),
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=0.8,
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.1)
+    variance = series["pca_variance"].to_numpy()
+    share = variance[:2] / variance.sum()
+    axes.set_xlabel(f"component 1, {share[0]:.0%} of the variance ({LENGTH})")
+    axes.set_ylabel(f"component 2, {share[1]:.0%} ({LENGTH})")
+    drawing.figure.draw_without_rendering()
+    taken = place_labels(axes, points, _holes(analysis), colours=[INK] * len(points), must=True)
+    place_labels(axes, points, _notable(analysis, points), colours=colours, taken=taken)
+    _key(drawing, groups, analysis)
+    drawing.alt = (
+        f"The {len(points):,} tokens at step {last:,} in the plane of the two widest components, which hold "
+        f"{share.sum():.0%} of the variance."
+    )
+    return drawing
+
+
+def _holes(analysis: Analysis) -> list[tuple[int, str]]:
+    """The three largest black holes, each by one of its tokens."""
+    hole = analysis.series["black_hole"].to_numpy()
+    found = []
+    for number in range(min(3, int(hole.max(initial=-1)) + 1)):
+        members = np.flatnonzero(hole == number)
+        dead = set(members.tolist()) & set(tokens_of(analysis, "dead").tolist())
+        what = " dead" if len(dead) == len(members) else ""
+        rest = f", {len(dead)} dead" if dead and not what else ""
+        found.append(
+            (min(dead) if dead else int(members[0]), f"{len(members):,}{what} tokens at one point{rest}")
+        )
+    return found
+
+
+def _notable(analysis: Analysis, points: NDArray[np.float64]) -> list[tuple[int, str]]:
+    """The most frequent tokens, and between them those furthest out; members of black holes are not named."""
+    hole = analysis.series["black_hole"].to_numpy()
+    distance = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    outermost = np.argsort(-distance, kind="stable")[: _NAMED // 2].tolist()
+    order = outermost
+    if "token_count" in analysis.series:
+        count = analysis.series["token_count"].to_numpy()
+        frequent = np.argsort(-count, kind="stable")[:_NAMED].tolist()
+        pairs = zip(frequent, outermost + [None] * (len(frequent) - len(outermost)), strict=False)
+        order = [token for pair in pairs for token in pair if token is not None]
+    return [(token, name_of(analysis.labels[token])) for token in dict.fromkeys(order) if hole[token] < 0]
+
+
+def _key(drawing: Drawing, groups: list[str], analysis: Analysis) -> None:
+    """Name the colours, in the colours, in a line above the axes."""
+    axes = drawing.figure.axes[0]
+    texts = {"live": "● live", "dead": "■ dead", "all": "● tokens"}
+    for place, group in enumerate(groups):
+        axes.annotate(
+            f"{texts[group]} ({len(tokens_of(analysis, group)):,})",
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(2 + 80 * place, 5),
+            textcoords="offset points",
+            color=COLOURS[group],
+        )

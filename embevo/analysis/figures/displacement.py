@@ -1,0 +1,80 @@
+"""How far every token moves at every step, as a map: tokens upwards, steps to the right."""
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from numpy.typing import NDArray
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures.binning import even_bins, log_bins, rms_in
+from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.groups import shown, tokens_of
+from embevo.analysis.figures.style import COLOURS, LENGTH, step_axis
+
+_PER_DECADE = 60
+_MOST_ROWS = 300
+_REST = "#D9D9D9"
+
+
+def draw(analysis: Analysis) -> Drawing:
+    """Draw it; NothingToDrawError if nothing ever moves."""
+    series = analysis.series
+    steps = series["step"].to_numpy()
+    moved = series["displacement"].to_numpy()
+    finite = np.isfinite(moved) & (moved > 0)
+    if not finite.any():
+        raise NothingToDrawError("no token moves between the recorded steps")
+    drawing = Drawing.new(height=4.4)
+    groups = shown(analysis, drawing)
+    members = [_ordered(analysis, group) for group in groups]
+    # A group of two tokens among thousands is still to be seen.
+    least = 0.12 * sum(map(len, members))
+    rows = drawing.figure.subplots(
+        len(groups), 1, sharex=True, squeeze=False, height_ratios=[max(len(ids), least) for ids in members]
+    )[:, 0]
+    bins = log_bins(steps, _PER_DECADE)
+    edges = np.append(steps[bins], steps[-1] + 1).astype(float)
+    parts = [rms_in(moved[:, ids], bins, even_bins(len(ids), _MOST_ROWS)).T for ids in members]
+    seen = np.concatenate([part[np.isfinite(part) & (part > 0)] for part in parts])
+    norm = LogNorm(*_range(seen))
+    for axes, part, group, ids in zip(rows, parts, groups, members, strict=True):
+        # Before the second row nothing is known to rest.
+        axes.axvspan(edges[1], edges[-1], color=_REST, linewidth=0, zorder=0)
+        image = axes.pcolormesh(
+            edges,
+            np.linspace(0, len(ids), len(part) + 1),
+            np.ma.masked_where(~(part > 0), part),
+            cmap="cividis",
+            norm=norm,
+            rasterized=True,
+        )
+        drawing.mapped.append(image)
+        axes.set_ylim(len(ids), 0)
+        axes.set_yticks([])
+        axes.set_ylabel(f"{group} ({len(ids):,})", color=COLOURS[group])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        step_axis(axes, steps, label=axes is rows[-1])
+    bar = drawing.figure.colorbar(drawing.mapped[0], ax=list(rows), pad=0.02, aspect=35, extend="min")
+    bar.set_label(f"displacement per step ({LENGTH}); grey: at rest")
+    bar.outline.set_visible(False)
+    if "token_count" not in series:
+        drawing.notes.append("The rows are in the order of token ids.")
+    drawing.alt = (
+        f"Heat map of the displacement of every token at every step, from {seen.min():.2g} "
+        f"to {seen.max():.2g} {LENGTH}."
+    )
+    return drawing
+
+
+def _ordered(analysis: Analysis, group: str) -> NDArray[np.int64]:
+    """Ids of a group, most frequent first."""
+    ids = tokens_of(analysis, group)
+    if "token_count" not in analysis.series:
+        return ids
+    return ids[np.argsort(-analysis.series["token_count"].to_numpy()[ids], kind="stable")]
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float]:
+    """From the first percentile to the largest, so that a rare crawl does not take up the colours."""
+    low, high = float(np.percentile(values, 1)), float(values.max())
+    return (low, high) if low < high else (high / 10, high)

@@ -1,0 +1,76 @@
+"""Norm of each token at the last step against how often it occurs in the corpus."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.groups import UNKNOWN, tokens_of
+from embevo.analysis.figures.placement import place_labels
+from embevo.analysis.figures.style import COLOURS, LENGTH, MARKERS, from_one_axis, quiet_grid
+from embevo.analysis.figures.token_names import name_of
+
+_NAMED = 40
+
+
+def draw(analysis: Analysis) -> Drawing:
+    """Draw it; NothingToDrawError if the counts are not known."""
+    series = analysis.series
+    if "token_count" not in series:
+        raise NothingToDrawError(UNKNOWN[0].lower() + UNKNOWN[1:-1])
+    count = series["token_count"].to_numpy()
+    norm = series["token_norm_last"].to_numpy()
+    live, dead = tokens_of(analysis, "live"), tokens_of(analysis, "dead")
+    if not np.isfinite(norm[live]).any():
+        raise NothingToDrawError("no live token has a finite norm at the last step")
+    drawing = Drawing.new(height=3.6)
+    axes = drawing.figure.add_subplot()
+    for group in ("dead", "live"):
+        ids = tokens_of(analysis, group)
+        axes.plot(
+            count[ids],
+            norm[ids],
+            MARKERS[group],
+            color=COLOURS[group],
+            markersize=4 if len(count) <= 1000 else 2,
+            markeredgewidth=0,
+            alpha=0.75,
+            rasterized=len(count) > 2000,
+            clip_on=False,
+        )
+    most = max(int(count.max()), 1)
+    from_one_axis(axes, most)
+    axes.set_xlim(-0.25, most * 1.4)
+    axes.set_xlabel("occurrences in the corpus (logarithmic from 1 on)")
+    axes.set_ylabel(f"norm at the last step ({LENGTH})")
+    axes.margins(y=0.08)
+    quiet_grid(axes)
+    drawing.figure.draw_without_rendering()
+    points = np.column_stack([count, norm]).astype(float)
+    order = [
+        token
+        for token in np.argsort(-count, kind="stable").tolist()
+        if count[token] > 0 and np.isfinite(norm[token])
+    ]
+    labelled = [(token, name_of(analysis.labels[token])) for token in order[:_NAMED]]
+    if np.isfinite(norm[dead]).any():
+        axes.annotate(
+            f"{len(dead):,} dead",
+            (0, np.nanmax(norm[dead])),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="left",
+            color=COLOURS["dead"],
+        )
+    place_labels(axes, points, labelled, colours=[COLOURS["live"]] * len(points))
+    drawing.alt = (
+        f"Token norm at the last step against occurrences in the corpus: live tokens "
+        f"{_range(norm[live])} {LENGTH}" + (f", dead ones {_range(norm[dead])}." if len(dead) else ".")
+    )
+    return drawing
+
+
+def _range(norms: NDArray[np.float64]) -> str:
+    """Least and largest in words; of norms that are not finite, that they are not."""
+    known = norms[np.isfinite(norms)]
+    return f"{known.min():.3g} to {known.max():.3g}" if len(known) else "infinity or NaN"

@@ -1,0 +1,57 @@
+"""Loss against step, with the loss of a model that knows only how often each token occurs."""
+
+import numpy as np
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures.binning import log_bins, medians_in
+from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.style import ALL, DEAD, quiet_grid, step_axis
+
+
+def draw(analysis: Analysis) -> Drawing:
+    """Draw it; NothingToDrawError if the run recorded no loss."""
+    series = analysis.series
+    steps = series["step"].to_numpy()
+    loss = series["loss"].to_numpy() if "loss" in series else np.full(len(steps), np.nan)
+    known = np.flatnonzero(np.isfinite(loss))
+    if not len(known):
+        raise NothingToDrawError("the run recorded no loss")
+    drawing = Drawing.new()
+    axes = drawing.figure.add_subplot()
+    axes.plot(steps, loss, color="#A8A8A8", linewidth=0.6, rasterized=len(steps) > 2000)
+    bins = log_bins(steps, 16)
+    median = medians_in(loss, bins)
+    axes.plot(
+        [np.exp(np.log(part).mean()) if part[0] > 0 else 0 for part in np.split(steps, bins[1:])],
+        median,
+        color=ALL,
+    )
+    final = median[np.isfinite(median)][-1]
+    drawing.label_end(axes, f"{final:.2f}", final, ALL)
+    drawing.alt = (
+        f"Training loss against step: {loss[known[0]]:.2f} nats at step {steps[known[0]]:,}, "
+        f"{final:.2f} at step {steps[known[-1]]:,}."
+    )
+    entropy = analysis.summary.get("unigram_entropy")
+    if entropy is not None:
+        axes.axhline(entropy, color=DEAD, linewidth=1, linestyle=(0, (5, 2)))
+        axes.annotate(
+            f"unigram\nentropy\n{entropy:.2f}",
+            (0, entropy),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(5, -3),
+            textcoords="offset points",
+            va="top",
+            color=DEAD,
+        )
+        # The text is below the line, also where the loss never goes there.
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, entropy - 0.25 * (high - entropy)), high)
+        drawing.alt += f" The unigram entropy of the corpus is {entropy:.2f} nats."
+    else:
+        drawing.notes.append("How often each token occurs is not known, so there is no line to compare with.")
+    step_axis(axes, steps)
+    axes.set_ylabel("training loss (nats per token)")
+    quiet_grid(axes)
+    drawing.comparable.append(axes)
+    return drawing

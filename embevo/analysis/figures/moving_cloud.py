@@ -1,0 +1,166 @@
+"""The cloud in the plane of its principal components as it moves: one picture a frame."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import NDArray
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures.drawing import Drawing
+from embevo.analysis.figures.groups import shown, tokens_of
+from embevo.analysis.figures.style import ALL, COLOURS, LENGTH, MARKERS
+from embevo.analysis.figures.token_names import name_of
+
+_SIZE: Final = (8.0, 6.0)
+_NAMED: Final = 60
+_TYPE: Final = 11.0
+
+
+class MovingCloud:
+    """The axes, drawn once, and what moves in front of them."""
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        points: NDArray[np.float64],
+        steps: NDArray[np.int64],
+        dpi: int,
+        *,
+        labels: bool,
+    ) -> None:
+        """Make the axes.
+
+        Args:
+            analysis: of the run.
+            points: ``(frame, token, 2)`` in embedding units.
+            steps: ``(frame,)`` global steps.
+            dpi: pixels an inch.
+            labels: write the names of frequent tokens beside them, where there is room.
+        """
+        self._points, self._steps = points, steps
+        self._figure = Figure(figsize=_SIZE, dpi=dpi)
+        self._canvas: Any = FigureCanvasAgg(self._figure)
+        self._axes = self._figure.add_subplot()
+        _frame(self._axes, points)
+        series = analysis.series
+        loss = series["loss"].to_numpy() if "loss" in series else np.full(series.sizes["step"], np.nan)
+        self._loss = loss[np.searchsorted(series["step"].to_numpy(), steps)]
+        self._groups = [(group, tokens_of(analysis, group)) for group in shown(analysis, Drawing.new())]
+        self._marks = [
+            self._axes.plot(
+                [], [], MARKERS[group], color=COLOURS[group], markersize=5, markeredgewidth=0, alpha=0.75
+            )[0]
+            for group, _ in self._groups
+        ]
+        self._caption = self._above(0, f"step {steps[-1]:,}", "bold")
+        self._said = self._above(130, "", "normal")
+        for place, (group, ids) in enumerate(reversed(self._groups)):
+            mark = {"o": "●", "s": "■"}[MARKERS[group]]
+            name = "tokens" if group == "all" else group
+            key = self._above(-110 * place, f"{mark} {name} ({len(ids):,})", "normal", right=True)
+            key.set_color(COLOURS[group])
+            key.set_animated(False)
+        self._names = self._labels(analysis) if labels else []
+
+    def frames(self, on_frame: Callable[[int, int], None] | None) -> Iterator[NDArray[np.uint8]]:
+        """``(height, width, 3)`` of each step."""
+        for artist in (*self._marks, *(text for _, text in self._names)):
+            artist.set_animated(True)
+        self._canvas.draw()
+        background = self._canvas.copy_from_bbox(self._figure.bbox)
+        for index in range(len(self._steps)):
+            self._canvas.restore_region(background)
+            for artist in self._place(index):
+                self._axes.draw_artist(artist)
+            yield np.asarray(self._canvas.buffer_rgba())[:, :, :3].copy()
+            if on_frame:
+                on_frame(index + 1, len(self._steps))
+
+    def _place(self, index: int) -> Sequence[Any]:
+        """Move everything to where it is in a frame; what is to be drawn of it."""
+        points = self._points[index]
+        for (_, ids), mark in zip(self._groups, self._marks, strict=True):
+            mark.set_data(points[ids, 0], points[ids, 1])
+        self._caption.set_text(f"step {self._steps[index]:,}")
+        loss = self._loss[index]
+        self._said.set_text(f"loss {loss:.2f} nats" if np.isfinite(loss) else "")
+        return [*self._marks, *self._free_names(points), self._caption, self._said]
+
+    def _free_names(self, points: NDArray[np.float64]) -> list[Text]:
+        """Those names that cover no name of a more frequent token."""
+        pixel = self._figure.dpi / 72
+        at = self._axes.transData.transform(points) / pixel
+        height = 1.15 * _TYPE
+        taken: list[tuple[float, float, float]] = []
+        free = []
+        for token, text in self._names:
+            x, y = at[token] + (5, 0)
+            right = x + 0.65 * _TYPE * len(text.get_text())
+            if np.isfinite(x) and all(
+                right < left or x > end or abs(y - other) > height for left, end, other in taken
+            ):
+                taken.append((x, right, y))
+                text.set_position((float(x * pixel), float(y * pixel)))
+                free.append(text)
+        return free
+
+    def _labels(self, analysis: Analysis) -> list[tuple[int, Text]]:
+        """Names of the most frequent tokens, in that order; without counts, of the outermost ones."""
+        if "token_count" in analysis.series:
+            weight = analysis.series["token_count"].to_numpy().astype(float)
+        else:
+            last = self._points[-1]
+            weight = np.nan_to_num(np.linalg.norm(last - np.nanmedian(last, axis=0), axis=1))
+        colours = dict.fromkeys(range(len(weight)), ALL)
+        for group, ids in self._groups:
+            colours |= dict.fromkeys(ids.tolist(), COLOURS[group])
+        order = np.argsort(-weight, kind="stable")[:_NAMED].tolist()
+        return [
+            (
+                token,
+                self._axes.text(
+                    0,
+                    0,
+                    name_of(analysis.labels[token]),
+                    transform=None,
+                    color=colours[token],
+                    fontsize=_TYPE,
+                    va="center",
+                    parse_math=False,
+                    in_layout=False,
+                ),
+            )
+            for token in order
+            if weight[token] > 0
+        ]
+
+    def _above(self, shift: float, text: str, weight: str, *, right: bool = False) -> Text:
+        """A line of text above the axes, from the left or to the right end."""
+        annotation = self._axes.annotate(
+            text,
+            (1.0 if right else 0.0, 1),
+            xycoords="axes fraction",
+            xytext=(shift, 8),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=13,
+            weight=weight,
+        )
+        annotation.set_animated(True)
+        return annotation
+
+
+def _frame(axes: Axes, points: NDArray[np.float64]) -> None:
+    """Ranges that hold every point of every frame, with the same scale in both directions."""
+    axes.update_datalim(points[np.isfinite(points).all(axis=2)])
+    axes.margins(0.05)
+    axes.autoscale_view()
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.tick_params(labelsize=11)
+    axes.set_xlabel(f"component 1 ({LENGTH})", fontsize=12)
+    axes.set_ylabel(f"component 2 ({LENGTH})", fontsize=12)

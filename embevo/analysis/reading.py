@@ -1,0 +1,49 @@
+"""The matrices of a run as float32 or float64, a few rows at a time."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.errors import AnalysisError
+from embevo.run.reader import Run
+from embevo.run.widening import widen
+
+# What is worked on at once, as float64: a few copies of it fit into the cache of a core.
+_PART_BYTES: Final = 1 << 21
+# A part of a large matrix is one row of it, whatever that takes.
+_BLOCK_BYTES: Final = 256 << 20
+
+
+def matrix_of(run: Run, name: str | None) -> str:
+    """The matrix to look at: the one that is named, or ``embeddings``, or the first there is.
+
+    Raises:
+        AnalysisError: there is none of that name.
+    """
+    names = [matrix for matrix, _ in run.frame.matrices]
+    if name is None:
+        return "embeddings" if "embeddings" in names else names[0]
+    if name not in names:
+        raise AnalysisError(f"{run.path} has no matrix {name!r}; it has {', '.join(names)}")
+    return name
+
+
+def values_of(run: Run, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+    """``(step, token, dim)`` of rows by position: float64, or float32 that hold what was recorded exactly."""
+    return widen(run[name][rows])
+
+
+def parts(run: Run, name: str) -> Iterator[tuple[int, NDArray[Any]]]:
+    """All rows in order, as ``(first row, (step, token, dim) values)`` of a size that is good to work on.
+
+    A block is read at once, unless it is very large, and handed out in parts.
+    """
+    count, tokens, dim = run.shape
+    block = max(1, min(run.layout.block_steps, _BLOCK_BYTES // (8 * tokens * dim)))
+    part = max(1, _PART_BYTES // (8 * tokens * dim))
+    for start in range(0, count, block):
+        values = values_of(run, name, slice(start, min(start + block, count)))
+        for first in range(0, len(values), part):
+            yield start + first, values[first : first + part]

@@ -1,0 +1,159 @@
+"""Films: the steps they show, that they play, and that half of one is never left behind."""
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+import drawn
+import trajectories
+from embevo.analysis import Analysis, analyze, film
+from embevo.analysis.animation import animate, frame_rows
+from embevo.analysis.destination import DestinationError
+from embevo.analysis.figures.drawing import NothingToDrawError
+from embevo.analysis.figures.style import DEAD, LIVE
+from embevo.analysis.film import FilmError, find_ffmpeg, suffix_of, write_film
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return analyze(drawn.record_singular(tmp_path_factory.mktemp("film") / "run"))
+
+
+@given(st.integers(1, 20_000), st.integers(1, 500))
+def test_frames_go_from_the_first_row_to_the_last_ever_faster(rows: int, frames: int) -> None:
+    chosen = frame_rows(rows, frames)
+    assert len(chosen) == min(rows, frames)
+    assert chosen[-1] == rows - 1
+    assert len(chosen) == 1 or chosen[0] == 0
+    strides = np.diff(chosen)
+    assert (strides > 0).all()
+    # Rounding may shorten a stride by one.
+    assert (np.diff(strides) >= -1).all()
+
+
+def close_to(frame: Any, colour: str) -> int:
+    """How many pixels have about that colour."""
+    wanted = np.array(to_rgb(colour)) * 255
+    return int((np.abs(np.asarray(frame, float) - wanted).max(axis=2) < 60).sum())
+
+
+def test_a_gif_shows_each_step_with_the_live_and_the_dead(analysis: Analysis, tmp_path: Path) -> None:
+    out = tmp_path / "out.gif"
+    done: list[tuple[int, int]] = []
+    shown = animate(analysis, out, frames=4, fps=10, labels=True, on_frame=lambda *at: done.append(at))
+    assert shown == 4
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    with Image.open(out) as gif:
+        assert (gif.n_frames, gif.info["loop"], gif.info["comment"]) == (4, 0, b"embevo")
+        assert gif.info["duration"] == 100
+        frames = [gif.seek(number) or gif.convert("RGB") for number in range(4)]
+    body = [frame.crop((0, 40, *frame.size)) for frame in frames]
+    assert close_to(body[0], LIVE) < 200, "one point, under the dead"
+    assert close_to(body[-1], LIVE) > 400
+    assert close_to(body[-1], DEAD) > 10
+    again = tmp_path / "again.gif"
+    animate(analysis, again, frames=4, fps=10, labels=True)
+    assert again.read_bytes() == out.read_bytes()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["again.gif", "out.gif"]
+
+
+def test_an_mp4_plays_in_browsers(analysis: Analysis, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    animate(analysis, out, frames=3, fps=2)
+    command = [find_ffmpeg(), "-nostdin", "-i", str(out), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    played = subprocess.run(command, capture_output=True, check=True)
+    for said in (b"Video: h264", b"yuv420p(", b"960x720", b" 2 fps"):
+        assert said in played.stderr
+    frames = np.frombuffer(played.stdout, np.uint8).reshape(-1, 720, 960, 3)
+    assert len(frames) == 3 + 3, "the last one stays for a second and a half"
+    assert close_to(frames[2][60:], LIVE) > 400
+    data = out.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert b"embevo" in data
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_an_interrupted_film_leaves_what_was_there(tmp_path: Path, suffix: str, before: bytes | None) -> None:
+    out = tmp_path / f"out{suffix}"
+    if before is not None:
+        out.write_bytes(before)
+
+    def frames() -> Any:
+        for _ in range(2000 if suffix == ".mp4" else 1):
+            yield np.zeros((256, 256, 3), np.uint8)
+            if out.with_name(f"{out.name}.partial").exists():
+                break
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_film(out, frames(), 5)
+    assert list(tmp_path.iterdir()) == ([] if before is None else [out])
+    assert before is None or out.read_bytes() == before
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(FilmError, match=r"out\.gif could not be written: No space left"):
+        write_film(tmp_path / "out.gif", iter([np.zeros((32, 32, 3), np.uint8)]), 5)
+
+
+def test_what_ffmpeg_complains_of_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "ffmpeg"
+    broken.write_text("#!/bin/sh\necho 'no such codec' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(film, "find_ffmpeg", lambda: str(broken))
+    out = tmp_path / "out.mp4"
+    many = (np.zeros((256, 256, 3), np.uint8) for _ in range(20))
+    with pytest.raises(FilmError, match=r"could not write out\.mp4: no such codec"):
+        write_film(out, many, 5)
+    assert list(tmp_path.iterdir()) == [broken]
+
+
+def test_ffmpeg_is_the_one_that_is_brought_or_one_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_ffmpeg() == imageio_ffmpeg.get_ffmpeg_exe()
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FilmError, match=r"pip install 'embevo\[animate\]'"):
+        find_ffmpeg()
+    own = tmp_path / "ffmpeg"
+    own.touch(mode=0o755)
+    assert find_ffmpeg() == str(own)
+
+
+def test_only_films_are_films() -> None:
+    assert (suffix_of(Path("a.MP4")), suffix_of(Path("a.b.gif"))) == (".mp4", ".gif")
+    for name in ("a.webm", "gif", "a.mp4.partial"):
+        with pytest.raises(DestinationError, match=r"is an \.mp4 or a \.gif"):
+            suffix_of(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values[:, :, :1], "no plane"),
+        (lambda values: np.full_like(values, np.nan), "no token is at a finite place"),
+    ],
+)
+def test_what_has_no_plane_has_no_film(tmp_path: Path, change: Callable[[Any], Any], message: str) -> None:
+    values = change(trajectories.brownian(5, 4, 3).astype(np.float32))
+    found = analyze(trajectories.record(tmp_path / "run", values), keep=False)
+    with pytest.raises(NothingToDrawError, match=message):
+        animate(found, tmp_path / "out.gif", frames=3)
+    assert not (tmp_path / "out.gif").exists()

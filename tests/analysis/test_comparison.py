@@ -1,0 +1,107 @@
+"""Several runs together: groups, medians, intervals, effects."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trajectories
+from embevo.analysis import Analysis, analyze
+from embevo.analysis.comparison import compare
+from embevo.analysis.effect import Effect
+from embevo.analysis.interval import median_interval
+
+
+def runs(folder: Path, count: int, **config: object) -> list[Analysis]:
+    """Runs that differ in their seed; dead tokens 0 to 4 end in seed + 1 distinct vectors, or 5 at most."""
+    found = []
+    for seed in range(count):
+        values = trajectories.brownian(130, 9, 4, seed).astype(np.float32)
+        values[0] = values[0, 0]
+        values[-1, :5] = values[-1, [min(token, seed) for token in range(5)]]
+        path = folder / f"{sorted(config.items())}{seed}".replace("/", "")
+        settings = {"init": "qwen", "seed": seed, **config}
+        found.append(analyze(trajectories.record(path, values, dead=range(5), config=settings), keep=False))
+    return found
+
+
+def test_seeds_are_a_group_and_settings_are_not(tmp_path: Path) -> None:
+    one, other = runs(tmp_path, 5, dtype="float32"), runs(tmp_path, 2, dtype="bfloat16")
+    together = compare([one[0], other[0], *one[1:], other[1]])
+    assert [group.label for group in together.groups] == ["dtype=float32", "dtype=bfloat16"]
+    assert [len(group.runs) for group in together.groups] == [5, 2]
+    first = together.groups[0].quantities[0]
+    assert first.name == "distinct dead vectors in the last row"
+    assert (first.values, first.median, first.low, first.high) == ((1, 2, 3, 4, 5), 3, 1, 5)
+    assert first.coverage == pytest.approx(1 - 2 / 2**5)
+    start = together.groups[0].verdicts[0]
+    assert (start.id, start.outcome, start.value) == ("S1", "supported", 1)
+    assert together.groups[0].outcomes["S1"] == {"supported": 5}
+    # Two runs are too few to say anything of the median.
+    assert together.groups[1].verdicts[0].outcome == "undecided"
+    assert "2 runs; 5 are needed" in together.groups[1].verdicts[0].explanation
+    effect = together.effects[0]
+    assert (effect.one, effect.other) == ("dtype=float32", "dtype=bfloat16")
+    assert effect.difference == 3 - 1.5
+    assert effect.d == pytest.approx(1.5 / math.sqrt((4 * 2.5 + 1 * 0.5) / 5))
+    assert len(together.to_json()["effects"]) == len(together.groups[0].quantities)
+
+
+def test_where_a_run_lay_and_how_it_was_kept_makes_no_group(tmp_path: Path) -> None:
+    found = [*runs(tmp_path, 1, store="zarr", device="cpu"), *runs(tmp_path, 1, store="both", device="cuda")]
+    (group,) = compare(found).groups
+    assert (group.label, len(group.runs)) == ("all", 2)
+
+
+def test_a_group_that_straddles_a_threshold_is_undecided(tmp_path: Path) -> None:
+    found = runs(tmp_path, 5)
+    (group,) = compare(found).groups
+    outcomes = {verdict.id: verdict.outcome for verdict in group.verdicts}
+    values = {verdict.id: [check.value for check in verdict.checks] for verdict in group.verdicts}
+    # The Jaccard index runs from 1 down to 0, past its threshold of a half.
+    assert values["S5"][1] == pytest.approx(np.median([a.summary["jaccard_all"] for a in found]))
+    assert group.verdicts[4].checks[1].outcome == "undecided"
+    assert outcomes["S4"] == "refuted"
+
+
+def test_cohens_d_by_hand() -> None:
+    found = Effect.of("a", "b", "q", [1, 2, 3], [4, 6, 8])
+    # Variances 1 and 4, pooled 2.5.
+    assert found.d == pytest.approx(-4 / math.sqrt(2.5))
+    half = 1.959963984540054 * math.sqrt(6 / 9 + found.d**2 / 12)
+    assert (found.low, found.high) == (pytest.approx(found.d - half), pytest.approx(found.d + half))
+    assert Effect.of("a", "b", "q", [1, 1], [2, 2]).d == -math.inf
+    assert Effect.of("a", "b", "q", [1, 1], [1, 1]).d == 0
+    assert math.isnan(Effect.of("a", "b", "q", [1], [2, 3]).d)
+    assert math.isnan(Effect.of("a", "b", "q", [], []).difference)
+
+
+@given(st.integers(1, 60))
+def test_the_interval_of_a_median_is_the_binomial_one(count: int) -> None:
+    low, high, coverage = median_interval(np.arange(1, count + 1))
+    k = int(low)
+    assert high == count + 1 - k
+    exact = 1 - 2 * sum(math.comb(count, i) for i in range(k)) / 2**count
+    assert coverage == pytest.approx(max(0, exact), abs=1e-12)
+    assert coverage >= 0.95 or k == 1
+    # The next pair inwards would not do.
+    assert 2 * (k + 1) > count + 1 or exact - 2 * math.comb(count, k) / 2**count < 0.95
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).exponential(size=(4000, 9))
+    intervals = [median_interval(sample) for sample in draws]
+    hits = np.mean([low <= math.log(2) <= high for low, high, _ in intervals])
+    assert hits == pytest.approx(intervals[0][2], abs=0.015)
+
+
+def test_large_samples_take_no_time_and_nothing_has_no_median() -> None:
+    sizes = [median_interval(np.arange(n)) for n in (100, 10_000, 150_000)]
+    assert all((b[1] - b[0]) / 10 < (a[1] - a[0]) * 10 for a, b in pairwise(sizes))
+    assert sizes[2][2] >= 0.95
+    assert math.isnan(median_interval([])[0])
+    assert math.isnan(median_interval([1.0, math.nan])[0])

@@ -1,0 +1,58 @@
+"""docs/analysis.md: its example runs, and it leaves nothing out."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import trajectories
+from embevo.analysis import Thresholds
+from embevo.analysis.series import VARIABLES
+
+TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
+
+
+def test_the_three_lines_run(tmp_path: Path) -> None:
+    values = trajectories.brownian(30, 4, 3).astype("float32")
+    trajectories.record(tmp_path / "runs/mine", values, dead=[1, 2])
+    ((name, code),) = re.findall(r"<!-- test: ([\w ]+) -->\n```python\n(.*?)```", TEXT, re.DOTALL)
+    assert name == "three lines"
+    assert len([line for line in code.splitlines() if line]) == 3
+    program = f"{code}\nprint(radius.dims, radius.sizes['step'])"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("('step',) 30\n", "")
+
+
+def test_every_variable_is_defined() -> None:
+    for name in VARIABLES:
+        # token_norm_mean is there as `_mean`, beside `token_norm_min`.
+        known = name in TEXT or f"`_{name.rpartition('_')[2]}`" in TEXT
+        assert known, name
+
+
+def test_every_threshold_is_there_with_its_default_and_its_reason() -> None:
+    reasons = Thresholds.reasons()
+    rows = [f"| `{name}` | {value:g} | {reasons[name]} |" for name, value in Thresholds().to_json().items()]
+    assert [row for row in rows if row not in TEXT] == []
+    assert len(re.findall(r"^\| `\w+` \| [\d.]+ \|", TEXT, re.MULTILINE)) == len(rows)
+
+
+def test_the_notebook_runs_and_was_made_by_its_script(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    made = tmp_path / "made.ipynb"
+    subprocess.run([sys.executable, "-W", "error", docs / "make_notebook.py", made], cwd=tmp_path, check=True)
+    kept, again = (json.loads(path.read_text())["cells"] for path in (docs / "analysis.ipynb", made))
+    assert [cell["source"] for cell in kept] == [cell["source"] for cell in again]
+    # Numbers may differ from machine to machine, what kind of output there is may not.
+    kinds = [
+        [[o["output_type"] for o in cell.get("outputs", [])] for cell in cells] for cells in (kept, again)
+    ]
+    assert kinds[0] == kinds[1]
+    assert sum(map(len, kinds[0])) == 5

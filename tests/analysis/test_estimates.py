@@ -1,0 +1,87 @@
+"""Estimates whose errors can be worked out or simulated, and sums that do not depend on how rows arrive."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trajectories
+from embevo.analysis.diffusion import SEGMENTS, LagSums
+from embevo.analysis.exponent import fit_exponent
+from embevo.analysis.groups import Groups
+from embevo.analysis.separation import Separation
+from embevo.run.tokens import Tokens
+
+
+def sums_of(points: np.ndarray, cuts: list[int]) -> LagSums:
+    """Fed in pieces that end at the cuts."""
+    sums = LagSums(len(points), [np.arange(points.shape[1]), np.zeros(0, np.int64)])
+    velocity = np.diff(points, axis=0, prepend=points[:1])
+    bounds = [0, *cuts, len(points)]
+    for start, stop in pairwise(bounds):
+        sums.add(points[start:stop], velocity[start:stop], start)
+    return sums
+
+
+@given(st.lists(st.integers(1, 149), max_size=12, unique=True).map(sorted))
+def test_lagged_sums_do_not_depend_on_the_pieces(cuts: list[int]) -> None:
+    points = trajectories.brownian(150, 2, 3)
+    whole, pieces = sums_of(points, []), sums_of(points, cuts)
+    np.testing.assert_array_equal(pieces.origins, whole.origins)
+    np.testing.assert_allclose(pieces.msd, whole.msd, rtol=1e-12)
+    np.testing.assert_allclose(pieces.vacf, whole.vacf, rtol=1e-9, atol=1e-12)
+    assert np.isnan(whole.msd[:, 1]).all()
+
+
+def test_the_interval_of_an_exponent_holds_it_as_often_as_the_documentation_says() -> None:
+    hits = 0
+    for seed in range(100):
+        sums = sums_of(trajectories.brownian(501, 1, 3, seed), [])
+        fit = fit_exponent(sums.lags, sums.squares[:, :, 0], sums.origins, min_lag=10, max_lag=50)
+        hits += fit.low <= 1 <= fit.high
+    assert 84 <= hits <= 99
+
+
+def test_a_fit_needs_lags_and_stretches() -> None:
+    lags = np.array([10, 12, 14, 16, 20])
+    origins = np.full((SEGMENTS, 5), 7)
+    squares = origins * lags**1.5 * 3.0
+    fit = fit_exponent(lags, squares, origins, min_lag=10, max_lag=20)
+    assert (fit.value, fit.low, fit.high) == (pytest.approx(1.5), pytest.approx(1.5), pytest.approx(1.5))
+    assert (fit.prefactor, fit.first_lag, fit.last_lag) == (pytest.approx(3), 10, 20)
+    assert np.isnan(fit_exponent(lags, squares, origins, min_lag=13, max_lag=20).value)
+    # A stretch without origins, after a gap, leaves a value and takes the interval away.
+    origins[3] = squares[3] = 0
+    gone = fit_exponent(lags, squares, origins, min_lag=10, max_lag=20)
+    assert gone.value == pytest.approx(1.5)
+    assert np.isnan(gone.low)
+    assert np.isnan(fit_exponent(lags, squares * 0, origins, min_lag=10, max_lag=20).value)
+
+
+def test_the_error_of_a_distance_is_what_repetition_shows() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        one = rng.normal(size=(20, 3)) * [0.5, 1, 2]
+        other = rng.normal(size=(30, 3)) + np.array([8, 0, 0])
+        found.append(Separation.of(one, other))
+    distances = np.array([separation.distance for separation in found])
+    assert np.mean([separation.error for separation in found]) == pytest.approx(distances.std(), rel=0.1)
+    truth = np.mean(distances)
+    hits = np.mean([s.interval[0] <= truth <= s.interval[1] for s in found])
+    assert 0.9 <= hits <= 0.98
+    assert np.isnan(Separation.of(np.zeros((3, 2)), np.zeros((0, 2))).distance)
+
+
+def test_a_sample_keeps_live_and_dead_apart() -> None:
+    counts = np.arange(100) % 3
+    groups = Groups.of(100, Tokens(counts))
+    sample = groups.sampled(30)
+    assert len(sample["all"]) <= 35
+    assert set(sample["live"]) <= set(groups["live"])
+    assert set(sample["dead"]) <= set(groups["dead"])
+    assert sorted([*sample["live"], *sample["dead"]]) == sample["all"].tolist()
+    assert groups.sampled(100) is groups
+    assert Groups.of(10, None).sampled(5)["all"].tolist() == [0, 2, 4, 6, 8]
