@@ -1,0 +1,253 @@
+"""``embevo analyze``: the numbers of a run, and what they say of the predictions."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .progress import measuring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from embevo.analysis.analysis import Analysis
+    from embevo.analysis.comparison import Comparison, Quantity
+    from embevo.analysis.effect import Effect
+    from embevo.analysis.thresholds import Thresholds
+    from embevo.analysis.verdict import Verdict
+
+_COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Decide by another threshold; repeatable.",
+)
+@click.option("--thresholds", "show", is_flag=True, help="Print every threshold with the reason for it.")
+@click.option("--matrix", help="Which recorded matrix; by default embeddings, or the first.")
+@click.option(
+    "--basis", type=click.Choice(["final", "all"]), default="final", show_default=True,
+    help="Fit the principal components to the last row, or to all rows.",
+)  # fmt: skip
+@click.option("--keep/--no-keep", default=True, help="Keep analysis.zarr and analysis.json in the run.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything but the series as JSON.")
+def analyze(
+    runs: tuple[Path, ...],
+    thresholds: tuple[str, ...],
+    *,
+    show: bool,
+    matrix: str | None,
+    basis: str,
+    keep: bool,
+    as_json: bool,
+) -> None:
+    """Measure each RUN, and judge the predictions that were made for its initialisation.
+
+    The series go to analysis.zarr and the rest to analysis.json in the run; a second call reads them. Several
+    runs that differ only in their seed are judged together, and groups of different settings are compared.
+    """
+    from rich.console import Console  # noqa: PLC0415 - and numpy, zarr and xarray, when they are needed
+
+    from embevo.analysis.analysis import analyze as analyze_run  # noqa: PLC0415
+    from embevo.analysis.comparison import compare  # noqa: PLC0415
+    from embevo.analysis.thresholds import Thresholds  # noqa: PLC0415
+
+    limits = Thresholds.parse(thresholds)
+    found = []
+    for run in runs:
+        with measuring(f"Measuring {run}") as on_rows:
+            found.append(
+                analyze_run(
+                    run,
+                    limits,
+                    matrix=matrix,
+                    basis="all" if basis == "all" else "final",
+                    keep=keep,
+                    on_rows=on_rows,
+                )
+            )
+    together = compare(found) if len(found) > 1 else None
+    if as_json:
+        comparison = None if together is None else together.to_json()
+        output = {"runs": [analysis.to_json() for analysis in found], "comparison": comparison}
+        click.echo(json.dumps(output, indent=2))
+        return
+    console = Console(highlight=False)
+    for analysis in found:
+        _print_run(console, analysis)
+    if together is not None:
+        _print_comparison(console, together)
+    _print_thresholds(console, limits, reasons=show)
+
+
+def _print_run(console: "Console", analysis: "Analysis") -> None:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    summary = analysis.summary
+    console.print(Text(f"\n{analysis.run_path}", "bold"))
+    groups = [name for name in ("all", "live", "dead") if summary["groups"][name]["tokens"]]
+    shape = f"{summary['rows']:,} rows x {summary['tokens']:,} tokens x {summary['dim']:,} dimensions"
+    console.print(
+        f"{summary['initialisation']} initialisation, {summary['dtype']}, {shape}, "
+        f"steps {summary['first_step']:,} to {summary['last_step']:,}"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in groups:
+        table.add_column(name, justify="right")
+    for label, cells in _measures(summary, groups):
+        table.add_row(label, *cells)
+    console.print(table)
+    for line in _facts(summary):
+        console.print(line)
+    _print_verdicts(console, analysis.verdicts)
+    if analysis.note:
+        console.print(Text(f"note: {analysis.note}", "yellow"))
+
+
+def _measures(summary: "dict[str, Any]", groups: list[str]) -> "Iterable[tuple[str, list[str]]]":
+    """Rows of the table: a label, and a cell for each group."""
+    by_group = [summary["groups"][name] for name in groups]
+    yield "tokens", [f"{of['tokens']:,}" for of in by_group]
+    for label, name in (
+        ("RMS radius", "radius_rms"),
+        ("centroid norm", "centroid_norm"),
+        ("mean token norm", "token_norm_mean"),
+    ):
+        cells = [f"{_number(of[f'{name}_first'])} to {_number(of[f'{name}_last'])}" for of in by_group]
+        yield f"{label}, first to last row", cells
+    yield "centroid moved by", [_number(of["centroid_displacement"]) for of in by_group]
+    yield "length of its path", [_number(of["centroid_path"]) for of in by_group]
+    for label, name in (
+        ("distinct rows", "distinct_rows"),
+        ("black holes", "black_holes"),
+        ("tokens in them", "black_hole_population"),
+        ("in the largest", "black_hole_largest"),
+    ):
+        counts = [(of[f"{name}_first"], of[f"{name}_last"]) for of in by_group]
+        yield f"{label}, first to last row", [f"{first:,} to {last:,}" for first, last in counts]
+    for label, what in (("MSD exponent of the centroid", "centroid"), ("MSD exponent of tokens", "tokens")):
+        fits = [summary["exponents"][what][name] for name in groups]
+        yield (
+            label,
+            [f"{_number(fit['value'])} ({_number(fit['low'])} to {_number(fit['high'])})" for fit in fits],
+        )
+    for label, name in (
+        ("last step above sqrt(dim) ULPs", "flowing"),
+        ("last step with an element above 1 ULP", "hopping"),
+        ("last motion", "moving"),
+    ):
+        yield label, [_step(summary["phases"][group][name]) for group in groups]
+
+
+def _facts(summary: "dict[str, Any]") -> "Iterable[str]":
+    if summary["live_dead_distance"] is not None:
+        low, high = summary["live_dead_distance_interval"]
+        distance = _number(summary["live_dead_distance"])
+        yield f"Live and dead centroids are {distance} apart ({_number(low)} to {_number(high)})."
+    if summary["jaccard_largest"] is not None:
+        yield (
+            f"The largest black hole and the dead overlap by {_number(summary['jaccard_largest'])} "
+            f"(Jaccard), all black holes and the dead by {_number(summary['jaccard_all'])}."
+        )
+    events = [f"{count:,} {kind}" for kind, count in summary["events"].items() if count]
+    yield "Events of black holes: " + (", ".join(events) or "none") + "."
+    if summary["loss_last"] is not None:
+        entropy = summary["unigram_entropy"]
+        baseline = "" if entropy is None else f"; the corpus's unigram entropy is {_number(entropy)}"
+        first, last = _number(summary["loss_first"]), _number(summary["loss_last"])
+        yield f"Loss {first} to {last} nats{baseline}."
+
+
+def _print_verdicts(console: "Console", verdicts: "Iterable[Verdict]") -> None:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "prediction", "verdict", "because"):
+        table.add_column(name)
+    for verdict in verdicts:
+        outcome = Text(verdict.outcome, _COLOURS[verdict.outcome])
+        because = "; ".join(check.sentence for check in verdict.checks)
+        table.add_row(verdict.id, verdict.prediction, outcome, because)
+    console.print(table)
+
+
+def _print_comparison(console: "Console", together: "Comparison") -> None:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("median over runs")
+    for group in together.groups:
+        table.add_column(f"{group.label} ({_runs(len(group.runs))})", justify="right")
+    for effect in together.effects[: len(together.effects) // max(1, len(together.groups[0].quantities))]:
+        table.add_column(f"Cohen's d, {effect.one} and {effect.other}", justify="right")
+    for index, first in enumerate(together.groups[0].quantities):
+        cells = [_spread(group.quantities[index]) for group in together.groups]
+        cells += [_effect(effect) for effect in together.effects if effect.quantity == first.name]
+        table.add_row(first.name, *cells)
+    console.print(Text("\nTogether", "bold"))
+    console.print(table)
+    for group in together.groups:
+        if len(group.runs) > 1:
+            coverage = 100 * max(of.coverage for of in group.quantities)
+            console.print(Text(f"\n{_runs(len(group.runs))}, {group.label}", "bold"))
+            console.print(f"An interval covers the median of all such runs in {coverage:.0f} % of cases.")
+            _print_verdicts(console, group.verdicts)
+            for verdict in group.verdicts:
+                each = ", ".join(f"{count} {name}" for name, count in group.outcomes[verdict.id].items())
+                console.print(f"{verdict.id} run by run: {each}.")
+
+
+def _spread(of: "Quantity") -> str:
+    if len(of.values) < 2:
+        return _number(of.median)
+    return f"{_number(of.median)} ({_number(of.low)} to {_number(of.high)})"
+
+
+def _effect(of: "Effect") -> str:
+    return (
+        _number(of.d) if math.isnan(of.low) else f"{_number(of.d)} ({_number(of.low)} to {_number(of.high)})"
+    )
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
+def _print_thresholds(console: "Console", limits: "Thresholds", *, reasons: bool) -> None:
+    from rich.table import Table  # noqa: PLC0415
+
+    values = limits.to_json()
+    if not reasons:
+        console.print(
+            "\nThresholds: " + ", ".join(f"{name} {value:g}" for name, value in values.items()) + "."
+        )
+        console.print("--thresholds says why, --threshold NAME=VALUE changes one.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("threshold", "value", "why the default is what it is"):
+        table.add_column(name)
+    why = limits.reasons()
+    for name, value in values.items():
+        table.add_row(name, f"{value:g}", why[name])
+    console.print(table)
+
+
+def _number(value: float | str | None) -> str:
+    return "-" if value is None or math.isnan(float(value)) else f"{float(value):.4g}"
+
+
+def _step(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

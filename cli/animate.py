@@ -1,0 +1,40 @@
+"""``embevo animate``: the cloud of a run as a film."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="An .mp4 or a .gif."
+)
+@click.option(
+    "--frames", type=click.IntRange(2, 100_000), default=240, show_default=True, help="Steps shown."
+)
+@click.option("--fps", type=click.IntRange(1, 60), default=24, show_default=True, help="Of them a second.")
+@click.option("--labels", is_flag=True, help="Name the frequent tokens, where there is room.")
+@click.option("--overwrite", is_flag=True, help="Replace a file of this name that embevo did not make.")
+def animate(run: Path, *, out: Path, frames: int, fps: int, labels: bool, overwrite: bool) -> None:
+    """Make a film of RUN: where every token is, in the plane in which the last cloud is widest.
+
+    The steps shown are evenly spaced in the logarithm. An .mp4 needs ffmpeg, which embevo[animate] brings.
+    """
+    from embevo.analysis import analyze  # noqa: PLC0415
+    from embevo.analysis.animation import animate as film  # noqa: PLC0415
+    from embevo.analysis.destination import check_destination  # noqa: PLC0415
+    from embevo.analysis.film import find_ffmpeg, suffix_of  # noqa: PLC0415
+
+    from .progress import measuring  # noqa: PLC0415
+    from .readable import size_of  # noqa: PLC0415
+
+    # Before the run is measured: what cannot be written is not worth the wait.
+    if suffix_of(out) == ".mp4":
+        find_ffmpeg()
+    check_destination(out, overwrite=overwrite)
+    with measuring(f"Measuring {run}") as on_rows:
+        analysis = analyze(run, on_rows=on_rows)
+    with measuring("Filming") as on_frame:
+        shown = film(analysis, out, frames=frames, fps=fps, labels=labels, on_frame=on_frame)
+    click.echo(f"Wrote {out}: {shown:,} steps ({size_of(out.stat().st_size)})")

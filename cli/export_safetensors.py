@@ -1,0 +1,51 @@
+"""``embevo export-safetensors``: the steps of a run as safetensors files."""
+
+from pathlib import Path
+
+import click
+
+from .selection import step_slice, token_ids
+
+
+@click.command("export-safetensors")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to fill."
+)
+@click.option(
+    "--steps",
+    callback=step_slice,
+    metavar="A:B:S",
+    default=":",
+    help="Step numbers, with the meaning of a Python slice: 100:200 are the recorded steps from 100 to 199, "
+    "::10 those divisible by ten, -50: those among the last fifty numbers. All by default.",
+)
+@click.option(
+    "--tokens",
+    callback=token_ids,
+    metavar="IDS",
+    help="Token ids, single characters, and ranges of either: 0-31,65,a-z. All by default.",
+)
+@click.option("--single-file", is_flag=True, help="One file, (step, token, dim), with the array step.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def export_safetensors(
+    *, run: Path, out: Path, steps: slice, tokens: list[int] | None, single_file: bool, overwrite: bool
+) -> None:
+    """Write the steps of RUN to the files that the model would have been saved to, bit for bit.
+
+    One file a step, step_0000123.safetensors, in the model's own dtype. RUN may be still being recorded.
+    """
+    from embevo.run.exporting import export_snapshots, export_stacked, select_steps  # noqa: PLC0415
+    from embevo.run.reader import open_run  # noqa: PLC0415
+
+    from .progress import counting  # noqa: PLC0415
+
+    opened = open_run(run)
+    rows = select_steps(opened, steps)
+    with counting("exporting", len(rows)) as on_step:
+        if single_file:
+            path = export_stacked(opened, out, rows, tokens=tokens, overwrite=overwrite, on_step=on_step)
+            click.echo(f"Wrote {len(rows):,} steps to {path}")
+        else:
+            files = export_snapshots(opened, out, rows, tokens=tokens, overwrite=overwrite, on_step=on_step)
+            click.echo(f"Wrote {len(files):,} files to {out}: {files[0].name} .. {files[-1].name}")

@@ -1,0 +1,46 @@
+"""``embevo figures``: the figures of a run as files."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+_FORMATS = ("png", "svg", "pdf")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="png", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files; made if it is not there. By default RUN/figures.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Draw this figure only; repeatable.")
+@click.option("--overwrite", is_flag=True, help="Replace files of these names that embevo did not make.")
+def figures(
+    run: Path, *, form: Literal["png", "svg", "pdf"], out: Path | None, only: tuple[str, ...], overwrite: bool
+) -> None:
+    """Draw the figures of RUN: loss, cloud, radius, distinct vectors, motion and more, one a file.
+
+    The same run gives the same bytes. Figures that embevo made before are replaced.
+    """
+    from embevo.analysis import analyze  # noqa: PLC0415
+    from embevo.analysis.figures.catalogue import NAMES  # noqa: PLC0415
+    from embevo.analysis.figures.saving import check_folder, save_figures  # noqa: PLC0415
+
+    from .progress import measuring  # noqa: PLC0415
+
+    for name in only:
+        if name not in NAMES:
+            raise click.BadParameter(f"no figure is called {name!r}; there are {', '.join(NAMES)}")
+    names = only or NAMES
+    folder = run / "figures" if out is None else out
+    if run.is_dir():
+        check_folder(folder, form, names, overwrite=overwrite)
+    with measuring(f"Measuring {run}") as on_rows:
+        analysis = analyze(run, on_rows=on_rows)
+    with measuring("Drawing") as on_figure:
+        saved = save_figures(analysis, folder, form, names, overwrite=overwrite, on_figure=on_figure)
+    for figure in saved:
+        click.echo(f"{figure.path}" if figure.path else f"{figure.name}: not drawn, {figure.remarks[0]}")

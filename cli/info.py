@@ -1,0 +1,125 @@
+"""``embevo info``: one run on one screen."""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .readable import size_of, state_of
+
+if TYPE_CHECKING:
+    from embevo.run.summary import MatrixSummary, RunSummary, TokenSummary
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def info(run: Path, as_json: bool) -> None:
+    """Show what is inside RUN, on one screen.
+
+    Works on finished and interrupted runs, and on one that is being recorded right now.
+    """
+    from embevo.run.summary import summarize  # noqa: PLC0415 - zarr is loaded when it is needed
+
+    summary = summarize(run)
+    if as_json:
+        click.echo(json.dumps(summary.to_json(), indent=2))
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, value in _rows(summary):
+        table.add_row(label, Text(value))
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
+    from embevo.run.steps import describe_ranges  # noqa: PLC0415
+
+    state = state_of(summary)
+    if summary.state == "interrupted":
+        state += f" (embevo recover {summary.path} seals them)"
+    rows = [("run", str(Path(summary.path).resolve())), ("state", state)]
+    if summary.rows:
+        steps = f"{summary.rows:,}: {summary.first_step}..{summary.last_step}"
+        asked = summary.config.get("steps")
+        if isinstance(asked, int) and summary.last_step is not None and summary.last_step < asked:
+            steps += f" of {asked:,} asked for"
+        rows.append(("steps", steps))
+        if summary.missing:
+            rows.append(("gaps", f"{summary.missing:,} missing: {describe_ranges(summary.gaps)}"))
+        else:
+            rows.append(("gaps", "none"))
+    else:
+        rows.append(("steps", "none yet"))
+    rows.append(("shape", f"{' x '.join(map(str, summary.shape))} (step, token, dim)"))
+    rows += [(matrix.name, _layout(matrix)) for matrix in summary.matrices]
+    if summary.scalars:
+        rows.append(("per step", ", ".join(summary.scalars)))
+    rows += [
+        ("store", f"{summary.store}, sealed in blocks of {summary.block_steps:,} steps"),
+        ("size", _sizes(summary)),
+    ]
+    rows += [
+        (name, _fields(fields))
+        for name, fields in (
+            ("config", summary.config),
+            ("corpus", summary.corpus),
+            ("versions", summary.versions),
+            ("also", summary.attributes),
+        )
+        if fields
+    ]
+    if summary.tokens is not None:
+        rows.append(("tokens", f"{summary.tokens.live} live, {len(summary.tokens.dead)} dead"))
+        if summary.tokens.dead:
+            rows.append(("dead", _labels(summary.tokens)))
+    return rows
+
+
+def _layout(matrix: "MatrixSummary") -> str:
+    text = matrix.dtype
+    if matrix.stored_dtype is not None and matrix.stored_dtype != matrix.dtype:
+        text += f", in Zarr as {matrix.stored_dtype}"
+    if matrix.shard and matrix.chunk:
+        text += f"; files of {_by(matrix.shard)}"
+        if matrix.chunk != matrix.shard:
+            text += f", chunks of {_by(matrix.chunk)}"
+    return text
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _sizes(summary: "RunSummary") -> str:
+    parts = ", ".join(f"{name} {size_of(size)}" for name, size in summary.bytes.items())
+    text = f"{size_of(summary.total_bytes)}: {parts}"
+    if summary.ratio is not None:
+        text += f"; Zarr is {summary.ratio:.2f} times smaller than the same steps as safetensors files"
+    return text
+
+
+def _fields(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in fields.items())
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _labels(tokens: "TokenSummary") -> str:
+    """Labels of the dead tokens, ids that follow each other drawn together: x00..x09, #, @."""
+    numbered = list(enumerate(tokens.dead))
+    parts = []
+    for _, group in groupby(numbered, lambda item: item[1] - item[0]):
+        places = [place for place, _ in group]
+        first, last = tokens.dead_labels[places[0]], tokens.dead_labels[places[-1]]
+        parts.append(first if first == last else f"{first}..{last}")
+    return ", ".join(parts)

@@ -1,0 +1,79 @@
+"""The ``embevo`` command: which commands there are, and what becomes of errors."""
+
+import errno
+import importlib
+from typing import Any, Final
+
+import click
+
+from embevo.run.errors import EmbevoError
+
+# Name to the module and attribute that hold the command. A module is imported when its command is used or
+# listed; what is heavy it imports when it runs, so that looking at a run does not wait for torch.
+COMMANDS: Final = {
+    "train": "embevo_cli.train:train",
+    "analyze": "embevo_cli.analyze:analyze",
+    "report": "embevo_cli.report:report",
+    "figures": "embevo_cli.figures:figures",
+    "animate": "embevo_cli.animate:animate",
+    "plan": "embevo_cli.plan:plan",
+    "corpus": "embevo_cli.corpus:corpus",
+    "info": "embevo_cli.info:info",
+    "verify": "embevo_cli.verify:verify",
+    "recover": "embevo_cli.recover:recover",
+    "ls": "embevo_cli.ls:ls",
+    "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",
+    "import-safetensors": "embevo_cli.import_safetensors:import_safetensors",
+}
+_INTERRUPTED: Final = 130
+
+
+class _Failure(click.ClickException):
+    """An error that is the user's to read: one message on stderr, no traceback."""
+
+    exit_code = 2
+
+
+def _failure(error: BaseException, message: str) -> _Failure:
+    return _Failure("\n".join([message, *getattr(error, "__notes__", [])]))
+
+
+class _Commands(click.Group):
+    """The commands of :data:`COMMANDS`, in that order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name]} is {command!r}, not a click command")
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EmbevoError as error:
+            raise _failure(error, str(error)) from error
+        except OSError as error:
+            # A pipe that the reader has closed is click's to end quietly.
+            if error.filename is None or error.errno == errno.EPIPE:
+                raise
+            raise _failure(error, f"{error.filename}: {error.strerror}") from error
+        except KeyboardInterrupt as error:
+            click.echo(_failure(error, "Interrupted.").message, err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="embevo", message="%(prog)s %(version)s")
+def embevo() -> None:
+    """A flight recorder for embedding matrices: every training step, nothing lost."""
+
+
+def main() -> None:
+    """Run the command line; does not return."""
+    embevo(prog_name="embevo")

@@ -1,0 +1,39 @@
+"""How states, sizes and commands are worded for people, the same everywhere."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embevo.run.summary import RunSummary
+
+
+def state_of(summary: "RunSummary") -> str:
+    """The state of a run, in a few words."""
+    if summary.state == "recording":
+        return f"being written by {summary.writer}"
+    if summary.state == "interrupted":
+        return f"interrupted: {summary.journal_rows:,} rows in the journal"
+    return "complete"
+
+
+def size_of(count: float) -> str:
+    """A number of bytes, for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment from here: by its name if that finds it, else by its path."""
+    installed = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    # Not resolved: the python of an environment is a link to the one that it was made from.
+    if found is not None and Path(found).absolute() == installed.absolute():
+        return name
+    path = os.path.relpath(installed)
+    return path if not path.startswith("..") else str(installed)

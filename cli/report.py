@@ -1,0 +1,42 @@
+"""``embevo report``: what became of a run, or of several, on one page."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), default="report.html", show_default=True,
+    help="The page.",
+)  # fmt: skip
+@click.option(
+    "--threshold", "thresholds", multiple=True, metavar="NAME=VALUE",
+    help="Decide by another threshold; repeatable. embevo analyze --thresholds lists them.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a file of this name that embevo did not make.")
+def report(runs: tuple[Path, ...], *, out: Path, thresholds: tuple[str, ...], overwrite: bool) -> None:
+    """Write a page about RUN: verdicts, key numbers, figures, settings.
+
+    It is one file that needs no other and no network. A run with normal and one with singular initialisation
+    are shown side by side; so are any others.
+    """
+    from embevo.analysis import Thresholds, analyze  # noqa: PLC0415
+    from embevo.analysis.destination import check_destination  # noqa: PLC0415
+    from embevo.analysis.report import report as page_of  # noqa: PLC0415
+    from embevo.run.atomic import write_file  # noqa: PLC0415
+
+    from .progress import measuring  # noqa: PLC0415
+    from .readable import size_of  # noqa: PLC0415
+
+    check_destination(out, overwrite=overwrite)
+    limits = Thresholds.parse(thresholds)
+    analyses = []
+    for run in runs:
+        with measuring(f"Measuring {run}") as on_rows:
+            analyses.append(analyze(run, limits, on_rows=on_rows))
+    with measuring("Drawing") as on_figure:
+        page = page_of(analyses, out=out.name, on_figure=on_figure).encode()
+    write_file(out, page, sync=False)
+    click.echo(f"Wrote {out} ({size_of(len(page))})")

@@ -1,0 +1,59 @@
+"""How steps and tokens are named on the command line, as callbacks of click options."""
+
+import re
+from typing import Final
+
+import click
+
+# Beyond any vocabulary: a range that was mistyped must not fill the memory.
+_MAX_TOKENS: Final = 1 << 24
+
+
+def step_slice(ctx: click.Context, param: click.Parameter, value: str) -> slice:
+    """``A:B:S`` over step numbers, or one step number; click.BadParameter for anything else."""
+    try:
+        parts = [int(part) if part.strip() else None for part in value.split(":")]
+    except ValueError:
+        parts = []
+    match parts:
+        case [int(step)] if step >= 0:
+            return slice(step, step + 1)
+        case [start, stop]:
+            return slice(start, stop)
+        case [start, stop, stride]:
+            return slice(start, stop, stride)
+    raise click.BadParameter(
+        f"{value!r} is not a step or a slice of steps: write 100, 100:200, ::10 or -50:", ctx, param
+    )
+
+
+def token_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
+    """Ids, single characters, and ranges of either, separated by commas: ascending ids, each once.
+
+    A digit is an id; any other single character, a hyphen included, stands for its code. None stays None.
+    click.BadParameter says which part is neither.
+    """
+    if value is None:
+        return None
+    chosen: set[int] = set()
+    for part in value.split(","):
+        match = re.fullmatch(r"(\d+|\D)(?:-(\d+|\D))?", part, re.DOTALL | re.ASCII)
+        if match is None:
+            raise click.BadParameter(
+                f"{part!r} is not a token: write ids, single characters, or ranges of either, such as "
+                "0-31,65,a-z; a digit or a comma as a character is written by its id",
+                ctx,
+                param,
+            )
+        first = _token(match[1])
+        last = _token(match[2]) if match[2] else first
+        if last < first:
+            raise click.BadParameter(f"{part!r} ends before it begins", ctx, param)
+        if last >= _MAX_TOKENS:
+            raise click.BadParameter(f"{part!r} goes beyond any vocabulary", ctx, param)
+        chosen.update(range(first, last + 1))
+    return sorted(chosen)
+
+
+def _token(text: str) -> int:
+    return int(text) if text.isdecimal() else ord(text)

@@ -1,0 +1,117 @@
+"""embevo info and embevo ls."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import written
+from embevo import Recorder
+from embevo.run.lock import WriterLock
+from embevo.run.paths import RunPaths
+
+
+def test_info_says_all_on_one_screen(invoke: Any, tmp_path: Path) -> None:
+    counts = np.ones(128, np.int64)
+    counts[[0, 1, 2, 64, 127]] = 0
+    frame = written.frame_of((128, 4), embeddings="bfloat16")
+    run = written.write_run(tmp_path / "run", rows=7, sealed=7, frame=frame, every=10, token_count=counts)
+    run.journal.close()
+    RunPaths(run.path).journal.unlink()
+    result = invoke("info", run.path)
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    for expected in (
+        "state complete",
+        "steps 7: 0..60",
+        "gaps none",
+        "shape 7 x 128 x 4 (step, token, dim)",
+        "embeddings bfloat16, in Zarr as float32; files of 4 x 128 x 4",
+        "per step loss, learning_rate",
+        "store both, sealed in blocks of 4 steps",
+        "trajectory.zarr",
+        "config seed 0",
+        "tokens 123 live, 5 dead",
+        "dead x00..x02, @, x7f",
+    ):
+        assert expected in text
+    assert len(result.output.splitlines()) < 24
+
+
+def test_info_tells_the_states_apart(invoke: Any, tmp_path: Path) -> None:
+    run = written.write_run(tmp_path / "run", rows=7, sealed=4)
+    assert "interrupted: 3 rows in the journal" in invoke("info", run.path).output
+    lock = WriterLock(RunPaths(run.path).lock)
+    assert "being written by process" in invoke("info", run.path).output
+    lock.release()
+
+
+def test_info_names_gaps_and_what_was_asked_for(invoke: Any, tmp_path: Path) -> None:
+    run = written.write_run(tmp_path / "run", rows=0, sealed=0)
+    assert "none yet" in invoke("info", run.path).output
+    for row, step in enumerate([0, 1, 5, 6]):
+        written.put(run.journal, row, step)
+    assert "3 missing: 2..4" in invoke("info", run.path).output
+
+
+def test_info_says_when_a_run_ended_before_what_was_asked_for(invoke: Any, tmp_path: Path) -> None:
+    for steps in (2, 100):
+        weight = {"embeddings": torch.zeros(5, 3)}
+        with Recorder(tmp_path / str(steps), weight, attributes={"config": {"steps": steps}}) as recorder:
+            for step in range(3):
+                recorder.capture(step)
+    assert "3: 0..2 of 100 asked for" in invoke("info", tmp_path / "100").output
+    assert "asked for" not in invoke("info", tmp_path / "2").output
+
+
+def test_info_as_json_is_the_summary(invoke: Any, tmp_path: Path) -> None:
+    run = written.write_run(tmp_path / "run", rows=7, sealed=4)
+    fields = json.loads(invoke("info", run.path, "--json").output)
+    assert (fields["path"], fields["state"]) == (str(run.path), "interrupted")
+    assert fields["shape"] == [7, 5, 3]
+    assert fields["total_bytes"] == sum(fields["bytes"].values())
+
+
+@pytest.mark.parametrize("parts", [["trajectory.zarr"], ["manifest"], []])
+def test_info_says_what_is_wrong_with_a_directory(invoke: Any, tmp_path: Path, parts: list[str]) -> None:
+    run = written.write_run(tmp_path / "run", rows=7, sealed=4)
+    path = run.path.joinpath(*parts) if parts else tmp_path
+    result = invoke("info", path)
+    assert result.exit_code == 2
+    assert f"{path} is not a run: " in result.stderr
+
+
+def test_ls_is_a_table_of_runs(invoke: Any, tmp_path: Path) -> None:
+    written.write_run(
+        tmp_path / "a" / "first", rows=7, sealed=7, frame=written.frame_of(embeddings="bfloat16")
+    )
+    written.write_run(tmp_path / "second", rows=3, sealed=0, store="zarr", every=10)
+    broken = written.write_run(tmp_path / "third", rows=3, sealed=3)
+    RunPaths(broken.path).manifest.unlink()
+    result = invoke("ls", tmp_path)
+    assert result.exit_code == 0
+    head, first, second, third, reason = (line.split() for line in result.output.splitlines())
+    assert head == ["run", "state", "steps", "last", "shape", "dtype", "store", "size"]
+    assert first[:7] == ["a/first", "interrupted", "7", "6", "5x3", "bfloat16", "both"]
+    assert second[:7] == ["second", "interrupted", "3", "20", "5x3", "float32", "zarr"]
+    assert third == ["third", "broken"]
+    assert reason[:2] == ["broken:", str(broken.path)]
+
+
+def test_ls_as_json_is_one_run_a_line(invoke: Any, tmp_path: Path) -> None:
+    written.write_run(tmp_path / "a", rows=7, sealed=7)
+    broken = written.write_run(tmp_path / "b", rows=3, sealed=3)
+    RunPaths(broken.path).manifest.unlink()
+    whole, torn = (json.loads(line) for line in invoke("ls", tmp_path, "--json").output.splitlines())
+    assert (whole["path"], whole["rows"]) == (str(tmp_path / "a"), 7)
+    assert (torn["path"], torn["state"]) == (str(tmp_path / "b"), "broken")
+
+
+def test_ls_finds_nothing_and_says_so(invoke: Any, tmp_path: Path) -> None:
+    assert "No runs in" in invoke("ls", tmp_path).output
+    written.write_run(tmp_path / "a" / "b", rows=1, sealed=1)
+    assert "No runs in" in invoke("ls", tmp_path, "--depth", 1).output
+    assert "a/b" in invoke("ls", tmp_path, "--depth", 2).output
