@@ -1,0 +1,204 @@
+"""Killed at, and failed in, every system call that changes the disk."""
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.oracle import Plan
+from faults.rig import CREATED, FULL, Rig, calls_of, count, needs_strace, quick_or_full
+
+pytestmark = [needs_strace, pytest.mark.timeout(3000)]
+
+# Two full blocks, one of them flushed when it was half full, a short last block, and slots used three times.
+PLAN = Plan(block_steps=4, steps=19, flush_at=(6,), every=10)
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "create": {"trace": {"from": "creation", "thread": "main"}},
+    "record": {"trace": {"from": "captures", "thread": "writer"}},
+    "close": {"trace": {"from": "close", "thread": "main"}},
+}
+
+
+def plan_of(store: str, durability: str = "process") -> Plan:
+    return Plan(**{**PLAN.__dict__, "store": store, "durability": durability})
+
+
+def trace(options: dict[str, Any], inject: str | None = None) -> dict[str, Any]:
+    traced = {**options["trace"], **({"inject": inject} if inject else {})}
+    return {**options, "trace": traced}
+
+
+def calls(rig: Rig, plan: Plan, options: dict[str, Any], **request: Any) -> list[tuple[str, int]]:
+    """The mutating calls of an operation that nothing happens to."""
+    outcome = rig.ask(plan, options=trace(options), **request)
+    assert outcome["traced"]
+    assert not outcome["raised"], outcome["raised"]
+    assert outcome["exit"] == 0
+    found = calls_of(outcome["calls"])
+    assert found
+    return found
+
+
+def some(found: list[Any], number: int, seed: str) -> list[Any]:
+    """All of them in the full suite, else a few that are spread over them."""
+    if FULL or len(found) <= number:
+        return found
+    rng = random.Random(seed)
+    width = len(found) / number
+    return [found[int((place + rng.random()) * width)] for place in range(number)]
+
+
+def test_the_numbers_of_the_calls_are_those_of_strace(rig: Rig) -> None:
+    """A call is named by its name and its number among its like: that is what strace counts by."""
+    found = calls(rig, PLAN, OPERATIONS["record"])
+    assert Counter(name for name, _ in found)["rename"] >= 20
+    name, number = [call for call in found if call[0] == "rename"][7]
+    outcome = rig.ask(PLAN, options=trace(OPERATIONS["record"], f"{name}:signal=SIGKILL:when={number}"))
+    assert outcome["killed"]
+    assert calls_of(outcome["calls"])[-1] == (name, number)
+
+
+@pytest.mark.parametrize("store", ["both", "zarr", "safetensors"])
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+def test_killed_at_every_call(rig: Rig, operation: str, store: str) -> None:
+    plan, options = plan_of(store), OPERATIONS[operation]
+    points = some(calls(rig, plan, options), 6, operation + store)
+    requests = [
+        (
+            plan,
+            {
+                "options": trace(options, f"{name}:signal=SIGKILL:when={number}"),
+                "then": ["check", "record over"],
+            },
+        )
+        for name, number in points
+    ]
+    for (_, request), outcome in rig.ask_all(requests):
+        assert outcome["killed"], request
+        assert outcome["found"].startswith("ok: "), f"{request} {outcome['found']}"
+        assert not outcome["recorded_over"], f"{request} {outcome['recorded_over']}"
+        count(f"kills at system calls of {operation}")
+
+
+@pytest.fixture
+def interrupted(rig: Rig) -> Path:
+    """A run whose process ended without closing it."""
+    path = rig.path()
+    outcome = rig.ask(PLAN, path=path, options={"die": True}, remove=False)
+    assert outcome["captured"] == PLAN.steps
+    return Path(path)
+
+
+@pytest.fixture
+def closed(rig: Rig) -> Path:
+    path = rig.path()
+    assert rig.ask(PLAN, path=path, remove=False)["phase"] == 4
+    return Path(path)
+
+
+def test_a_recovery_killed_at_every_call_and_run_again_gives_equal_bytes(rig: Rig, interrupted: Path) -> None:
+    options = {"trace": {"thread": "main"}}
+    request = {"operation": "recover", "template": str(interrupted)}
+    whole = rig.ask(PLAN, then=["tree"], **request)
+    assert not whole["raised"]
+    points = some(calls(rig, PLAN, options, **request), 8, "recover")
+    requests = [
+        (
+            PLAN,
+            {
+                **request,
+                "options": trace(options, f"{name}:signal=SIGKILL:when={number}"),
+                "then": ["recover", "tree"],
+            },
+        )
+        for name, number in points
+    ]
+    for (_, request), outcome in rig.ask_all(requests):
+        assert outcome["killed"], request
+        assert not outcome["recovery"], f"{request} {outcome['recovery']}"
+        assert outcome["tree"] == whole["tree"], request
+        count("kills at system calls of recover")
+
+
+@pytest.mark.parametrize("state", ["interrupted", "closed"])
+def test_a_resume_killed_at_every_call(rig: Rig, state: str, request: pytest.FixtureRequest) -> None:
+    template = request.getfixturevalue(state)
+    plan = Plan(**{**PLAN.__dict__, "steps": PLAN.steps + 3, "flush_at": ()})
+    options = {"resume": True, "first": PLAN.steps, "trace": {"from": "creation", "thread": "main"}}
+    points = some(calls(rig, plan, options, template=str(template)), 6, "resume" + state)
+    requests = [
+        (
+            plan,
+            {
+                "template": str(template),
+                "options": trace(options, f"{name}:signal=SIGKILL:when={number}"),
+                "then": ["check resumed"],
+            },
+        )
+        for name, number in points
+    ]
+    for (_, asked), outcome in rig.ask_all(requests):
+        assert outcome["killed"], asked
+        assert outcome["found"].startswith("ok: "), f"{asked} {outcome['found']}"
+        count("kills at system calls of resume")
+
+
+def test_a_rewind_killed_at_every_call_can_be_recovered(rig: Rig, closed: Path) -> None:
+    options = {"rows": 6, "trace": {"thread": "main"}}
+    request = {"operation": "rewind", "template": str(closed)}
+    points = some(calls(rig, PLAN, options, **request), 6, "rewind")
+    requests = [
+        (
+            PLAN,
+            {
+                **request,
+                "options": trace(options, f"{name}:signal=SIGKILL:when={number}"),
+                "then": ["recover", "rows"],
+            },
+        )
+        for name, number in points
+    ]
+    for (_, asked), outcome in rig.ask_all(requests):
+        assert outcome["killed"], asked
+        assert not outcome["recovery"], f"{asked} {outcome['recovery']}"
+        assert outcome["rows"] in {"6", str(PLAN.steps)}, f"{asked} {outcome['rows']}"
+        count("kills at system calls of rewind")
+
+
+# Errors
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+def test_an_error_of_any_call_is_reported_and_loses_nothing(
+    rig: Rig, operation: str, error: str, durability: str
+) -> None:
+    plan, options = plan_of("both", durability), OPERATIONS[operation]
+    points = some(calls(rig, plan, options), quick_or_full(4, 0), operation + error + durability)
+    requests = [
+        (plan, {"options": trace(options, f"{name}:error={error}:when={number}"), "then": ["check"]})
+        for name, number in points
+    ]
+    text = {"EIO": "Input/output error", "ENOSPC": "No space left on device"}[error]
+    for (_, request), outcome in rig.ask_all(requests):
+        assert outcome["injected"], request
+        assert not outcome["hung"], request
+        assert outcome["exit"] == 0, request
+        assert outcome["found"].startswith("ok: "), f"{request} {outcome['found']}"
+        count(f"system calls failed with {error}")
+        for raised in outcome["raised"]:
+            assert raised["type"] == "RecordingError", f"{request} {raised}"
+            assert text in raised["message"], f"{request} {raised}"
+            assert "/run-" in raised["message"], f"{request} names no path: {raised}"
+            if outcome["phase"] >= CREATED and raised["during"] != "close":
+                assert "writing step " in raised["message"], f"{request} {raised}"
+        assert outcome["raised"] or tolerated(operation, request), f"{request}: nobody was told"
+
+
+def tolerated(operation: str, request: dict[str, Any]) -> bool:
+    """What may fail without anyone being told, because it changes nothing."""
+    inject = request["options"]["trace"]["inject"]
+    return operation == "create" and inject.startswith("fallocate")
