@@ -1,0 +1,102 @@
+"""All benchmarks, side by side with what a user would pick instead.
+
+    python -m benchmarks [--quick] [--only capture,reading] [--steps 1000] [--json FILE]
+
+Run it on an idle machine: it says so where others were at work when it began.
+"""
+
+import argparse
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# Before torch starts threads: idle ones must not spin on cores that others need.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import capture, frames, growth, machine, overhead, reading, size
+from benchmarks.result import Result
+from benchmarks.trained import trained_runs
+
+PARTS = ("capture", "overhead", "reading", "size", "codecs", "frames", "growth")
+_TRAINED = ("reading", "size", "codecs")
+
+
+def show(console: Console, result: Result, *, quick: bool) -> None:
+    """One part, as a table and its ratios; what they have to reach is not judged by a quick run."""
+    console.print(f"\n[bold]{result.title}[/bold]\n{result.about}", highlight=False)
+    table = Table(*result.columns, box=None, pad_edge=False)
+    for row in result.rows:
+        table.add_row(*row)
+    console.print(table)
+    for ratio in result.ratios:
+        reached = {True: "reached", False: "NOT REACHED", None: ""}
+        bounds = "".join(
+            f"  {kind} {bound} {reached[ratio.reaches(bound)]}"
+            for kind, bound in (("must", ratio.must), ("aim", ratio.aim))
+            if bound and not quick
+        )
+        rounds = f"({min(ratio.rounds):.3g} to {max(ratio.rounds):.3g})"
+        console.print(f"  {ratio.what}: {ratio.median:.3g} {rounds}{bounds}", highlight=False)
+    for what in result.skipped:
+        console.print(f"  skipped: {what}", highlight=False)
+
+
+def main() -> None:
+    """Parse, measure, print, write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: under a minute")
+    parser.add_argument("--only", help=f"parts, with commas between: {','.join(PARTS)}")
+    parser.add_argument("--steps", type=int, help="of the runs that are trained to be read and compressed")
+    parser.add_argument(
+        "--runs", type=Path, help="keep those runs here, and use the ones that are here already"
+    )
+    parser.add_argument("--json", type=Path, help="write every sample, the machine and the versions here")
+    options = parser.parse_args()
+    parts = options.only.split(",") if options.only else PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    console = Console()
+    described = machine.describe()
+    cores = f"{described['cores']} cores of {described['processor']}"
+    console.print(f"{cores}, load {described['load_at_start']:.2f} at the start", highlight=False)
+    began = time.perf_counter()
+    quick = options.quick
+    results: dict[str, Result] = {}
+    alone: dict[str, Callable[[], Result]] = {
+        "capture": lambda: capture.measure(quick=quick),
+        "overhead": lambda: overhead.measure(quick=quick),
+        "frames": lambda: frames.measure(quick=quick),
+        "growth": lambda: growth.measure(quick=quick),
+    }
+    for part in (name for name in parts if name in alone):
+        results[part] = alone[part]()
+        show(console, results[part], quick=quick)
+    if set(parts) & set(_TRAINED):
+        with trained_runs(options.steps or (100 if quick else 1000), options.runs) as runs:
+            read: dict[str, Callable[[], Result]] = {
+                "reading": lambda: reading.measure(runs, quick=quick),
+                "size": lambda: size.measure(runs),
+                "codecs": lambda: size.measure_codecs(runs),
+            }
+            for part in (name for name in parts if name in read):
+                results[part] = read[part]()
+                show(console, results[part], quick=quick)
+    seconds = time.perf_counter() - began
+    console.print(f"\n{seconds:.0f} seconds")
+    if options.json is not None:
+        found = {"machine": described, "seconds": seconds, "quick": quick}
+        found["parts"] = {name: results[name].to_json() for name in PARTS if name in results}
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

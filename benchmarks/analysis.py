@@ -1,0 +1,175 @@
+"""How long measuring a run takes, as a ratio to reading the same data, and in how much memory.
+
+Each round reads a run through embevo's reader, block by block, and then measures it; the page cache is warm
+for both. Beside it: the distinct rows of one large matrix, and the peak memory of measuring a long run of a
+larger vocabulary in a process of its own. Run it on an idle machine:
+
+    python benchmarks/analysis.py [--steps 5001] [--rounds 5] [--long 1/20] [--json FILE]
+
+--long 1 is the full 6,001 x 10,000 x 64: 7.2 GiB on disk, and some minutes.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from embevo.analysis import analyze
+from embevo.analysis.identity import representatives
+from embevo.analysis.measurement import measure
+from embevo.run.frame import FrameSpec
+from embevo.run.journal import Journal
+from embevo.run.paths import RunPaths
+from embevo.run.reader import open_run
+from embevo.run.sealing import Sealer, create_run
+from embevo.run.trajectory import Layout
+
+# What a process that measures nothing takes is told apart from what measuring takes.
+_CHILD = """
+import resource, sys, time
+from embevo.analysis import analyze
+from embevo.run.reader import open_run
+opened = open_run(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+analyze(opened)
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter() - start)
+"""
+
+
+def record(path: Path, steps: int, tokens: int, dim: int) -> Path:
+    """A bfloat16 run of tokens that diffuse ever more slowly, the first third of them as one."""
+    rng = np.random.default_rng(0)
+    frame = FrameSpec.of({"embeddings": ("bfloat16", (tokens, dim))}, ("loss", "learning_rate"))
+    counts = np.arange(tokens)
+    counts[: tokens // 3] = 0
+    block = max(1, min(512, (16 << 20) // (4 * tokens * dim)))
+    layout = Layout.new(
+        frame, block_steps=block, store="zarr", zarr_dtype="float32", has_token_count=True, attributes={}
+    )
+    paths = RunPaths(path)
+    path.mkdir(parents=True)
+    journal = Journal.create(paths.journal, frame, 2 * block)
+    sealer = Sealer(paths, layout, create_run(paths, layout, counts, sync=False), rows=0, sync=False)
+    values = np.broadcast_to(rng.normal(size=dim), (tokens, dim)).astype(np.float32)
+    for row in range(steps):
+        if row:
+            moved = rng.standard_normal((tokens, dim), np.float32) * np.float32(0.01 * (1 - row / steps))
+            moved[: tokens // 3] = moved[0]
+            values = values + moved
+        journal.begin(row)
+        journal.payload(row, "embeddings")[:] = values.astype(ml_dtypes.bfloat16).tobytes()
+        journal.commit(row, row, (3.0, 1e-3), seal=True)
+        if (row + 1) % block == 0 or row + 1 == steps:
+            sealer.seal(journal, row + 1)
+    journal.close()
+    paths.journal.unlink()
+    return path
+
+
+def read(path: Path) -> float:
+    """Seconds to read all blocks."""
+    run = open_run(path)
+    start = time.perf_counter()
+    for first in range(0, run.shape[0], run.layout.block_steps):
+        run["embeddings"][first : first + run.layout.block_steps]
+    return time.perf_counter() - start
+
+
+def compare(path: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each, one number a round; a first round is thrown away."""
+    samples: dict[str, list[float]] = {"read": [], "measure": [], "analyze": []}
+    for kept in range(rounds + 1):
+        reading = read(path)
+        start = time.perf_counter()
+        measure(open_run(path), "embeddings")
+        measuring = time.perf_counter() - start
+        start = time.perf_counter()
+        analyze(path, {"msd_min_lag": 10 + kept / 1024})
+        analysing = time.perf_counter() - start
+        if kept:
+            samples["read"].append(reading)
+            samples["measure"].append(measuring)
+            samples["analyze"].append(analysing)
+    return samples
+
+
+def distinct(tokens: int, dim: int) -> float:
+    """Seconds to find the distinct rows of one matrix, a third of whose rows are the same."""
+    values = np.random.default_rng(0).standard_normal((1, tokens, dim), np.float32)
+    values[0, : tokens // 3] = values[0, 0]
+    start = time.perf_counter()
+    found = representatives(values)
+    seconds = time.perf_counter() - start
+    if len(np.unique(found)) != tokens - tokens // 3 + 1:
+        raise AssertionError("the count of distinct rows is wrong")
+    return seconds
+
+
+def memory(path: Path) -> tuple[float, float, float]:
+    """GiB before, GiB at the peak, and seconds, of a process that analyses a run."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(path)], capture_output=True, text=True, check=True
+    )
+    before, peak, seconds = map(float, done.stdout.split())
+    unit = 1 << (30 if platform.system() == "Darwin" else 20)
+    return before / unit, peak / unit, seconds
+
+
+def main() -> None:
+    """Parse, measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=5001, help="of a run of 128 x 64")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--long", type=Fraction, default=Fraction(1, 20), help="share of 6,001 x 10,000 x 64")
+    parser.add_argument(
+        "--tokens", type=int, default=151_936, help="rows of the large matrix of 2,560 columns"
+    )
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    result: dict[str, Any] = {"machine": platform.platform(), "python": platform.python_version()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = record(Path(folder) / "run", options.steps, 128, 64)
+        result["samples"] = samples = compare(path, options.rounds)
+        print(f"{options.steps:,} x 128 x 64 bfloat16, {options.rounds} rounds, seconds")
+        for name, seconds in samples.items():
+            ratios = [one / other for one, other in zip(seconds, samples["read"], strict=True)]
+            print(
+                f"  {name:8} median {statistics.median(seconds):6.2f} "
+                f"({min(seconds):.2f} to {max(seconds):.2f}), "
+                f"{statistics.median(ratios):5.1f} times reading ({min(ratios):.1f} to {max(ratios):.1f})"
+            )
+        # The growth with steps: the same run, half as long.
+        half = record(Path(folder) / "half", options.steps // 2, 128, 64)
+        shorter = statistics.median(compare(half, options.rounds)["measure"])
+        result["half"] = shorter
+        print(f"  half the steps: measure {shorter / statistics.median(samples['measure']):.2f} of the time")
+        tokens = int(10_000 * min(1, options.long * 4))
+        steps = int(6_001 * options.long * 10_000 / tokens)
+        before, peak, taken = memory(record(Path(folder) / "long", steps, tokens, 64))
+        result["long"] = {"shape": [steps, tokens, 64], "before": before, "peak": peak, "seconds": taken}
+        data = steps * tokens * 64 * 4 / (1 << 30)
+        print(f"{steps:,} x {tokens:,} x 64: {taken:.1f} s, peak {peak:.2f} GiB ({before:.2f} before), "
+              f"for {data:.2f} GiB of float32")  # fmt: skip
+    result["distinct"] = [distinct(options.tokens, 2_560) for _ in range(3)]
+    print(f"distinct rows of {options.tokens:,} x 2,560: {statistics.median(result['distinct']):.1f} s")
+    result["own_peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if options.json is not None:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Large matrices: how long a capture blocks, and how many bytes a second are kept up with."""
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks.result import Ratio, Result, duration, ratios
+from embevo import Recorder
+
+SHAPES = ((32_000, 1024), (151_936, 256))
+UPDATES = ("a hundredth of the rows", "all rows")
+
+
+class Updates:
+    """A bfloat16 matrix and how it changes from step to step."""
+
+    def __init__(self, shape: tuple[int, int], kind: str) -> None:
+        torch.manual_seed(0)
+        self._exact = torch.randn(shape) * 0.02
+        self._noise = torch.randn(shape) * 1e-4
+        self._kind = kind
+        self.matrix = self._exact.to(torch.bfloat16)
+
+    def advance(self) -> None:
+        """As an optimizer would: the exact values move, the recorded ones are rounded from them."""
+        if self._kind == "all rows":
+            self._exact += self._noise.roll(1, 0)
+            self.matrix.copy_(self._exact)
+            return
+        rows = torch.randint(len(self._exact), (len(self._exact) // 100,))
+        self._exact[rows] += 10 * self._noise[rows]
+        self.matrix[rows] = self._exact[rows].to(torch.bfloat16)
+
+
+def record(updates: Updates, path: Path, steps: int) -> tuple[list[float], float]:
+    """Blocking seconds of each capture, and seconds from the first update to the closed run."""
+    blocked = []
+    recorder = Recorder(path, {"embeddings": updates.matrix}, store="zarr")
+    start = time.perf_counter()
+    with recorder:
+        for step in range(steps):
+            updates.advance()
+            before = time.perf_counter()
+            recorder.capture(step)
+            blocked.append(time.perf_counter() - before)
+    return blocked, time.perf_counter() - start
+
+
+def save(updates: Updates, path: Path, steps: int) -> tuple[list[float], float]:
+    """The same with one safetensors file a step, written in the loop."""
+    path.mkdir()
+    blocked = []
+    start = time.perf_counter()
+    for step in range(steps):
+        updates.advance()
+        before = time.perf_counter()
+        save_file({"embeddings": updates.matrix}, path / f"step_{step:07d}.safetensors")
+        blocked.append(time.perf_counter() - before)
+    return blocked, time.perf_counter() - start
+
+
+def copies(matrix: Tensor, times: int) -> list[float]:
+    """Seconds of one memory copy, into memory that has been touched before."""
+    target = matrix.clone()
+    taken = []
+    for _ in range(times):
+        before = time.perf_counter()
+        target.copy_(matrix)
+        taken.append(time.perf_counter() - before)
+    return taken
+
+
+def measure(*, quick: bool) -> Result:
+    """Every shape with every kind of update."""
+    steps, rounds = (10, 1) if quick else (50, 1)
+    result = Result(
+        "Large matrices",
+        f"{steps} steps of bfloat16 in CPU memory, store zarr. Sustained: the bytes of all steps over the "
+        "seconds from the first update to the closed run. Peak memory: what recording adds to a process's.",
+        (
+            "",
+            "one copy",
+            "capture, ring free",
+            "capture, all",
+            "embevo",
+            "save_file",
+            "stored",
+            "peak memory",
+        ),
+    )
+    for shape in SHAPES[:1] if quick else SHAPES:
+        for kind in UPDATES:
+            _measure_one(result, shape, kind, steps, rounds)
+    return result
+
+
+def _measure_one(result: Result, shape: tuple[int, int], kind: str, steps: int, rounds: int) -> None:
+    name = f"{shape[0]:,} x {shape[1]:,}, {kind} change"
+    directory = Path(tempfile.mkdtemp(prefix="embevo-bench-"))
+    megabytes = steps * shape[0] * shape[1] * 2 / 1e6
+    ours, theirs, free, every = [], [], [], []
+    try:
+        copied = copies(Updates(shape, kind).matrix, 10)
+        for number in range(rounds):
+            blocked, taken = record(Updates(shape, kind), directory / f"run-{number}", steps)
+            # The ring has room for at least these; the very first capture finds cold caches.
+            free += blocked[1:5]
+            every += blocked
+            ours.append(megabytes / taken)
+            stored = sum(f.stat().st_size for f in (directory / f"run-{number}").rglob("*") if f.is_file())
+            shutil.rmtree(directory / f"run-{number}")
+            _, taken = save(Updates(shape, kind), directory / f"files-{number}", steps)
+            theirs.append(megabytes / taken)
+            shutil.rmtree(directory / f"files-{number}")
+        peak = _peak_memory(shape, kind, directory / "peak")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    result.rows.append(
+        (
+            name,
+            duration(statistics.median(copied)),
+            duration(statistics.median(free)),
+            duration(statistics.median(every)),
+            f"{statistics.median(ours):,.0f} MB/s",
+            f"{statistics.median(theirs):,.0f} MB/s",
+            f"{megabytes * 1e6 / stored:.1f} times smaller",
+            f"{peak / 1e6:,.0f} MB",
+        )
+    )
+    result.ratios += [
+        Ratio(
+            f"{name}: capture, ring free, over one copy",
+            tuple(f / statistics.median(copied) for f in free),
+            "<= 2",
+        ),
+        Ratio(f"{name}: sustained rate over save_file's", ratios(ours, theirs), ">= 1"),
+    ]
+    result.samples[name] = {
+        "copy": copied,
+        "blocked": every,
+        "embevo_mb_per_second": ours,
+        "save_file_mb_per_second": theirs,
+        "peak_bytes_above_the_model": peak,
+    }
+
+
+_CHILD = """
+import resource, sys
+from pathlib import Path
+from benchmarks.frames import Updates, record
+updates = Updates((int(sys.argv[1]), int(sys.argv[2])), sys.argv[3])
+updates.advance()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+record(updates, Path(sys.argv[4]), 12)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def _peak_memory(shape: tuple[int, int], kind: str, path: Path) -> int:
+    """Bytes by which recording raises the peak of a process: the mapped ring, and what is being encoded."""
+    command = [sys.executable, "-c", _CHILD, str(shape[0]), str(shape[1]), kind, str(path)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

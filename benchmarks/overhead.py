@@ -1,0 +1,150 @@
+"""How much slower a training loop gets by recording every step of it."""
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.result import Ratio, Result, duration, ratios
+from embevo import Recorder
+from embevo.experiment.config import ExperimentConfig
+from embevo.experiment.corpus import load_corpus
+from embevo.experiment.loop import TrainingLoop
+
+STORES = ("none", "zarr", "both")
+
+
+class TinyModel(nn.Module):
+    """Tied embeddings around one feed-forward layer: a step of well under two milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(128, 64)
+        self.up = nn.Linear(64, 128)
+        self.down = nn.Linear(128, 64)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits ``(position, vocabulary)`` of tokens ``(position,)``."""
+        hidden = self.embedding(tokens)
+        hidden = hidden + self.down(functional.gelu(self.up(hidden)))
+        logits: Tensor = hidden @ self.embedding.weight.T
+        return logits
+
+
+def experiment() -> tuple[Tensor, Callable[[], Tensor]]:
+    """The matrix and the step of embevo's own experiment in float32."""
+    config = ExperimentConfig.from_mapping({"dtype": "float32", "device": "cpu"})
+    loop = TrainingLoop(config, load_corpus(config.corpus, config.vocab_size, config.context))
+    return loop.embedding, lambda: loop.advance()[0]
+
+
+def tiny() -> tuple[Tensor, Callable[[], Tensor]]:
+    """The matrix and the step of :class:`TinyModel`."""
+    torch.manual_seed(0)
+    model = TinyModel()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    data = torch.randint(128, (64, 129))
+    steps = 0
+
+    def step() -> Tensor:
+        nonlocal steps
+        batch = data[steps % len(data)]
+        steps += 1
+        loss = functional.cross_entropy(model(batch[:-1]), batch[1:])
+        torch.autograd.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    return model.embedding.weight, step
+
+
+class Run:
+    """One loop with one kind of recording, continued from round to round."""
+
+    def __init__(
+        self,
+        make: Callable[[], tuple[Tensor, Callable[[], Tensor]]],
+        path: Path,
+        store: Any,
+        block_steps: int,
+    ) -> None:
+        matrix, self._advance = make()
+        self._step = 0
+        self.recorder = None
+        if store != "none":
+            self.recorder = Recorder(path, {"embeddings": matrix}, store=store, block_steps=block_steps)
+
+    def seconds_a_step(self, steps: int) -> float:
+        """Train, reading every loss, as recording it does."""
+        start = time.perf_counter()
+        for _ in range(steps):
+            loss = self._advance().item()
+            if self.recorder is not None:
+                self.recorder.capture(self._step, loss=loss)
+                self._step += 1
+        return (time.perf_counter() - start) / steps
+
+
+def compare(
+    make: Callable[[], tuple[Tensor, Callable[[], Tensor]]], *, steps: int, rounds: int, block_steps: int
+) -> dict[str, list[float]]:
+    """Seconds a step with each kind of recording, one number a round, a first round thrown away."""
+    directory = Path(tempfile.mkdtemp(prefix="embevo-bench-"))
+    samples: dict[str, list[float]] = {store: [] for store in STORES}
+    try:
+        runs = {store: Run(make, directory / store, store, block_steps) for store in STORES}
+        for number in range(rounds + 1):
+            # Every second round the other way round, for a machine that gets slower or faster.
+            for store in STORES if number % 2 else reversed(STORES):
+                seconds = runs[store].seconds_a_step(steps)
+                # What the writer has left over must not be paid for by the next in turn.
+                time.sleep(0.1)
+                if number:
+                    samples[store].append(seconds)
+        for run in runs.values():
+            if run.recorder is not None:
+                run.recorder.close()
+    finally:
+        shutil.rmtree(directory)
+    return samples
+
+
+def measure(*, quick: bool) -> Result:
+    """Both loops."""
+    result = Result(
+        "Overhead",
+        "Seconds a training step takes without and with recording every step of its 128 x 64 float32 matrix, "
+        "all cores in use by PyTorch, the writer beside it. A round lasts two blocks: sealing is in it.",
+        ("", "median step", "slowdown", "fastest round", "slowest round"),
+    )
+    plans = {
+        "embevo train": (experiment, 20 if quick else 60, 3 if quick else 9),
+        "a tiny model": (tiny, 200 if quick else 1500, 3 if quick else 9),
+    }
+    for name, (make, steps, rounds) in plans.items():
+        samples = compare(make, steps=steps, rounds=rounds, block_steps=steps // 2)
+        result.samples[name] = samples
+        for store in STORES:
+            times = ratios(samples[store], samples["none"])
+            slower = "" if store == "none" else f"{100 * (statistics.median(times) - 1):+.2f} %"
+            result.rows.append(
+                (
+                    f"{name}, {store}",
+                    duration(statistics.median(samples[store])),
+                    slower,
+                    duration(min(samples[store])),
+                    duration(max(samples[store])),
+                )
+            )
+            if store != "none":
+                what = f"{name}: a step with store {store} over one without recording"
+                result.ratios.append(Ratio(what, times, "<= 1.02", "<= 1.005"))
+    return result

@@ -1,0 +1,152 @@
+"""Writes the tables of the docs and the README from a benchmark's JSON, so that no number is typed by hand.
+
+    python -m benchmarks --json FILE
+    python -m benchmarks.pages FILE
+
+It replaces docs/benchmarks.json (FILE without the samples of single captures), docs/benchmarks.md,
+docs/blocking.svg and the table in README.md.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.result import percentile
+
+ROOT: Final = Path(__file__).parent.parent
+DATA: Final = ROOT / "docs" / "benchmarks.json"
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
+PICTURE: Final = ROOT / "docs" / "blocking.svg"
+README: Final = ROOT / "README.md"
+_BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
+
+_INTRODUCTION = """# Benchmarks
+
+`make bench` runs them all in under ten minutes on two cores, `make bench ARGS=--quick` in under a minute.
+Everything is compared side by side in one run, in interleaved rounds, as ratios of each round; the tables
+show medians. This page is made by `python -m benchmarks.pages` from [benchmarks.json](benchmarks.json); a
+test compares the two.
+
+What is not installed is skipped by name: `pip install 'embevo[bench]'` installs every alternative.
+"""
+
+
+def condensed(found: dict[str, Any]) -> dict[str, Any]:
+    """A benchmark's JSON with percentiles in the place of the samples of single captures."""
+    parts = dict(found["parts"])
+    if "capture" in parts and "blocking" in parts["capture"]["samples"]:
+        samples = parts["capture"]["samples"]
+        blocking = {
+            name: {
+                f"p{percent}": percentile([sample for part in rounds for sample in part], percent)
+                for percent in (1, 50, 99, 100)
+            }
+            for name, rounds in samples["blocking"].items()
+        }
+        parts["capture"] = {**parts["capture"], "samples": {"blocking_percentiles": blocking}}
+    return {**found, "parts": parts}
+
+
+def page(found: dict[str, Any]) -> str:
+    """docs/benchmarks.md."""
+    machine = found["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        _INTRODUCTION,
+        (
+            f"Measured on {machine['date']}: {machine['cores']} cores of {machine['processor']}, "
+            f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}, {machine['file_system']}, "
+            f"Python {machine['python']}, {versions}. The load was {machine['load_at_start']:.2f} when it "
+            "began."
+        ),
+    ]
+    for name, part in found["parts"].items():
+        lines += ["", f"## {part['title']}", "", part["about"], ""]
+        if name == "capture":
+            lines += ["![Blocking time of one step, log scale](blocking.svg)", ""]
+        lines += _table(part["columns"], part["rows"])
+        if part["ratios"]:
+            rows = [_ratio(ratio) for ratio in part["ratios"]]
+            lines += ["", *_table(("ratio", "median", "least to most", "has to be", "hoped for"), rows)]
+        lines += [f"\nSkipped: {what}." for what in part["skipped"]]
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: dict[str, Any]) -> str:
+    """The README's table: what one step costs, by what keeps it."""
+    part = found["parts"]["capture"]
+    machine = found["machine"]
+    where = f"{machine['cores']} cores of {machine['processor']}"
+    rows = [row[:4] for row in part["rows"]]
+    columns = ("one step of 128 x 64 bfloat16", "the loop waits, p50", "p99", "longest")
+    return "\n".join([*_table(columns, rows), "", f"On {where}; [all of them](docs/benchmarks.md).", ""])
+
+
+def _ratio(ratio: dict[str, Any]) -> tuple[str, ...]:
+    said = {True: "reached", False: "**not reached**"}
+    bounds = [
+        f"{ratio[kind].replace('<=', 'at most').replace('>=', 'at least')}, {said[ratio[f'{kind}_reached']]}"
+        if ratio[kind]
+        else ""
+        for kind in ("must", "aim")
+    ]
+    return (ratio["what"], f"{ratio['median']:.3g}", f"{ratio['min']:.3g} to {ratio['max']:.3g}", *bounds)
+
+
+def _table(columns: Any, rows: Any) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
+
+
+def readme(text: str, found: dict[str, Any]) -> str:
+    """The README with its table replaced."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}{summary(found)}{_END}{after}"
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """docs/blocking.svg: how long the loop waits for one step, log scale, shortest above."""
+    import matplotlib as mpl  # noqa: PLC0415 - only for the picture
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    blocking = found["parts"]["capture"]["samples"]["blocking_percentiles"]
+    names = sorted(blocking, key=lambda name: -float(blocking[name]["p50"]))
+    figure = Figure(figsize=(8, 0.42 * len(names) + 1.1), layout="constrained")
+    axes = figure.add_subplot()
+    for place, name in enumerate(names):
+        low, middle, high, most = (1e6 * blocking[name][key] for key in ("p1", "p50", "p99", "p100"))
+        colour = "#0072B2" if name.startswith("embevo") else "#777777"
+        axes.plot([high, most], [place, place], color=colour, linewidth=1, alpha=0.5)
+        axes.plot([low, high], [place, place], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
+        axes.plot(middle, place, "o", color=colour, markersize=7)
+        label = f"{middle:.0f} µs" if middle < 1000 else f"{middle / 1000:.1f} ms"
+        axes.annotate(
+            label, (middle, place), (0, 7), textcoords="offset points", ha="center", fontsize=8, color=colour
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - 0.3)
+    axes.set_xscale("log")
+    axes.set_xlabel(
+        "the training loop waits, µs a step (dot: median; bar: 1st to 99th percentile; line: longest)"
+    )
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", alpha=0.25)
+    with mpl.rc_context({"svg.hashsalt": "embevo", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Write all of them."""
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    found = condensed(json.loads(Path(sys.argv[1]).read_text()))
+    DATA.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.write_text(page(found))
+    README.write_text(readme(README.read_text(), found))
+    draw(found, PICTURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The pages of the benchmarks, and that each part runs."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import capture, growth, pages  # noqa: E402
+from benchmarks.result import Ratio, Result, duration  # noqa: E402
+
+
+def test_the_pages_are_those_of_the_json() -> None:
+    """No number in them was typed by hand."""
+    found = json.loads(pages.DATA.read_text())
+    assert pages.page(found) == pages.PAGE.read_text()
+    text = pages.README.read_text()
+    assert pages.readme(text, found) == text
+    assert pages.summary(found) in text
+
+
+def test_the_json_is_of_a_whole_run() -> None:
+    found = json.loads(pages.DATA.read_text())
+    assert not found["quick"]
+    assert list(found["parts"]) == ["capture", "overhead", "reading", "size", "codecs", "frames", "growth"]
+    assert not [what for part in found["parts"].values() for what in part["skipped"]]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.5, "1.50 s"), (0.0123, "12.3 ms"), (123e-6, "123 µs"), (7.4e-6, "7.40 µs")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("bound", "reached"), [("<= 2", True), ("<= 1.9", False), (">= 2", True), ("", None)]
+)
+def test_bounds(bound: str, reached: bool | None) -> None:
+    assert Ratio("a over b", (1.0, 2.0, 9.0), bound).reaches(bound) is reached
+
+
+@pytest.mark.slow
+def test_a_part_can_be_measured_and_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "_TENTHS", 4)
+    results: dict[str, Result] = {
+        "capture": capture.measure(quick=True, rounds=1, steps=5),
+        "growth": growth.measure(quick=True, steps=400),
+    }
+    machine = json.loads(pages.DATA.read_text())["machine"]
+    parts = {name: result.to_json() for name, result in results.items()}
+    found = pages.condensed({"machine": machine, "quick": True, "parts": json.loads(json.dumps(parts))})
+    assert "embevo, store both" in pages.page(found)
+    pages.draw(found, tmp_path / "picture.svg")
+    assert "safetensors save_file" in (tmp_path / "picture.svg").read_text()
