@@ -1,11 +1,16 @@
 """What holds for every test."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 # Before torch is imported: its OpenMP threads would spin while they wait, and starve the tests beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Tests interrupt themselves and processes that they start; a shell that runs them in the background has them
+# ignore that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The time an example takes depends on what else the machine does; no test asserts it.
 settings.register_profile("embevo", deadline=None, suppress_health_check=[HealthCheck.too_slow])

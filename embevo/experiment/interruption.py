@@ -9,7 +9,8 @@ from typing import Any, Self
 class StopRequest:
     """While entered, SIGINT and SIGTERM only leave a note; the loop looks at it between steps.
 
-    A second Ctrl-C changes nothing: what was captured is being sealed by then.
+    A second Ctrl-C changes nothing: what was captured is being sealed by then. A signal that the process was
+    started to ignore, as shells do with SIGINT for a command in the background, stays ignored.
 
     Attributes:
         signal: number of the first signal that came, or None.
@@ -27,6 +28,8 @@ class StopRequest:
         # Only the main thread may set handlers; elsewhere whoever owns the process decides.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -60,5 +60,5 @@ def read_regular(path: Path, at_most: int) -> bytes:
             except MemoryError as error:
                 raise DamagedError(f"{path} has {size:,} bytes, more than there is memory for") from error
     raise DamagedError(
-        f"{path} has {size:,} bytes; at most {at_most:,} were expected. It was not written by embevo."
+        f"{path} has {size:,} bytes; at most {at_most:,} were expected: it is damaged, or somebody else's."
     )
