@@ -165,7 +165,7 @@ class Recorder:
         names = [name for name, _ in self._layout.frame.matrices]
         transport = transport_for([self._matrices[name] for name in names])
         self._in_flight = None if transport is None else InFlight(transport, self._journal, names, row=row)
-        self._row = row
+        self._row = self._first_row = row
         self._last_step = -1
         self._extra = self._layout.frame.scalars[2:]
         self._compared = 0
@@ -230,7 +230,7 @@ class Recorder:
             started += self._depart(self._in_flight, step, loss, lr, scalars)
             self._times.add(time.perf_counter_ns() - started)
             return
-        values: tuple[float, ...] = (loss.item() if isinstance(loss, Tensor) else loss, lr)
+        values: tuple[float, ...] = (loss if type(loss) is float else float(loss), lr)
         if self._extra or scalars:
             values += self._extra_values(scalars)
         journal = self._journal
@@ -361,7 +361,7 @@ class Recorder:
     def stats(self) -> RecorderStats:
         """Counts and times so far; also after :meth:`close`."""
         return RecorderStats(
-            captured=self._times.count,
+            captured=(self._row if self._in_flight is None else self._in_flight.next_row) - self._first_row,
             compared=self._compared,
             dropped=self._dropped,
             capture_ns_p50=self._times.percentile(50),

@@ -1,6 +1,6 @@
 """What a recorder has done, in counts and times."""
 
-from array import array
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,22 +44,19 @@ class CaptureTimes:
     """Durations of captures in nanoseconds, in bounded memory.
 
     Attributes:
-        count: how many were added.
         longest: the longest of all.
     """
 
     def __init__(self) -> None:
-        self.count = 0
         self.longest = 0
-        self._latest = array("q", bytes(8 * _KEPT))
+        self._latest: deque[int] = deque(maxlen=_KEPT)
 
     def add(self, nanoseconds: int) -> None:
         """Add one duration."""
-        self._latest[self.count & (_KEPT - 1)] = nanoseconds
-        self.count += 1
+        self._latest.append(nanoseconds)
         self.longest = max(self.longest, nanoseconds)
 
     def percentile(self, percent: float) -> int:
         """Of the latest 65,536 durations; 0 when there is none."""
-        latest = np.frombuffer(self._latest, np.int64)[: self.count]
+        latest = np.array(list(self._latest), np.int64)
         return int(np.percentile(latest, percent)) if latest.size else 0

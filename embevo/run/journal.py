@@ -131,6 +131,10 @@ class Journal:
         self._steps = self._memory.cast("q")
         self._doubles = self._memory.cast("d")
         self._bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+        # What the training thread checksums in every capture, made once: a slice costs as much as a call.
+        self._sealed_views: list[tuple[memoryview, memoryview]] = []
+        if writable and self.seals_at_capture:
+            self._sealed_views = [self._views(slot) for slot in range(self.slots)]
 
     @classmethod
     def create(cls, path: Path, frame: FrameSpec, slots: int, *, run: str = "") -> Self:
@@ -180,6 +184,15 @@ class Journal:
     def _start(self, row: int) -> int:
         return self._header_bytes + row % self.slots * self._slot_bytes
 
+    def _views(self, row: int) -> tuple[memoryview, memoryview]:
+        """The image in the slot of a row, and the part of the slot's head that its seal covers."""
+        start = self._start(row)
+        image = start + self._image_start
+        return (
+            self._memory[image : image + self.frame.image_bytes],
+            self._memory[start + 16 : start + self._head_end],
+        )
+
     # Writing
 
     def image(self, row: int) -> NDArray[np.uint8]:
@@ -200,13 +213,15 @@ class Journal:
 
     def commit(self, row: int, step: int, scalars: tuple[float, ...], *, seal: bool) -> None:
         """Complete the row whose image has been filled in; its commit word is the last thing stored."""
-        start = self._start(row)
-        word = start >> 3
+        slot = row % self.slots
+        word = (self._header_bytes + slot * self._slot_bytes) >> 3
         self._steps[word + 2] = step
         for index, value in enumerate(scalars, word + HEAD_WORDS):
             self._doubles[index] = value
         if seal:
-            self._seal(start, row)
+            image, head = self._sealed_views[slot] if self._sealed_views else self._views(row)
+            self._words[word + 3] = checksum(image)
+            self._words[word + 1] = checksum(head, row + 1)
         self._words[word] = row + 1
 
     def put(self, frame: Frame) -> None:
@@ -217,15 +232,11 @@ class Journal:
 
     def seal(self, row: int) -> None:
         """Checksum a committed row that was committed without."""
-        start = self._start(row)
-        if self._words[(start >> 3) + 1] == 0:
-            self._seal(start, row)
-
-    def _seal(self, start: int, row: int) -> None:
-        word = start >> 3
-        image = start + self._image_start
-        self._words[word + 3] = checksum(self._memory[image : image + self.frame.image_bytes])
-        self._words[word + 1] = checksum(self._memory[start + 16 : start + self._head_end], row + 1)
+        word = self._start(row) >> 3
+        if self._words[word + 1] == 0:
+            image, head = self._views(row)
+            self._words[word + 3] = checksum(image)
+            self._words[word + 1] = checksum(head, row + 1)
 
     def sync(self) -> None:
         """Have the kernel write every page to the disk, and wait for it (msync)."""
@@ -336,7 +347,8 @@ class Journal:
     def close(self) -> None:
         """Unmap. Views handed out before keep the mapping alive until they are gone."""
         del self._bytes
-        for view in (self._words, self._steps, self._doubles, self._memory):
+        views: list[memoryview[Any]] = [view for pair in self._sealed_views for view in pair]
+        for view in (*views, self._words, self._steps, self._doubles, self._memory):
             view.release()
         with contextlib.suppress(BufferError):
             self._map.close()

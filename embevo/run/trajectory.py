@@ -34,7 +34,7 @@ _LARGE_BLOCK_STEPS: Final = 5
 # the values of all dims then fall into one set of the processor's cache.
 _BLOCK_STEPS: Final = (1000, 500, 200, 100, 50, 20, 10)
 # A chunk is a file of its own up to this many a block; above it, that many chunks make a shard.
-_CHUNK_BYTES: Final = 4 << 20
+_CHUNK_BYTES: Final = 2 << 20
 _SHARD_CHUNKS: Final = 16
 GROUP_METADATA: Final = "zarr.json"
 # Inside a chunk of many steps, (token, dim, step): the values that one element takes over time lie side by
