@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, frames, growth, machine, overhead, reading, size
-from benchmarks.result import Result
+from benchmarks import capture, cuda, frames, growth, machine, overhead, reading, size, training
+from benchmarks.result import Result, duration
 from benchmarks.trained import trained_runs
 
-PARTS = ("capture", "overhead", "reading", "size", "codecs", "frames", "growth")
+PARTS = ("capture", "overhead", "reading", "size", "codecs", "frames", "cuda", "training", "growth")
 _TRAINED = ("reading", "size", "codecs")
 
 
@@ -58,6 +59,9 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=Path, help="keep those runs here, and use the ones that are here already"
     )
+    parser.add_argument(
+        "--out", type=Path, help="directory on the disk to measure; by default the temporary one"
+    )
     parser.add_argument("--json", type=Path, help="write every sample, the machine and the versions here")
     options = parser.parse_args()
     parts = options.only.split(",") if options.only else PARTS
@@ -65,25 +69,34 @@ def main() -> None:
         parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     console = Console()
-    described = machine.describe()
-    cores = f"{described['cores']} cores of {described['processor']}"
-    console.print(f"{cores}, load {described['load_at_start']:.2f} at the start", highlight=False)
-    began = time.perf_counter()
-    quick = options.quick
-    results: dict[str, Result] = {}
-    alone: dict[str, Callable[[], Result]] = {
-        "capture": lambda: capture.measure(quick=quick),
-        "overhead": lambda: overhead.measure(quick=quick),
-        "frames": lambda: frames.measure(quick=quick),
-        "growth": lambda: growth.measure(quick=quick),
-    }
-    for part in (name for name in parts if name in alone):
-        results[part] = alone[part]()
-        show(console, results[part], quick=quick)
-    if set(parts) & set(_TRAINED):
-        with trained_runs(options.steps or (100 if quick else 1000), options.runs) as runs:
+    # Nothing small is deleted before the end: for minutes after many files were deleted, ext4 takes thirty
+    # times as long to create one.
+    with tempfile.TemporaryDirectory(prefix="embevo-bench-", dir=options.out) as folder:
+        directory = Path(folder)
+        described = machine.describe(directory)
+        cores = f"{described['cores']} cores of {described['processor']}"
+        load = f"load {described['load_at_start']:.2f} at the start"
+        creation = f"{duration(described['file_creation_seconds'])} to create a file"
+        console.print(f"{cores}, {load}, {creation}", highlight=False)
+        began = time.perf_counter()
+        quick = options.quick
+        results: dict[str, Result] = {}
+        alone: dict[str, Callable[[], Result]] = {
+            "capture": lambda: capture.measure(directory, quick=quick),
+            "overhead": lambda: overhead.measure(directory, quick=quick),
+            "frames": lambda: frames.measure(directory, quick=quick),
+            "cuda": lambda: cuda.measure(directory, quick=quick),
+            "training": lambda: training.measure(quick=quick),
+            "growth": lambda: growth.measure(directory, quick=quick),
+        }
+        for part in (name for name in parts if name in alone):
+            results[part] = alone[part]()
+            show(console, results[part], quick=quick)
+        if set(parts) & set(_TRAINED):
+            steps = options.steps or (100 if quick else 1000)
+            runs = trained_runs(steps, options.runs or directory / "trained")
             read: dict[str, Callable[[], Result]] = {
-                "reading": lambda: reading.measure(runs, quick=quick),
+                "reading": lambda: reading.measure(directory, runs, quick=quick),
                 "size": lambda: size.measure(runs),
                 "codecs": lambda: size.measure_codecs(runs),
             }

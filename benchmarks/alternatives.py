@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import importlib.util
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -208,7 +207,6 @@ class DistributedCheckpoint(Nothing):
 
     def close(self) -> None:
         self.settle()
-        shutil.rmtree(self._path)
 
 
 Maker = Callable[[Path, Tensor, int], Alternative]

@@ -12,7 +12,6 @@ larger vocabulary in a process of its own. Run it on an idle machine:
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,14 +36,15 @@ from embevo.run.trajectory import Layout
 
 # What a process that measures nothing takes is told apart from what measuring takes.
 _CHILD = """
-import resource, sys, time
+import sys, time
+from benchmarks.machine import peak_memory
 from embevo.analysis import analyze
 from embevo.run.reader import open_run
 opened = open_run(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 start = time.perf_counter()
 analyze(opened)
-print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter() - start)
+print(before, peak_memory(), time.perf_counter() - start)
 """
 
 
@@ -123,8 +123,7 @@ def memory(path: Path) -> tuple[float, float, float]:
         [sys.executable, "-c", _CHILD, str(path)], capture_output=True, text=True, check=True
     )
     before, peak, seconds = map(float, done.stdout.split())
-    unit = 1 << (30 if platform.system() == "Darwin" else 20)
-    return before / unit, peak / unit, seconds
+    return before / (1 << 30), peak / (1 << 30), seconds
 
 
 def main() -> None:
@@ -166,7 +165,6 @@ def main() -> None:
               f"for {data:.2f} GiB of float32")  # fmt: skip
     result["distinct"] = [distinct(options.tokens, 2_560) for _ in range(3)]
     print(f"distinct rows of {options.tokens:,} x 2,560: {statistics.median(result['distinct']):.1f} s")
-    result["own_peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 

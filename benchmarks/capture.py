@@ -1,8 +1,6 @@
 """How long the loop waits for one step: the blocking time of a capture."""
 
 import resource
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -42,21 +40,21 @@ def one_round(
     return samples, (cpu_seconds() - began) / steps
 
 
-def measure(*, quick: bool, rounds: int = 0, steps: int = 0) -> Result:
+def measure(directory: Path, *, quick: bool, rounds: int = 0, steps: int = 0) -> Result:
     """Interleaved rounds; the writers of all are at work between their captures."""
     rounds, steps = rounds or (3 if quick else 9), steps or (60 if quick else 300)
     makers, skipped = installed()
     blocking: dict[str, list[list[float]]] = {name: [] for name in makers}
     cpu: dict[str, list[float]] = {name: [] for name in makers}
     base: list[float] = []
-    directory = Path(tempfile.mkdtemp(prefix="embevo-bench-"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         weight = torch.randn(SHAPE).to(torch.bfloat16)
         total = (rounds + 1) * steps
         made = {
-            name: make(directory / str(i), weight, total) for i, (name, make) in enumerate(makers.items())
+            name: make(directory / f"capture-{i}", weight, total)
+            for i, (name, make) in enumerate(makers.items())
         }
         for number in range(rounds + 1):
             _, alone = one_round(Nothing(), weight, number * steps, steps)
@@ -74,7 +72,6 @@ def measure(*, quick: bool, rounds: int = 0, steps: int = 0) -> Result:
             alternative.close()
     finally:
         torch.set_num_threads(threads)
-        shutil.rmtree(directory)
     return _result(blocking, cpu, base, skipped)
 
 

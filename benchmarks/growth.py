@@ -1,8 +1,6 @@
 """Whether a step, or a look at the run, costs more the longer the run is."""
 
-import shutil
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -27,12 +25,11 @@ def _seconds(run: Run, rows: slice) -> float:
     return statistics.median(taken)
 
 
-def measure(*, quick: bool, steps: int = 0) -> Result:
+def measure(directory: Path, *, quick: bool, steps: int = 0) -> Result:
     """A run of tiny matrices, in ten parts."""
     steps = steps or (10_000 if quick else 200_000)
     part = steps // _TENTHS
     matrix = torch.randn(4, 4)
-    directory = Path(tempfile.mkdtemp(prefix="embevo-bench-"))
     columns = (
         "steps so far",
         "a step, all cores",
@@ -41,24 +38,21 @@ def measure(*, quick: bool, steps: int = 0) -> Result:
         "last 1,000 rows",
     )
     cpu, captures, newest, block = [], [], [], []
-    try:
-        with Recorder(directory / "run", {"embeddings": matrix}, store="zarr") as recorder:
-            for number in range(_TENTHS):
-                began = cpu_seconds()
-                blocked = []
-                for step in range(number * part, (number + 1) * part):
-                    matrix += 1e-3
-                    start = time.perf_counter()
-                    recorder.capture(step)
-                    blocked.append(time.perf_counter() - start)
-                recorder.flush()
-                cpu.append((cpu_seconds() - began) / part)
-                captures.append(statistics.median(blocked))
-                run = open_run(directory / "run")
-                newest.append(_seconds(run, slice(-1, None)))
-                block.append(_seconds(run, slice(-1000, None)))
-    finally:
-        shutil.rmtree(directory)
+    with Recorder(directory / "growth", {"embeddings": matrix}, store="zarr") as recorder:
+        for number in range(_TENTHS):
+            began = cpu_seconds()
+            blocked = []
+            for step in range(number * part, (number + 1) * part):
+                matrix += 1e-3
+                start = time.perf_counter()
+                recorder.capture(step)
+                blocked.append(time.perf_counter() - start)
+            recorder.flush()
+            cpu.append((cpu_seconds() - began) / part)
+            captures.append(statistics.median(blocked))
+            run = open_run(directory / "growth")
+            newest.append(_seconds(run, slice(-1, None)))
+            block.append(_seconds(run, slice(-1000, None)))
     result = Result(
         "Growth",
         f"A run of {steps:,} steps of 4 x 4 float32, store zarr, looked at ten times on its way.",
@@ -73,7 +67,13 @@ def measure(*, quick: bool, steps: int = 0) -> Result:
             )
             for n in range(_TENTHS)
         ],
-        samples={"cpu_a_step": cpu, "capture_p50": captures, "newest_row": newest, "last_block": block},
+        samples={
+            "steps": [(n + 1) * part for n in range(_TENTHS)],
+            "a step, all cores": cpu,
+            "capture p50": captures,
+            "newest row": newest,
+            "last 1,000 rows": block,
+        },
     )
     for what, found in (("a step", cpu), ("the newest row", newest), ("the last block", block)):
         late = tuple(late / early for late, early in zip(found[-3:], found[1:4], strict=True))

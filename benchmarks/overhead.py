@@ -1,8 +1,6 @@
 """How much slower a training loop gets by recording every step of it."""
 
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from embevo.experiment.corpus import load_corpus
 from embevo.experiment.loop import TrainingLoop
 
 STORES = ("none", "zarr", "both")
+_TURNS = 10
 
 
 class TinyModel(nn.Module):
@@ -82,7 +81,7 @@ class Run:
         if store != "none":
             self.recorder = Recorder(path, {"embeddings": matrix}, store=store, block_steps=block_steps)
 
-    def seconds_a_step(self, steps: int) -> float:
+    def seconds(self, steps: int) -> float:
         """Train, reading every loss, as recording it does."""
         start = time.perf_counter()
         for _ in range(steps):
@@ -90,34 +89,36 @@ class Run:
             if self.recorder is not None:
                 self.recorder.capture(self._step, loss=loss)
                 self._step += 1
-        return (time.perf_counter() - start) / steps
+        return time.perf_counter() - start
 
 
 def compare(
-    make: Callable[[], tuple[Tensor, Callable[[], Tensor]]], *, steps: int, rounds: int, block_steps: int
+    make: Callable[[], tuple[Tensor, Callable[[], Tensor]]], directory: Path, *, steps: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds a step with each kind of recording, one number a round, a first round thrown away."""
-    directory = Path(tempfile.mkdtemp(prefix="embevo-bench-"))
+    """Seconds a step with each kind of recording, one number a round, a first round thrown away.
+
+    A round is ten turns of each kind: a machine changes its speed within seconds, for all alike.
+    """
     samples: dict[str, list[float]] = {store: [] for store in STORES}
-    try:
-        runs = {store: Run(make, directory / store, store, block_steps) for store in STORES}
-        for number in range(rounds + 1):
-            # Every second round the other way round, for a machine that gets slower or faster.
-            for store in STORES if number % 2 else reversed(STORES):
-                seconds = runs[store].seconds_a_step(steps)
+    runs = {store: Run(make, directory / store, store, steps // 2) for store in STORES}
+    for number in range(rounds + 1):
+        taken = dict.fromkeys(STORES, 0.0)
+        for turn in range(_TURNS):
+            # Every second turn the other way round.
+            for store in STORES if turn % 2 else reversed(STORES):
+                taken[store] += runs[store].seconds(steps // _TURNS)
                 # What the writer has left over must not be paid for by the next in turn.
-                time.sleep(0.1)
-                if number:
-                    samples[store].append(seconds)
-        for run in runs.values():
-            if run.recorder is not None:
-                run.recorder.close()
-    finally:
-        shutil.rmtree(directory)
+                time.sleep(0.03)
+        if number:
+            for store in STORES:
+                samples[store].append(taken[store] / steps)
+    for run in runs.values():
+        if run.recorder is not None:
+            run.recorder.close()
     return samples
 
 
-def measure(*, quick: bool) -> Result:
+def measure(directory: Path, *, quick: bool) -> Result:
     """Both loops."""
     result = Result(
         "Overhead",
@@ -126,11 +127,11 @@ def measure(*, quick: bool) -> Result:
         ("", "median step", "slowdown", "fastest round", "slowest round"),
     )
     plans = {
-        "embevo train": (experiment, 20 if quick else 60, 3 if quick else 9),
+        "embevo train": (experiment, 20 if quick else 40, 2 if quick else 9),
         "a tiny model": (tiny, 200 if quick else 1500, 3 if quick else 9),
     }
     for name, (make, steps, rounds) in plans.items():
-        samples = compare(make, steps=steps, rounds=rounds, block_steps=steps // 2)
+        samples = compare(make, directory / name.replace(" ", "-"), steps=steps, rounds=rounds)
         result.samples[name] = samples
         for store in STORES:
             times = ratios(samples[store], samples["none"])

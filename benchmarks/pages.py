@@ -4,7 +4,7 @@
     python -m benchmarks.pages FILE
 
 It replaces docs/benchmarks.json (FILE without the samples of single captures), docs/benchmarks.md,
-docs/blocking.svg and the table in README.md.
+docs/blocking.svg, docs/growth.svg and the table in README.md.
 """
 
 import json
@@ -17,10 +17,15 @@ from benchmarks.result import percentile
 ROOT: Final = Path(__file__).parent.parent
 DATA: Final = ROOT / "docs" / "benchmarks.json"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-PICTURE: Final = ROOT / "docs" / "blocking.svg"
+BLOCKING: Final = ROOT / "docs" / "blocking.svg"
+GROWTH: Final = ROOT / "docs" / "growth.svg"
 README: Final = ROOT / "README.md"
 _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 
+_PICTURES: Final = {
+    "capture": "![Blocking time of one step, log scale](blocking.svg)",
+    "growth": "![Cost of a step and of a read against the length of the run](growth.svg)",
+}
 _INTRODUCTION = """# Benchmarks
 
 `make bench` runs them all in under ten minutes on two cores, `make bench ARGS=--quick` in under a minute.
@@ -63,9 +68,10 @@ def page(found: dict[str, Any]) -> str:
     ]
     for name, part in found["parts"].items():
         lines += ["", f"## {part['title']}", "", part["about"], ""]
-        if name == "capture":
-            lines += ["![Blocking time of one step, log scale](blocking.svg)", ""]
-        lines += _table(part["columns"], part["rows"])
+        if name in _PICTURES:
+            lines += [_PICTURES[name], ""]
+        if part["rows"]:
+            lines += _table(part["columns"], part["rows"])
         if part["ratios"]:
             rows = [_ratio(ratio) for ratio in part["ratios"]]
             lines += ["", *_table(("ratio", "median", "least to most", "has to be", "hoped for"), rows)]
@@ -107,7 +113,6 @@ def readme(text: str, found: dict[str, Any]) -> str:
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """docs/blocking.svg: how long the loop waits for one step, log scale, shortest above."""
-    import matplotlib as mpl  # noqa: PLC0415 - only for the picture
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     blocking = found["parts"]["capture"]["samples"]["blocking_percentiles"]
@@ -133,6 +138,39 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.25)
+    _save(figure, path)
+
+
+def draw_growth(found: dict[str, Any], path: Path) -> None:
+    """docs/growth.svg: what a step and a read cost, against how many steps the run has."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only for the picture
+
+    samples = dict(found["parts"]["growth"]["samples"])
+    steps = samples.pop("steps")
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, seconds), colour in zip(
+        samples.items(), ("#0072B2", "#56B4E9", "#D55E00", "#CC79A7"), strict=True
+    ):
+        microseconds = [1e6 * value for value in seconds]
+        axes.plot(steps, microseconds, "o-", color=colour, markersize=4)
+        axes.annotate(
+            name, (steps[-1], microseconds[-1]), (8, 0), textcoords="offset points", va="center", color=colour
+        )
+    axes.set_yscale("log")
+    axes.set_ylim(1)
+    axes.set_xlim(0, steps[-1] * 1.28)
+    axes.set_xticks([0, *steps[1::2]], [f"{step:,}" for step in (0, *steps[1::2])])
+    axes.set_xlabel("steps recorded so far")
+    axes.set_ylabel("µs")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib as mpl  # noqa: PLC0415 - only for the pictures
+
     with mpl.rc_context({"svg.hashsalt": "embevo", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
 
@@ -145,7 +183,8 @@ def main() -> None:
     DATA.write_text(json.dumps(found, indent=1) + "\n")
     PAGE.write_text(page(found))
     README.write_text(readme(README.read_text(), found))
-    draw(found, PICTURE)
+    draw(found, BLOCKING)
+    draw_growth(found, GROWTH)
 
 
 if __name__ == "__main__":

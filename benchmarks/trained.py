@@ -1,9 +1,6 @@
 """Runs that were really trained, to be read and compressed: made-up numbers compress like nothing real."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.record import run_experiment
@@ -16,16 +13,13 @@ KINDS = {
 }
 
 
-@contextmanager
-def trained_runs(steps: int, keep: Path | None) -> Iterator[dict[str, Path]]:
-    """Directories of a run of each kind; those that are in ``keep`` already are not trained again."""
-    with TemporaryDirectory(prefix="embevo-bench-") as temporary:
-        directory = keep or Path(temporary)
-        runs = {}
-        for name, fields in KINDS.items():
-            path = directory / f"{fields['init']}-{fields['dtype']}-{steps}"
-            if not path.exists():
-                config = ExperimentConfig.from_mapping({**fields, "steps": steps, "device": "cpu"})
-                run_experiment(config, path)
-            runs[name] = path
-        yield runs
+def trained_runs(steps: int, directory: Path) -> dict[str, Path]:
+    """Directories of a run of each kind; those that are there already are not trained again."""
+    runs = {}
+    for name, fields in KINDS.items():
+        path = directory / f"{fields['init']}-{fields['dtype']}-{steps}"
+        if not path.exists():
+            config = ExperimentConfig.from_mapping({**fields, "steps": steps, "device": "cpu"})
+            run_experiment(config, path)
+        runs[name] = path
+    return runs

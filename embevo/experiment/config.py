@@ -77,6 +77,12 @@ class ExperimentConfig:
             "float32 on CPUs without bfloat16 instructions, where it is several times as fast."
         ),
     )
+    compile: bool = field(
+        default=False,
+        metadata=_about(
+            "Train with torch.compile: more steps a second, other bits. It needs a C++ compiler on CPUs."
+        ),
+    )
     objective: Objective = field(
         default="next-token",
         metadata=_about("Predict the next byte, or two bytes ahead as the notebook did by mistake."),

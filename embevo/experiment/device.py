@@ -49,3 +49,23 @@ def find_device(name: str) -> FoundDevice:
     if device.type in {"cuda", "mps"}:
         raise DeviceError(f"there is no {name} device here; use --device auto or --device cpu.")
     raise DeviceError(f"device is {name!r}; it must be auto, cpu, cuda, cuda:N or mps.")
+
+
+def check_compiles(device: torch.device) -> None:
+    """Compile a small function, to know before anything is written whether PyTorch can here.
+
+    Raises:
+        DeviceError: it cannot, for want of a compiler, say.
+    """
+
+    def double(values: torch.Tensor) -> torch.Tensor:
+        return values + values
+
+    try:
+        torch.compile(double)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DeviceError(
+            f"torch.compile does not work here: {reason}. Install what it asks for (a C++ compiler, on CPUs), "
+            "or train without --compile."
+        ) from error

@@ -40,6 +40,7 @@ class TrainingLoop:
 
     Attributes:
         model: on the device, in training mode.
+        optimizer: of all its parameters.
         global_step: optimizer steps done.
     """
 
@@ -54,11 +55,13 @@ class TrainingLoop:
         device = device or torch.device("cpu")
         self.model: GPT2LMHeadModel = build_model(config)
         nn.Module.to(self.model, device)
+        if config.compile:
+            self.model.transformer.compile()
         self.global_step = 0
         self._config = config
         self._device = device
         self._parameters = dict(self.model.named_parameters())
-        self._optimizer = adamw(self.model, config.learning_rate, config.weight_decay)
+        self.optimizer = adamw(self.model, config.learning_rate, config.weight_decay)
         tokens = torch.from_numpy(corpus.tokens.copy()).to(device)
         # (windows, context + 1) uint8: overlapping views of the one copy of the corpus, as many as the
         # notebook's dataset has.
@@ -84,7 +87,7 @@ class TrainingLoop:
             waits for the device), and the learning rate that the update used.
         """
         learning_rate = linear_decay(self._config.learning_rate, self.global_step, self._config.steps)
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         inputs, targets = self._batch()
         hidden = self.model.transformer(inputs, use_cache=False).last_hidden_state  # (B, T, D)
@@ -95,8 +98,8 @@ class TrainingLoop:
         loss = total / self._items
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self.global_step += 1
         return loss.detach(), learning_rate
 
@@ -113,7 +116,7 @@ class TrainingLoop:
         tensors, numbers = rng_state(self._device)
         for name, parameter in self._parameters.items():
             tensors[f"model.{name}"] = _copy(parameter)
-            for key, value in self._optimizer.state[parameter].items():
+            for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = _copy(value)
         epoch_state, position = self._sampler.state()
         tensors["sampler.generator"] = epoch_state.clone()
@@ -142,7 +145,7 @@ class TrainingLoop:
         restore_rng(state.tensors, state.numbers, self._device)
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
-        self._optimizer.state.clear()
+        self.optimizer.state.clear()
         for name, parameter in self._parameters.items():
             prefix = f"optimizer.{name}."
             for key, value in tensors.items():
@@ -151,7 +154,7 @@ class TrainingLoop:
                     # A fused optimizer counts its steps on the device, the plain one on the CPU.
                     on_cpu = moment == "step" and not FUSED
                     # A copy, so that training on does not change the state that was given.
-                    self._optimizer.state[parameter][moment] = value.to(
+                    self.optimizer.state[parameter][moment] = value.to(
                         "cpu" if on_cpu else self._device, copy=True
                     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from embevo.experiment.checkpoint import KEPT, save_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus, load_corpus
-from embevo.experiment.device import find_device
+from embevo.experiment.device import check_compiles, find_device
 from embevo.experiment.environment import deciding_environment, library_versions
 from embevo.experiment.errors import ResumeError
 from embevo.experiment.interruption import StopRequest
@@ -24,6 +24,7 @@ from embevo.recording.stats import RecorderStats
 from embevo.run.paths import RunPaths
 from embevo.run.reader import open_run
 
+_COMPILED: Final = "The model is compiled at its first step, which takes half a minute or so."
 _IN_FLOAT32: Final = (
     "This CPU has no bfloat16 instructions: products are accumulated in float32 and rounded, which is "
     "several times as fast here (matmul = native for PyTorch's own)."
@@ -117,6 +118,9 @@ def run_experiment(
         check_same(open_run(run_dir), config, corpus, environment)
     elif rewind:
         raise ResumeError("Only a run that is resumed can be rewound.")
+    if config.compile:
+        check_compiles(found.device)
+        notes.append(_COMPILED)
     loop = TrainingLoop(config, corpus, found.device)
     if resume:
         notes += _take_up(loop, run_dir, rewind=rewind)

@@ -36,7 +36,12 @@ def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: 
     Raises:
         ResumeError: with every difference named.
     """
-    before: dict[str, Any] = {**run.config, **run.attributes.get("environment", {})}
+    # A setting that the run does not know yet had the value that is now the default.
+    before: dict[str, Any] = {
+        **ExperimentConfig().to_mapping(),
+        **run.config,
+        **run.attributes.get("environment", {}),
+    }
     now: dict[str, Any] = {**config.to_mapping(), **environment}
     before["corpus SHA-256"] = run.corpus.get("sha256")
     now["corpus SHA-256"] = corpus.sha256

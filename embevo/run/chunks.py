@@ -6,9 +6,10 @@ and CRC-32C at work without the lock, on all cores where a block has many chunks
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final, Self
 
 import google_crc32c
@@ -71,22 +72,27 @@ class ChunkEncoder:
 
         A block of less than S rows, and a last chunk of fewer tokens, are filled up with NaN.
         """
-        for first in range(0, values.shape[1], self.file_tokens):
-            part = values[:, first : first + self.file_tokens]
-            yield self._shard(part) if self.sharded else self._chunk(part)
-
-    def _shard(self, values: NDArray[Any]) -> bytes:
         parts = [values[:, first : first + self.tokens] for first in range(0, values.shape[1], self.tokens)]
+        if not self.sharded:
+            yield from (b"".join(self._chunk(part)) for part in parts)
+            return
         with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
-            chunks = list(pool.map(self._chunk, parts))
+            chunks = pool.map(self._chunk, parts)
+            while shard := list(islice(chunks, self.file_tokens // self.tokens)):
+                yield self._shard(shard)
+
+    def _shard(self, chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The file of consecutive chunks, each with its CRC-32C: they, and then where each is."""
         index = np.full((self.file_tokens // self.tokens, 2), _NO_CHUNK, "<u8")
         offset = 0
-        for place, chunk in enumerate(chunks):
-            index[place] = offset, len(chunk)
-            offset += len(chunk)
-        return b"".join((*chunks, _checksummed(index.tobytes())))
+        for place, (data, crc) in enumerate(chunks):
+            index[place] = offset, len(data) + len(crc)
+            offset += len(data) + len(crc)
+        where = index.tobytes()
+        return b"".join((*chain.from_iterable(chunks), where, _crc32c(where)))
 
-    def _chunk(self, values: NDArray[Any]) -> bytes:
+    def _chunk(self, values: NDArray[Any]) -> tuple[bytes, bytes]:
+        """A compressed chunk, and its CRC-32C."""
         rows, tokens, dim = values.shape
         shape = (self.steps, self.tokens, dim)
         chunk = np.empty([shape[axis] for axis in self.order], self.dtype)
@@ -103,8 +109,9 @@ class ChunkEncoder:
             filled <<= 16
         else:
             filled[...] = widen(np.ascontiguousarray(values)).view(bits.dtype)
-        return _checksummed(self.compressor.encode(bits))
+        data: bytes = self.compressor.encode(bits)
+        return data, _crc32c(data)
 
 
-def _checksummed(data: bytes) -> bytes:
-    return data + int(google_crc32c.value(data)).to_bytes(4, "little")
+def _crc32c(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(4, "little")

@@ -20,7 +20,7 @@ from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for, sto
 # few rows for blocks of few. benchmarks/size.py and benchmarks/frames.py measure them.
 _MANY_STEPS: Final = 100
 _SHRINK_MANY: Final = {2: (12.0, 90.0), 4: (1.5, 3.0), 8: (1.1, 1.5)}
-_SHRINK_FEW: Final = {2: (1.7, 7.0), 4: (1.1, 5.0), 8: (1.0, 5.0)}
+_SHRINK_FEW: Final = {2: (1.5, 5.0), 4: (1.1, 5.0), 8: (1.0, 5.0)}
 _PROBE_BYTES: Final = 32 << 20
 _CHUNKS_AT_WORK_BYTES: Final = 16 << 20
 

@@ -231,9 +231,11 @@ def _arrays(
 
 def _compressors(dtype: np.dtype[Any], steps: int, chunk_bytes: int) -> tuple[BytesBytesCodec, ...]:
     # A chunk is compressed as one piece: Blosc's own blocks, 256 KiB at this level, make it a quarter larger.
-    level = 3 if steps >= _MANY_STEPS else 1
+    # Large matrices come as blocks of few steps, and more bytes a second than zstd takes.
+    name: Literal["zstd", "lz4"] = "zstd" if steps >= _MANY_STEPS else "lz4"
+    level = 3 if steps >= _MANY_STEPS else 5
     blosc = BloscCodec(
-        cname="zstd", clevel=level, shuffle="shuffle", typesize=dtype.itemsize, blocksize=chunk_bytes
+        cname=name, clevel=level, shuffle="shuffle", typesize=dtype.itemsize, blocksize=chunk_bytes
     )
     return (blosc, Crc32cCodec())
 
