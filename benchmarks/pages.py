@@ -40,17 +40,19 @@ What is not installed is skipped by name: `pip install 'embevo[bench]'` installs
 def condensed(found: dict[str, Any]) -> dict[str, Any]:
     """A benchmark's JSON with percentiles in the place of the samples of single captures."""
     parts = dict(found["parts"])
-    if "capture" in parts and "blocking" in parts["capture"]["samples"]:
-        samples = parts["capture"]["samples"]
-        blocking = {
-            name: {
-                f"p{percent}": percentile([sample for part in rounds for sample in part], percent)
-                for percent in (1, 50, 99, 100)
-            }
-            for name, rounds in samples["blocking"].items()
+    if "capture" in parts:
+        samples = {
+            what: {name: _percentiles(rounds) for name, rounds in by_name.items()}
+            for what, by_name in parts["capture"]["samples"].items()
+            if what.startswith("blocking")
         }
-        parts["capture"] = {**parts["capture"], "samples": {"blocking_percentiles": blocking}}
+        parts["capture"] = {**parts["capture"], "samples": samples}
     return {**found, "parts": parts}
+
+
+def _percentiles(rounds: list[list[float]]) -> dict[str, float]:
+    every = [sample for samples in rounds for sample in samples]
+    return {f"p{percent}": percentile(every, percent) for percent in (1, 50, 99, 100)}
 
 
 def page(found: dict[str, Any]) -> str:
@@ -115,7 +117,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     """docs/blocking.svg: how long the loop waits for one step, log scale, shortest above."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    blocking = found["parts"]["capture"]["samples"]["blocking_percentiles"]
+    blocking = found["parts"]["capture"]["samples"]["blocking"]
     names = sorted(blocking, key=lambda name: -float(blocking[name]["p50"]))
     figure = Figure(figsize=(8, 0.42 * len(names) + 1.1), layout="constrained")
     axes = figure.add_subplot()

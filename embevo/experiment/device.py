@@ -66,6 +66,6 @@ def check_compiles(device: torch.device) -> None:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise DeviceError(
-            f"torch.compile does not work here: {reason}. Install what it asks for (a C++ compiler, on CPUs), "
+            f"torch.compile does not work here: {reason}. Install what it asks for, a C++ compiler on CPUs, "
             "or train without --compile."
         ) from error

@@ -16,11 +16,17 @@ from embevo.run.journal_header import header_of, journal_bytes
 from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for, stored_dtype
 
 # How many times smaller than its safetensors bytes a trajectory has been found to be in Zarr, least and most,
-# by the width of the recorded dtype: runs of the experiment for blocks of many steps, updates of all and of
-# few rows for blocks of few. benchmarks/size.py and benchmarks/frames.py measure them.
+# by the recorded dtype: runs of the experiment for blocks of many steps, updates of all and of few rows for
+# blocks of few, one Gaussian matrix for blocks of one. benchmarks/size.py and benchmarks/frames.py measure
+# the first two for bfloat16. A widened float16 has bits in three bytes, and alone gets larger.
 _MANY_STEPS: Final = 100
-_SHRINK_MANY: Final = {2: (12.0, 90.0), 4: (1.5, 3.0), 8: (1.1, 1.5)}
-_SHRINK_FEW: Final = {2: (1.5, 5.0), 4: (1.1, 5.0), 8: (1.0, 5.0)}
+_SHRINK: Final = {
+    # blocks of many steps, of few, of one
+    "bfloat16": ((12.0, 90.0), (1.4, 5.0), (1.1, 1.3)),
+    "float16": ((3.4, 70.0), (0.9, 5.0), (0.7, 1.0)),
+    "float32": ((1.5, 3.0), (1.1, 5.0), (1.0, 1.1)),
+    "float64": ((1.1, 1.5), (1.0, 5.0), (1.0, 1.1)),
+}
 _PROBE_BYTES: Final = 32 << 20
 _CHUNKS_AT_WORK_BYTES: Final = 16 << 20
 
@@ -78,10 +84,10 @@ class Plan:
         """
         block = block_steps_for(frame, zarr_dtype)
         rows = steps // every + 1
-        shrink = _SHRINK_MANY if block >= _MANY_STEPS else _SHRINK_FEW
+        kind = 0 if block >= _MANY_STEPS else 1 if block > 1 else 2
         least = most = 0.0
-        for name, _ in frame.matrices if store != "safetensors" else ():
-            low, high = shrink[frame.dtype(name).itemsize]
+        for name, dtype in frame.matrices if store != "safetensors" else ():
+            low, high = _SHRINK[dtype][kind]
             least += rows * frame.nbytes(name) / high
             most += rows * frame.nbytes(name) / low
         ring = journal_bytes(header_of(frame, 2 * block, run="", boot=""), frame, 2 * block)
@@ -162,9 +168,10 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
     """Why the recording would not fit; empty if it does."""
     found = []
     if plan.disk_bytes > machine.free_disk:
+        smaller = "" if plan.store == "zarr" else ", store only zarr"
         found.append(
             f"The run may take {_gigabytes(plan.disk_bytes)}; the disk has {_gigabytes(machine.free_disk)} "
-            "left. Record every n-th step, store only zarr, or choose another disk."
+            f"left. Record every n-th step{smaller}, or choose another disk."
         )
     if plan.memory_bytes > machine.memory:
         found.append(
@@ -185,7 +192,7 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
 
 
 def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:,.3g} GB"
+    return f"{size / 1e9:,.0f} GB" if size >= 1e11 else f"{size / 1e9:.3g} GB"
 
 
 def _existing(directory: Path) -> Path:

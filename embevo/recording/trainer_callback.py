@@ -1,0 +1,74 @@
+"""Recording a Hugging Face Trainer: one more entry in its callbacks."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from embevo.recording.recorder import Recorder
+
+
+class RecordEmbeddings(TrainerCallback):
+    """Records the model's input embeddings before the first step and after every optimizer step.
+
+    ``Trainer(..., callbacks=[RecordEmbeddings("runs/mine")])``. Of several processes the first one records. A
+    training that ends with an exception leaves what was captured in the run: ``open_run`` reads it, and
+    ``embevo recover`` seals it.
+
+    Attributes:
+        recorder: of the training under way, or the last one; None before the first.
+    """
+
+    def __init__(self, run_dir: str | Path, **options: Any) -> None:
+        """Record into ``run_dir``; the options are those of :class:`Recorder`, ``resume=True`` among them."""
+        self.recorder: Recorder | None = None
+        self._run_dir = run_dir
+        self._options = options
+        self._learning_rate = math.nan
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Create the run and capture the state before the first step.
+
+        Raises:
+            EmbevoError: the run cannot be created, as by :class:`Recorder`.
+        """
+        if model is None or not state.is_world_process_zero:
+            return
+        weight = model.get_input_embeddings().get_parameter("weight")
+        self.recorder = Recorder(self._run_dir, {"embeddings": weight}, **self._options)
+        self.recorder.capture(state.global_step)
+
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Optimizer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note the learning rate that the step used: the scheduler moves on before the step ends."""
+        if optimizer is not None:
+            self._learning_rate = float(optimizer.param_groups[0]["lr"])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Capture the state after an optimizer step."""
+        if self.recorder is not None:
+            self.recorder.capture(state.global_step, lr=self._learning_rate)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Seal everything."""
+        if self.recorder is not None:
+            self.recorder.close()

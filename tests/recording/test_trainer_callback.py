@@ -1,0 +1,77 @@
+"""A Hugging Face Trainer that is recorded by one more callback."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+
+from embevo import open_run
+from embevo.recording.trainer_callback import RecordEmbeddings
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+STEPS = 6
+
+
+class Keep(TrainerCallback):
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def on_step_end(self, *_: Any, model: Any, **__: Any) -> None:
+        self.kept.append(model.transformer.wte.weight.detach().clone().numpy())
+
+
+def train(path: Path, callbacks: list[TrainerCallback], **options: Any) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0
+        )
+    )
+    data = [{"input_ids": tokens, "labels": tokens} for tokens in torch.randint(32, (64, 16))]
+    arguments = TrainingArguments(
+        output_dir=str(path),
+        max_steps=STEPS,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-2,
+        use_cpu=True,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **options,
+    )
+    Trainer(model=model, args=arguments, train_dataset=data, callbacks=callbacks).train()
+    return model
+
+
+def test_every_optimizer_step_is_recorded(tmp_path: Path) -> None:
+    keep = Keep()
+    train(tmp_path / "out", [RecordEmbeddings(tmp_path / "run", store="both", block_steps=4), keep])
+    run = open_run(tmp_path / "run")
+    assert not (tmp_path / "run" / "journal").exists(), "it was closed"
+    assert run.steps.tolist() == list(range(STEPS + 1))
+    assert np.array_equal(run["embeddings"][1:], np.stack(keep.kept))
+    assert not np.array_equal(run["embeddings"][0], run["embeddings"][1])
+    # The rate that each step used, not the one that the scheduler sets for the next.
+    assert run["learning_rate"][1:].tolist() == pytest.approx(
+        [1e-2 * (STEPS - k) / STEPS for k in range(STEPS)]
+    )
+
+
+class Fail(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 3:
+            raise RuntimeError("out of memory")
+
+
+def test_what_was_captured_before_an_exception_is_kept(tmp_path: Path) -> None:
+    callback = RecordEmbeddings(tmp_path / "run", block_steps=4)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(tmp_path / "out", [callback, Fail()])
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2, 3]
+    assert callback.recorder is not None
+    callback.recorder.close()
