@@ -230,7 +230,7 @@ class Recorder:
             started += self._depart(self._in_flight, step, loss, lr, scalars)
             self._times.add(time.perf_counter_ns() - started)
             return
-        values: tuple[float, ...] = (loss if type(loss) is float else float(loss), lr)
+        values: tuple[float, ...] = (loss if type(loss) is float else _number(loss), lr)
         if self._extra or scalars:
             values += self._extra_values(scalars)
         journal = self._journal
@@ -253,7 +253,7 @@ class Recorder:
         for name, tensor in self._matrices.items():
             check_matches(name, tensor, self._layout.frame)
         crossing = loss if isinstance(loss, Tensor) and loss.device.type != "cpu" else None
-        values = (_NAN if crossing is not None else float(loss), lr, *self._extra_values(scalars))
+        values = (_NAN if crossing is not None else _number(loss), lr, *self._extra_values(scalars))
         waited = 0
         if not in_flight.has_buffer:
             began = time.perf_counter_ns()
@@ -389,6 +389,10 @@ class Recorder:
                 raise
             # The body's own error is what the user must see first.
             error.add_note(f"Recording had failed too: {failure}")
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.item() if isinstance(value, Tensor) else value)
 
 
 def _check_same(run: Run, frame: FrameSpec) -> None:

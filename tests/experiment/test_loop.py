@@ -119,3 +119,18 @@ def test_a_step_past_the_end_is_refused(small_config: ExperimentConfig, small_co
     state = loop.state()
     with pytest.raises(CheckpointError, match="20 steps"):
         TrainingLoop(small_config, small_corpus).restore(LoopState(21, state.tensors, state.numbers))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_it_computes_the_same_up_to_rounding(
+    small_config: ExperimentConfig, small_corpus: Corpus
+) -> None:
+    config = dataclasses.replace(small_config, dtype="float32", init="normal")
+    plain = trajectory(config, small_corpus, 3)
+    compiled = trajectory(dataclasses.replace(config, compile=True), small_corpus, 3)
+    assert torch.equal(compiled[0], plain[0])
+    assert torch.allclose(compiled, plain, atol=1e-4)
+    assert not torch.equal(compiled[3], compiled[2])
+    # The option does something: other kernels add up in another order.
+    assert not torch.equal(compiled, plain)

@@ -334,3 +334,20 @@ def test_auto_finds_a_device() -> None:
 def test_settings_of_a_directory_that_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(NotARunError, match="is not a run"):
         load_settings(tmp_path)
+
+
+def test_where_nothing_can_be_compiled_nothing_is_written(
+    small_config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiler(function: Any) -> Any:
+        def call(*_: Any) -> None:
+            raise RuntimeError("no C++ compiler found\nSet CXX.")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    with pytest.raises(
+        DeviceError, match=r"does not work here: no C\+\+ compiler found\. .* without --compile"
+    ):
+        run_experiment(dataclasses.replace(small_config, compile=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

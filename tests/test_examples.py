@@ -1,0 +1,54 @@
+"""The examples of the pages, as they stand there, each page in one directory, in order."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+RECORDING = ROOT / "docs" / "recording.md"
+EMBEVO = [sys.executable, "-c", "from embevo_cli.main import main; main()"]
+
+
+def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    return subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "names"), [(README, ["record", "read", "look"]), (RECORDING, ["hook", "trainer"])]
+)
+def test_every_python_example_runs(tmp_path: Path, page: Path, names: list[str]) -> None:
+    examples = re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert [name for name, _ in examples] == names
+    assert page.read_text().count("```python") == len(examples)
+    for name, code in examples:
+        # What transformers warns of is not the example's doing.
+        warnings = [] if name == "trainer" else ["-W", "error"]
+        done = run([sys.executable, *warnings, "-c", code], tmp_path)
+        assert done.returncode == 0, (name, done.stderr)
+        for printed in re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE):
+            assert printed in done.stdout
+
+
+def test_the_plan_of_a_large_matrix_is_what_the_page_says(tmp_path: Path) -> None:
+    ((command, shown),) = re.findall(
+        r"<!-- test: plan -->\n```sh\nembevo (.*?)\n```\n\n```text\n(.*?)```",
+        RECORDING.read_text(),
+        re.DOTALL,
+    )
+    printed = run([*EMBEVO, *command.split()], tmp_path).stdout.splitlines()
+    # What there is of disk and memory is the machine's.
+    assert shown.splitlines() == [line for line in printed if not line.startswith(("there is", "It fits"))]
+
+
+def test_every_command_it_names_exists(tmp_path: Path) -> None:
+    named = set(re.findall(r"`embevo ([a-z-]+)", README.read_text()))
+    shown = run([*EMBEVO, "--help"], tmp_path).stdout
+    assert named <= set(re.findall(r"^  ([a-z-]+) ", shown, re.MULTILINE))
