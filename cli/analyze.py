@@ -163,8 +163,8 @@ def _facts(summary: "dict[str, Any]") -> "Iterable[str]":
     events = [f"{count:,} {kind}" for kind, count in summary["events"].items() if count]
     yield "Events of black holes: " + (", ".join(events) or "none") + "."
     if summary["loss_last"] is not None:
-        entropy = summary["unigram_entropy"]
-        baseline = "" if entropy is None else f"; the corpus's unigram entropy is {_number(entropy)}"
+        unigram = summary["unigram_loss"]
+        baseline = "" if unigram is None else f"; knowing the unigrams alone gives {_number(unigram)}"
         first, last = _number(summary["loss_first"]), _number(summary["loss_last"])
         yield f"Loss {first} to {last} nats{baseline}."
 

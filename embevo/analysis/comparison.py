@@ -23,6 +23,8 @@ _INCIDENTAL: Final = frozenset(
         "zarr_dtype",
         "when_full",
         "durability",
+        "sync_seconds",
+        "sync_steps",
         "checkpoint_every",
         "checkpoint_seconds",
     )
@@ -187,7 +189,12 @@ def _check(alike: Sequence[Check]) -> Check:
 
 def _identity(analysis: Analysis) -> str:
     """Equal for runs of one group."""
-    settings = {name: value for name, value in analysis.config.items() if name not in _INCIDENTAL}
+    # A switch that is off is as good as one that a run from before it does not have.
+    settings = {
+        name: value
+        for name, value in analysis.config.items()
+        if name not in _INCIDENTAL and value is not False
+    }
     # Runs of no configuration are told apart by what is known of them.
     what = [analysis.summary[name] for name in ("initialisation", "dtype", "tokens", "dim", "matrix")]
     return repr((sorted(settings.items()), analysis.corpus.get("sha256"), what))

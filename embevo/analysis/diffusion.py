@@ -1,10 +1,11 @@
 """Mean squared displacement and velocity autocorrelation against lag, in one pass and little memory.
 
-Lags are 1..8, 10, 12, 14, 16, 20, ... recorded intervals: four an octave. At lag l = m 2^k with m in 5..8 the
-origins are the rows whose number since the start is a multiple of 2^k, so every lag has an origin at least
-each fifth of its length; further origins would overlap almost wholly with these. This is the block scheme of
-multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010), thinned
-instead of averaged, so that each term is an exact difference of two recorded matrices.
+Lags are 1..8, 10, 12, 14, 16, 20, ... recorded intervals: four an octave. Up to lag 32 every row is an
+origin; at longer lags every 2^k-th, 2^k being at most a twentieth of the lag, from row 2^(k-1) since the
+start on: each origin stands for the stretch around it, and the first rows, where a run moves most, are not
+counted for more than they last. Further origins would overlap almost wholly with these. This is the block
+scheme of multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010),
+thinned instead of averaged, so that each term is an exact difference of two recorded matrices.
 """
 
 from collections.abc import Sequence
@@ -14,18 +15,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Lags of a level, in its units; the lower half of a higher level is the upper half of the one below.
-_PER_LEVEL: Final = 8
+# Lags are 1 to this many, and from there on four an octave.
+_OCTAVE: Final = 8
+# Rows that a level keeps: its longest lag. Its spacing of origins is a 20th to a 32nd of its lags.
+_PER_LEVEL: Final = 4 * _OCTAVE
 # Origins are kept apart in so many stretches of time, for the uncertainty.
 SEGMENTS: Final = 10
 
 
 def lags_of(rows: int) -> NDArray[np.int64]:
     """The lags, in recorded intervals, up to half of the rows."""
-    lags = list(range(1, _PER_LEVEL + 1))
+    lags = list(range(1, _OCTAVE + 1))
     unit = 2
-    while unit * (_PER_LEVEL // 2 + 1) <= rows // 2:
-        lags += [unit * m for m in range(_PER_LEVEL // 2 + 1, _PER_LEVEL + 1)]
+    while unit * (_OCTAVE // 2 + 1) <= rows // 2:
+        lags += [unit * m for m in range(_OCTAVE // 2 + 1, _OCTAVE + 1)]
         unit *= 2
     return np.array([lag for lag in lags if lag <= rows // 2], np.int64)
 
@@ -53,14 +56,14 @@ class _Rows:
 
 
 class _Level:
-    """The last rows whose numbers are multiples of one unit; each is copied once, and rarely once more."""
+    """The last origins of one spacing; each is copied once, and rarely once more."""
 
     def __init__(self) -> None:
         self._rows: _Rows | None = None
         self._used = 0
 
     def append(self, new: _Rows) -> _Rows:
-        """The rows before, eight or as many as there are, and the new ones."""
+        """The rows before, as many as the longest lag needs or there are, and the new ones."""
         count = len(new.number)
         if self._rows is None or self._used + count > len(self._rows.number):
             before, self._rows = self._rows, self._room_for(new)
@@ -121,23 +124,29 @@ class LagSums:
         since = self._since + np.arange(len(position))
         rows = _Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
         self._since += len(position)
-        unit = 1
-        while unit == 1 or unit * (_PER_LEVEL // 2 + 1) <= self._rows // 2:
-            chosen = rows.select(slice(int(-since[0] % unit), None, unit))
+        spacing = 1
+        while multiples := self._multiples(spacing):
+            chosen = rows.select(slice(int((spacing // 2 - since[0]) % spacing), None, spacing))
             if len(chosen.number):
-                self._add_level(unit, chosen)
-            unit *= 2
+                self._add_level(spacing, multiples, chosen)
+            spacing *= 2
 
-    def _add_level(self, unit: int, new: _Rows) -> None:
-        rows = self._levels.setdefault(unit, _Level()).append(new)
+    def _multiples(self, spacing: int) -> list[int]:
+        """The lags of a level in its spacing; none where they would be longer than half of the rows."""
+        shortest = 0 if spacing == 1 else spacing * _PER_LEVEL // 2
+        own = self.lags[(self.lags > shortest) & (self.lags <= spacing * _PER_LEVEL)]
+        return [int(lag) // spacing for lag in own]
+
+    def _add_level(self, spacing: int, multiples: Sequence[int], new: _Rows) -> None:
+        rows = self._levels.setdefault(spacing, _Level()).append(new)
         with np.errstate(invalid="ignore", over="ignore"):
             power = self._means(np.einsum("std,std->st", rows.velocity, rows.velocity))
         count = len(rows.number)
-        for m in range(1 if unit == 1 else _PER_LEVEL // 2 + 1, _PER_LEVEL + 1):
-            index = int(np.searchsorted(self.lags, m * unit))
+        for m in multiples:
+            index = int(np.searchsorted(self.lags, m * spacing))
             # The late ones are the new ones, but for those that have no partner yet.
             late = slice(max(m, count - len(new.number)), count)
-            if index < len(self.lags) and late.start < late.stop:
+            if late.start < late.stop:
                 self._add_lag(index, rows, power, slice(late.start - m, late.stop - m), late)
 
     def _add_lag(

@@ -23,8 +23,8 @@ from embevo.analysis.verdict import Check, Verdict
 _INFINITY: Final = math.inf
 # The smallest positive number: a region from here on is "more than nothing".
 _POSITIVE: Final = 5e-324
-_JACKKNIFE: Final = "jackknife over ten stretches of the run"
-_TOKENS: Final = "order statistics of the tokens"
+_JACKKNIFE: Final = "95 %, jackknife over ten stretches of the run"
+_TOKENS: Final = "95 %, order statistics of the tokens"
 
 
 def judge(series: xr.Dataset, summary: Mapping[str, Any], thresholds: Thresholds) -> list[Verdict]:
@@ -124,7 +124,7 @@ def _expands_and_drifts(case: _Case) -> Verdict:
             case.reason("expansion"),
             low,
             high,
-            "jackknife over tokens",
+            "95 %, jackknife over tokens",
             case.needs(),
         ),
         Check(
@@ -143,7 +143,8 @@ def _expands_and_drifts(case: _Case) -> Verdict:
         ),
     )
     effect = (
-        f"the cloud grew {ratio:.3g} times and its centroid moved {case.of('centroid_displacement')[-1]:.3g}"
+        f"the cloud grew {ratio:.3g} times{_half_by(case)}, and its centroid moved "
+        f"{case.of('centroid_displacement')[-1]:.3g}"
     )
     return Verdict("N2", "normal", "Cloud gradually expands and drifts", checks, effect)
 
@@ -157,13 +158,12 @@ def _centroid_walks(case: _Case) -> Verdict:
 def _dead_near_origin(case: _Case) -> Verdict:
     needs = case.needs("dead")
     value = low = high = moved = math.nan
-    effect = ""
+    by = effect = ""
     if not case.has("dead"):
         moved = float(np.median(case.tokens("net_displacement", "dead")))
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = case.tokens("net_displacement", "dead") / case.tokens("token_norm_first", "dead")
-        value = float(np.median(reach))
-        low, high, _ = median_interval(reach)
+        value, low, high, by = _median(reach)
         effect = _against_live(case)
     near = Check(
         "median net displacement of dead tokens over their norm at step 0",
@@ -172,7 +172,7 @@ def _dead_near_origin(case: _Case) -> Verdict:
         case.reason("dead_reach"),
         low,
         high,
-        _TOKENS,
+        by,
         needs,
     )
     drifted = Check(
@@ -216,7 +216,7 @@ def _supernova(case: _Case) -> Verdict:
             needs=needs,
         ),
     )
-    effect = f"the RMS radius grew by {grown:.3g} from {radius[0]:.3g}"
+    effect = f"the RMS radius grew by {grown:.3g} from {radius[0]:.3g}{_half_by(case)}"
     return Verdict("S2", "singular", "Training causes rapid supernova expansion", checks, effect)
 
 
@@ -241,11 +241,9 @@ def _walks_to_rest(case: _Case) -> Verdict:
 def _dead_frozen(case: _Case) -> Verdict:
     needs = case.needs("dead")
     value = low = high = math.nan
-    effect = ""
+    by = effect = ""
     if not case.has("dead"):
-        quanta = case.tokens("net_quanta", "dead")
-        value = float(np.median(quanta))
-        low, high, _ = median_interval(quanta)
+        value, low, high, by = _median(case.tokens("net_quanta", "dead"))
         effect = _against_live(case)
     check = Check(
         "median net displacement of dead tokens in units of rounding",
@@ -254,7 +252,7 @@ def _dead_frozen(case: _Case) -> Verdict:
         case.reason("frozen_quanta"),
         low,
         high,
-        _TOKENS,
+        by,
         needs,
     )
     prediction = "Dead tokens stay frozen at the initialization point, up to quantization noise"
@@ -292,7 +290,7 @@ def _ends_as_hole(case: _Case) -> Verdict:
             case.reason("separation_low"),
             low,
             high,
-            "delta method over tokens",
+            "95 %, delta method over tokens",
             needs,
         ),
     )
@@ -322,6 +320,22 @@ def _brownian(case: _Case, what: str, group: GroupName, needs: str) -> Check:
 
 def _distance_from_one(check: Check) -> str:
     return "" if math.isnan(check.value) else f"{check.value - 1:+.3g} from Brownian"
+
+
+def _half_by(case: _Case) -> str:
+    """When half of the growth had happened: the share of the run depends on how long one trains."""
+    steps = case.series["step"].to_numpy()
+    share = half_growth_share(steps, case.of("radius_rms"))
+    return (
+        "" if math.isnan(share) else f", half of it by step {steps[0] + share * (steps[-1] - steps[0]):,.0f}"
+    )
+
+
+def _median(values: NDArray[np.float64]) -> tuple[float, float, float, str]:
+    """Median over tokens, its interval, and what that is by; tokens that move as one are no sample."""
+    if len(values) > 1 and np.ptp(values) == 0:
+        return float(values[0]), math.nan, math.nan, ""
+    return float(np.median(values)), *median_interval(values)[:2], _TOKENS
 
 
 def _against_live(case: _Case) -> str:

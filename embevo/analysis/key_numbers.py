@@ -34,6 +34,7 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         "tokens": f"{summary['tokens']:,}" + _of_both(summary),
         "training loss (nats)": _arrow(summary["loss_first"], summary["loss_last"]),
         "unigram entropy of the corpus (nats)": _number(summary["unigram_entropy"]),
+        "the same in the unit of the loss (nats)": _number(summary["unigram_loss"]),
         "RMS radius of all tokens": _change(everyone, "radius_rms"),
         "RMS radius of live tokens": _change(live, "radius_rms"),
         "RMS radius of dead tokens": _change(dead, "radius_rms"),

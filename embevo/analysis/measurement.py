@@ -230,9 +230,9 @@ def spectrum_rows(rows: int) -> NDArray[np.int64]:
 
 
 def _lag_sums(rows: int, tokens: int, dim: int, groups: Groups) -> tuple[LagSums, Groups]:
-    levels = max(1, int(np.ceil(np.log2(max(rows, 2)))) - 2)
-    # Sixteen rows of positions and velocities a level, in float64.
-    bytes_a_token = levels * 16 * dim * 16
+    levels = max(1, int(np.ceil(np.log2(max(rows, 2)))) - 4)
+    # Sixty-four rows of positions and velocities a level, in float64.
+    bytes_a_token = levels * 64 * dim * 16
     sampled = groups.sampled(max(1, min(tokens, _LAG_BYTES // bytes_a_token)))
     # Where they are among the sampled ids, which are what the sums will see.
     places_of = [np.searchsorted(sampled.ids[0], ids) for ids in sampled.ids]

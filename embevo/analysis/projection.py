@@ -7,8 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from embevo.analysis.errors import AnalysisError
-from embevo.analysis.reading import matrix_of, values_of
+from embevo.analysis.reading import matrix_of, rows_of, values_of
 from embevo.run.reader import Run, open_run
 
 
@@ -30,15 +29,10 @@ def project(
         DamagedError: stored bytes are not what was written.
     """
     opened = run if isinstance(run, Run) else open_run(run)
-    wanted = np.asarray(steps, np.int64)
-    missing = sorted(set(wanted.tolist()) - set(opened.steps.tolist()))
-    if missing:
-        raise AnalysisError(
-            f"{opened.path} has no step {missing[0]}: project recorded steps, run.steps lists them"
-        )
+    wanted = rows_of(opened, steps)
     name = matrix_of(opened, str(series.attrs["matrix"]))
     mean, basis = series["pca_mean"].to_numpy(), series["pca_basis"].to_numpy()
-    rows, inverse = np.unique(np.searchsorted(opened.steps, wanted), return_inverse=True)
+    rows, inverse = np.unique(wanted, return_inverse=True)
     # One row at a time after another: a block is decoded once for all of its rows.
     found = np.empty((len(rows), opened.shape[1], len(basis)))
     size = opened.layout.block_steps

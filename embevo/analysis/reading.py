@@ -1,6 +1,6 @@
 """The matrices of a run as float32 or float64, a few rows at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -47,3 +47,16 @@ def parts(run: Run, name: str) -> Iterator[tuple[int, NDArray[Any]]]:
         values = values_of(run, name, slice(start, min(start + block, count)))
         for first in range(0, len(values), part):
             yield start + first, values[first : first + part]
+
+
+def rows_of(run: Run, steps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of recorded global steps.
+
+    Raises:
+        AnalysisError: one of them was not recorded.
+    """
+    wanted = np.asarray(steps, np.int64)
+    missing = sorted(set(wanted.tolist()) - set(run.steps.tolist()))
+    if missing:
+        raise AnalysisError(f"{run.path} has no step {missing[0]}: run.steps lists those that were recorded")
+    return np.searchsorted(run.steps, wanted)

@@ -269,7 +269,7 @@ def _reproduction(subjects: Sequence[_Subject], out: str) -> Markup:
         ),
         parts,
         tag("h3", "This page"),
-        tag("pre", tag("code", report_command(paths, out))),
+        tag("pre", tag("code", report_command(paths, out, subjects[0].analysis.thresholds))),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from embevo.analysis.thresholds import Thresholds
 from embevo.run.reader import Run
 
 # Settings that every configuration of embevo's own experiment has; other recorders keep what they like.
@@ -29,10 +30,16 @@ def commands(run: Run, name: str) -> list[str]:
     return []
 
 
-def report_command(paths: Sequence[Path], out: str) -> str:
-    """The command that makes the page."""
+def report_command(paths: Sequence[Path], out: str, thresholds: Thresholds) -> str:
+    """The command that makes the page, with the thresholds that are not the defaults."""
     runs = [shlex.quote(str(path)) for path in paths]
-    return _wrapped("embevo report", [*runs, f"-o {shlex.quote(out)}"])
+    defaults = Thresholds().to_json()
+    changed = [
+        f"--threshold {name}={value!r}"
+        for name, value in thresholds.to_json().items()
+        if value != defaults[name]
+    ]
+    return _wrapped("embevo report", [*runs, *changed, f"-o {shlex.quote(out)}"])
 
 
 def _options(config: Mapping[str, Any]) -> list[str]:

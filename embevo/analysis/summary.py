@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from embevo.analysis.diffusion import LagSums
-from embevo.analysis.entropy import unigram_entropy
+from embevo.analysis.entropy import unigram_entropy, unigram_loss
 from embevo.analysis.events import KINDS
 from embevo.analysis.exponent import Exponent, fit_exponent
 from embevo.analysis.groups import GROUPS, Groups
@@ -20,14 +20,15 @@ from embevo.analysis.singularities import jaccard
 from embevo.analysis.thresholds import Thresholds
 from embevo.run.reader import Run
 
-_SINGULAR: Final = ("qwen", "qwen-unit")
+_KNOWN: Final = {"normal": "normal", "qwen": "singular", "qwen-unit": "singular"}
 
 
 def initialisation(run: Run, series: xr.Dataset) -> str:
     """``normal`` or ``singular``: by the configuration, or by whether the first row is one point."""
     init = run.config.get("init")
-    if isinstance(init, str):
-        return "singular" if init in _SINGULAR else "normal"
+    # Other programs have names of their own.
+    if isinstance(init, str) and init in _KNOWN:
+        return _KNOWN[init]
     return "singular" if int(series["distinct_rows"][0, 0]) == 1 and series.sizes["token"] > 1 else "normal"
 
 
@@ -37,6 +38,7 @@ def summarize(
     """Everything a table, a verdict or a caption needs that is one number."""
     groups = found.groups
     counts = series["token_count"].to_numpy() if groups.known else None
+    entropy = None if counts is None else unigram_entropy(counts)
     return dict(
         to_plain(
             {
@@ -51,7 +53,8 @@ def summarize(
                 "stride": found.stride,
                 "live": len(groups["live"]) if groups.known else None,
                 "dead": len(groups["dead"]) if groups.known else None,
-                "unigram_entropy": unigram_entropy(counts) if counts is not None else None,
+                "unigram_entropy": entropy,
+                "unigram_loss": None if entropy is None else unigram_loss(entropy, run.config),
                 "groups": {
                     name: _of_group(series, index, len(groups[name])) for index, name in enumerate(GROUPS)
                 },

@@ -67,7 +67,9 @@ class Thresholds:
         "noise moves elements by an ULP at most, so anything above 1 is motion.",
     )
     equilibrium_window: float = _because(
-        0.2, "The last fifth, measured in summed learning rate, as a falling rate stops any cloud."
+        0.2,
+        "The last fifth, measured in summed squared learning rate: as a falling rate stops any cloud, and "
+        "the squared radius of one that diffuses grows evenly in that sum.",
     )
     equilibrium_change: float = _because(
         0.05,

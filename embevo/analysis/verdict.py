@@ -67,7 +67,7 @@ class Check:
         """The interval in words; empty where there is none."""
         if not self.interval_by or math.isnan(self.low):
             return ""
-        return f"95 % interval {self.low:.4g} to {self.high:.4g} ({self.interval_by})"
+        return f"interval {self.low:.4g} to {self.high:.4g} ({self.interval_by})"
 
     @property
     def sentence(self) -> str:

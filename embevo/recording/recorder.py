@@ -129,7 +129,9 @@ class Recorder:
             clear(self.paths)
             self._lock.release()
             if isinstance(error, OSError):
-                raise RecordingError(f"cannot create the run: {error.filename}: {error.strerror}") from error
+                raise RecordingError(
+                    f"cannot create the run {self.paths.root}: {error.filename}: {error.strerror}"
+                ) from error
             raise
         self._start(Sealer(self.paths, self._layout, manifest, rows=0, sync=sync), row=0)
 

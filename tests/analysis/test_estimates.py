@@ -35,6 +35,17 @@ def test_lagged_sums_do_not_depend_on_the_pieces(cuts: list[int]) -> None:
     assert np.isnan(whole.msd[:, 1]).all()
 
 
+def test_motion_that_dies_down_is_not_taken_for_faster_than_it_is() -> None:
+    """Against the mean over all origins: the first, most violent row must not count for a whole stretch."""
+    rng = np.random.default_rng(0)
+    points = np.cumsum(rng.normal(size=(1001, 4, 16)) * np.exp(-np.arange(1001) / 40)[:, None, None], axis=0)
+    sums = sums_of(points, [])
+    for index, lag in enumerate(sums.lags.tolist()):
+        if lag <= 100:
+            moved = points[lag:] - points[:-lag]
+            assert sums.msd[index, 0] == pytest.approx((moved**2).sum(axis=2).mean(), rel=0.03), lag
+
+
 def test_the_interval_of_an_exponent_holds_it_as_often_as_the_documentation_says() -> None:
     hits = 0
     for seed in range(100):

@@ -142,9 +142,9 @@ def test_diffusion(pair: Any) -> None:
     assert series["lag"].values[-1] == 96
     for at, lag in enumerate(series["lag"].values.tolist()):
         unit = 1
-        while unit * 8 < lag:
+        while unit * 32 < lag:
             unit *= 2
-        origins = range(0, len(x) - lag, unit)
+        origins = range(unit // 2, len(x) - lag, unit)
         assert int(series["lag_origins"][at]) == len(origins)
         for index, ids in enumerate(IDS.values()):
             of = x[:, ids]

@@ -227,6 +227,15 @@ def test_half_growth_and_late_change_by_hand() -> None:
     assert math.isnan(half_growth_share(steps, np.ones(11)))
     radius = np.arange(1, 12, dtype=float)
     assert late_change(steps, radius, None, 0.2) == pytest.approx(2 / 11)
-    # All of the rate was spent in the first half: the last fifth of it begins at row 4.
+    # All of the rate was spent in the first half: the last fifth of its square begins at row 4.
     rate = np.array([np.nan, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
     assert late_change(steps, radius, rate, 0.2) == pytest.approx(6 / 11)
+
+
+@pytest.mark.parametrize("steps", [1000, 5000])
+def test_a_cloud_that_diffuses_under_a_falling_rate_is_not_at_rest(steps: int) -> None:
+    rate = np.concatenate([[np.nan], 1e-3 * (1 - np.arange(steps) / steps)])
+    radius = np.sqrt(np.concatenate([[0.0], np.cumsum(rate[1:] ** 2)]))
+    change = late_change(np.arange(steps + 1), radius, rate, Thresholds().equilibrium_window)
+    assert change == pytest.approx(1 - math.sqrt(0.8), rel=0.01)
+    assert change > Thresholds().equilibrium_change

@@ -32,12 +32,12 @@ def draw(analysis: Analysis) -> Drawing:
         f"Training loss against step: {loss[known[0]]:.2f} nats at step {steps[known[0]]:,}, "
         f"{final:.2f} at step {steps[known[-1]]:,}."
     )
-    entropy = analysis.summary.get("unigram_entropy")
-    if entropy is not None:
-        axes.axhline(entropy, color=DEAD, linewidth=1, linestyle=(0, (5, 2)))
+    baseline = analysis.summary["unigram_loss"]
+    if baseline is not None:
+        axes.axhline(baseline, color=DEAD, linewidth=1, linestyle=(0, (5, 2)))
         axes.annotate(
-            f"unigram\nentropy\n{entropy:.2f}",
-            (0, entropy),
+            f"unigram\nentropy\n{baseline:.2f}",
+            (0, baseline),
             xycoords=axes.get_yaxis_transform(),
             xytext=(5, -3),
             textcoords="offset points",
@@ -46,8 +46,13 @@ def draw(analysis: Analysis) -> Drawing:
         )
         # The text is below the line, also where the loss never goes there.
         low, high = axes.get_ylim()
-        axes.set_ylim(min(low, entropy - 0.25 * (high - entropy)), high)
-        drawing.alt += f" The unigram entropy of the corpus is {entropy:.2f} nats."
+        axes.set_ylim(min(low, baseline - 0.25 * (high - baseline)), high)
+        drawing.alt += f" A model that knows only how often tokens occur would have {baseline:.2f} nats."
+        if baseline != analysis.summary["unigram_entropy"]:
+            drawing.notes.append(
+                "The entropy is scaled as the loss is, which is divided by all labels of an example, though "
+                "at the last of them nothing is predicted."
+            )
     else:
         drawing.notes.append("How often each token occurs is not known, so there is no line to compare with.")
     step_axis(axes, steps)
