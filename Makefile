@@ -18,8 +18,9 @@ NEWEST := $(shell for minor in 14 13 12; do \
 	"$$python" -c 'import venv' 2>/dev/null && echo "$$python" && exit; done; done)
 # All that the tests of embevo/run need: everything but torch, what needs torch, and the checkers.
 WITHOUT_TORCH := import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	print(*(need for need in project['dependencies'] + project['optional-dependencies']['dev'] \
-	if not need.startswith(('torch', 'transformers', 'accelerate', 'mypy', 'ruff'))), sep='\n')
+	extras = project['optional-dependencies']; \
+	print(*(need for need in project['dependencies'] + extras['analysis'] + extras['animate'] + extras['dev'] \
+	if not need.startswith(('embevo', 'torch', 'transformers', 'accelerate', 'mypy', 'ruff'))), sep='\n')
 
 .PHONY: help run test faults lint bench test-newest clean
 

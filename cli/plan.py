@@ -1,5 +1,6 @@
 """``embevo plan``: what a recording will take, before it begins."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def plan(
     from embevo.run.planning import Machine, Plan, warnings_of  # noqa: PLC0415
 
     size = _shape(shape)
+    if not math.isfinite(rate):
+        raise click.BadParameter(f"{rate} is not a number of steps a second.", param_hint="--rate")
     matrices = {"embeddings": (dtype, size)}
     if gradient:
         matrices["gradient"] = (dtype, size)

@@ -73,16 +73,17 @@ def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT) -> Path
     return place
 
 
-def find_checkpoint(directory: Path, last_step: int) -> FoundCheckpoint:
-    """Find the newest checkpoint that is whole and not past a step.
+def find_checkpoint(directory: Path, last_step: int, every: int = 1) -> FoundCheckpoint:
+    """Find the newest checkpoint that is whole and leaves no gap in what is recorded.
 
     Args:
         directory: the run's checkpoints; it need not exist.
-        last_step: the last step that the run holds. A newer checkpoint would leave a gap: it is passed over.
+        last_step: the last step that the run holds.
+        every: distance of recorded steps. A checkpoint after one that is not there is passed over.
     """
     damaged: list[str] = []
     for step in reversed(checkpoint_steps(directory)):
-        if step <= last_step:
+        if step // every * every <= last_step:
             try:
                 return FoundCheckpoint(load_checkpoint(directory / f"step_{step:07d}"), damaged)
             except CheckpointError as error:

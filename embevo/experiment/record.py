@@ -123,7 +123,7 @@ def run_experiment(
         notes.append(_COMPILED)
     loop = TrainingLoop(config, corpus, found.device)
     if resume:
-        notes += _take_up(loop, run_dir, rewind=rewind)
+        notes += _take_up(loop, run_dir, config.every, rewind=rewind)
     attributes = {
         "config": config.to_mapping(),
         "corpus": corpus.to_mapping(),
@@ -147,6 +147,9 @@ def run_experiment(
             sync_steps=config.sync_steps or None,
         ) as recorder,
     ):
+        if recorder.recovery is not None:
+            notes += [f"Lost: {what}" for what in recorder.recovery.lost]
+            notes += [f"Unproven: {what}" for what in recorder.recovery.unproven]
         if on_begin is not None:
             parameters = sum(parameter.numel() for parameter in loop.model.parameters())
             on_begin(Beginning(found.description, corpus, parameters, loop.global_step, notes))
@@ -164,9 +167,9 @@ def run_experiment(
     )
 
 
-def _take_up(loop: TrainingLoop, run_dir: Path, *, rewind: bool) -> list[str]:
+def _take_up(loop: TrainingLoop, run_dir: Path, every: int, *, rewind: bool) -> list[str]:
     """Put the loop where the run's newest checkpoint says; what the user should know of it."""
-    point = starting_point(run_dir)
+    point = starting_point(run_dir, every)
     notes = [f"{damage}. An older checkpoint is used." for damage in point.damaged]
     if point.state is not None:
         loop.restore(point.state)

@@ -58,10 +58,15 @@ def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: 
         )
 
 
-def starting_point(run_dir: Path) -> FoundCheckpoint:
-    """The checkpoint that training goes on from: the newest whole one that leaves no gap in the run."""
+def starting_point(run_dir: Path, every: int) -> FoundCheckpoint:
+    """The checkpoint that training goes on from: the newest whole one that leaves no gap in the run.
+
+    Args:
+        run_dir: the run.
+        every: distance of recorded steps.
+    """
     steps = open_run(run_dir).steps
-    return find_checkpoint(RunPaths(run_dir).checkpoints, int(steps[-1]) if len(steps) else -1)
+    return find_checkpoint(RunPaths(run_dir).checkpoints, int(steps[-1]) if len(steps) else -1, every)
 
 
 def forget_after(run_dir: Path, step: int) -> int:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from embevo.run.lock import WriterLock
 from embevo.run.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reader import Run
-from embevo.run.recovery import recover_locked, refill
+from embevo.run.recovery import Recovery, recover_locked, refill
 from embevo.run.sealing import Sealer, create_run
 from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for
 
@@ -45,6 +45,10 @@ class Recorder:
     """Records named matrices of shape ``(token, dim)`` at every step given to :meth:`capture`.
 
     Use it as a context manager, from one thread. Leaving the context seals everything that was captured.
+
+    Attributes:
+        paths: where the parts of the run lie.
+        recovery: what was found and mended when a run was resumed; None for a new one.
     """
 
     def __init__(
@@ -96,6 +100,9 @@ class Recorder:
             FrameMismatchError: a matrix cannot be recorded, or is not what the resumed run records.
             RecordingError: the run cannot be created, for want of space or permission.
         """
+        _check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
+        if block_steps is not None and block_steps < 1:
+            raise RecordingError(f"block_steps is {block_steps}; a block has at least 1 step")
         frame = frame_of(matrices, ("loss", "learning_rate", *scalars))
         if token_count is not None and token_count.shape != frame.shape[:1]:
             raise RecordingError(
@@ -105,6 +112,7 @@ class Recorder:
         self._matrices = dict(matrices)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
+        self.recovery: Recovery | None = None
         self._sync_seconds = sync_seconds if durability == "power" else None
         self._sync_steps = sync_steps
         if resume:
@@ -118,6 +126,11 @@ class Recorder:
             has_token_count=token_count is not None,
             attributes=attributes or {},
         )
+        try:
+            # Before anything that is there is deleted for it.
+            self._layout.metadata(0)
+        except (TypeError, ValueError) as error:
+            raise RecordingError(f"attributes are kept as JSON, and these cannot be: {error}") from error
         self._lock = claim(self.paths, overwrite=overwrite)
         sync = durability == "power"
         try:
@@ -133,7 +146,12 @@ class Recorder:
                     f"cannot create the run {self.paths.root}: {error.filename}: {error.strerror}"
                 ) from error
             raise
-        self._start(Sealer(self.paths, self._layout, manifest, rows=0, sync=sync), row=0)
+        try:
+            self._start(Sealer(self.paths, self._layout, manifest, rows=0, sync=sync), row=0)
+        except BaseException:
+            clear(self.paths)
+            self._lock.release()
+            raise
 
     def _resume(self, frame: FrameSpec, *, sync: bool) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
@@ -141,7 +159,7 @@ class Recorder:
             raise NotARunError(f"{self.paths.root} is not a run: there is nothing to resume")
         self._lock = WriterLock(self.paths.lock)
         try:
-            recover_locked(self.paths)
+            self.recovery = recover_locked(self.paths)
             run = Run(self.paths.root)
             _check_same(run, frame)
             self._layout = run.layout
@@ -155,11 +173,11 @@ class Recorder:
             if sync:
                 # What was recorded without syncs so far.
                 sync_run(self.paths)
+            self._recorded = RecordedSteps(run)
+            self._start(Sealer(self.paths, self._layout, manifest, rows=rows, sync=sync), row=rows)
         except BaseException:
             self._lock.release()
             raise
-        self._recorded = RecordedSteps(run)
-        self._start(Sealer(self.paths, self._layout, manifest, rows=rows, sync=sync), row=rows)
 
     def _start(self, sealer: Sealer, row: int) -> None:
         sealer.forget_entries()
@@ -229,8 +247,9 @@ class Recorder:
                 return
             started += waited
         if self._in_flight is not None:
-            started += self._depart(self._in_flight, step, loss, lr, scalars)
-            self._times.add(time.perf_counter_ns() - started)
+            departed = self._depart(self._in_flight, step, loss, lr, scalars)
+            if departed is not None:
+                self._times.add(time.perf_counter_ns() - started - departed)
             return
         values: tuple[float, ...] = (loss if type(loss) is float else _number(loss), lr)
         if self._extra or scalars:
@@ -250,13 +269,16 @@ class Recorder:
         loss: float | Tensor,
         lr: float,
         scalars: Mapping[str, float],
-    ) -> int:
-        """Send a step on its way from the device; returns the nanoseconds waited for a buffer."""
+    ) -> int | None:
+        """Send a step on its way from the device: nanoseconds waited for a buffer; None if dropped."""
         for name, tensor in self._matrices.items():
             check_matches(name, tensor, self._layout.frame)
         crossing = loss if isinstance(loss, Tensor) and loss.device.type != "cpu" else None
-        values = (_NAN if crossing is not None else _number(loss), lr, *self._extra_values(scalars))
+        values = (_NAN if crossing is not None else _number(loss), float(lr), *self._extra_values(scalars))
         waited = 0
+        if not in_flight.has_buffer and self._when_full != "block":
+            self._refuse(step, "every buffer is on its way from the device")
+            return None
         if not in_flight.has_buffer:
             began = time.perf_counter_ns()
             while not in_flight.has_buffer:
@@ -287,20 +309,24 @@ class Recorder:
 
     def _make_room(self, step: int) -> int | None:
         """Follow the policy for a full ring: nanoseconds waited, or None when the step is dropped."""
-        if self._when_full == "drop":
-            self._dropped += 1
+        if self._when_full != "block":
+            self._refuse(step, f"all {self._journal.slots} slots of the ring wait to be written")
             return None
-        if self._when_full == "error":
-            raise RingFullError(
-                f"step {step} was not captured: all {self._journal.slots} slots of the ring wait to be "
-                "written. The disk is slower than the training; record fewer steps, or let capture block."
-            )
         waited = self._writer.wait_for_room(self._row)
         self._waits += 1
         self._waited_ns += waited
         if self._writer.error is not None:
             self._raise_failure()
         return waited
+
+    def _refuse(self, step: int, why: str) -> None:
+        """Drop a step, or raise the error, as the policy for a full ring says."""
+        if self._when_full == "error":
+            raise RingFullError(
+                f"step {step} was not captured: {why}. The disk is slower than the training; record fewer "
+                "steps, or let capture block."
+            )
+        self._dropped += 1
 
     def _extra_values(self, scalars: Mapping[str, float]) -> tuple[float, ...]:
         unknown = scalars.keys() - set(self._extra)
@@ -350,13 +376,13 @@ class Recorder:
         self._journal.close()
         try:
             try:
-                if self._writer.error is None:
+                if self._writer.error is None or (self._writer.exited and self._writer.complete):
                     self.paths.journal.unlink()
             finally:
                 self._lock.release()
         except OSError as error:
             raise RecordingError(f"cannot remove {error.filename}: {error.strerror}") from error
-        if self._writer.error is not None:
+        if self._writer.error is not None and not (self._writer.exited and self._writer.complete):
             self._raise_failure()
 
     @property
@@ -391,6 +417,18 @@ class Recorder:
                 raise
             # The body's own error is what the user must see first.
             error.add_note(f"Recording had failed too: {failure}")
+
+
+def _check_options(*, store: str, when_full: str, zarr_dtype: str, durability: str) -> None:
+    """RecordingError on a value that is none: a misspelt one must not mean something else."""
+    for name, value, known in (
+        ("store", store, get_args(Store)),
+        ("when_full", when_full, get_args(WhenFull)),
+        ("zarr_dtype", zarr_dtype, get_args(ZarrDtype)),
+        ("durability", durability, get_args(Durability)),
+    ):
+        if value not in known:
+            raise RecordingError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
 def _number(value: float | Tensor) -> float:

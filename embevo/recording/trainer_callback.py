@@ -13,9 +13,10 @@ from embevo.recording.recorder import Recorder
 class RecordEmbeddings(TrainerCallback):
     """Records the model's input embeddings before the first step and after every optimizer step.
 
-    ``Trainer(..., callbacks=[RecordEmbeddings("runs/mine")])``. Of several processes the first one records. A
-    training that ends with an exception leaves what was captured in the run: ``open_run`` reads it, and
-    ``embevo recover`` seals it.
+    ``Trainer(..., callbacks=[RecordEmbeddings("runs/mine")])``. Of several processes the first one records.
+    A training that ends with an exception leaves what was captured in the run: ``open_run`` reads it, and
+    closing ``recorder``, or ``embevo recover`` once the process is gone, seals it. A second training begins
+    the run anew, which needs ``overwrite=True`` or ``resume=True``.
 
     Attributes:
         recorder: of the training under way, or the last one; None before the first.
@@ -43,6 +44,9 @@ class RecordEmbeddings(TrainerCallback):
         """
         if model is None or not state.is_world_process_zero:
             return
+        if self.recorder is not None:
+            # Of a training that ended with an exception, or is repeated with smaller batches.
+            self.recorder.close()
         weight = model.get_input_embeddings().get_parameter("weight")
         self.recorder = Recorder(self._run_dir, {"embeddings": weight}, **self._options)
         self.recorder.capture(state.global_step)

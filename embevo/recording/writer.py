@@ -25,6 +25,7 @@ class Writer:
         released: rows below this one are sealed in full blocks; their slots may be used again.
         durable_step: the last step that survives a power cut; None while that is not known of any.
         error: what ended the thread before its time.
+        exited: whether that was the end of the interpreter, and no failure.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Writer:
         self.captured = row
         self.released = row // block_steps * block_steps
         self.error: RecordingError | None = None
+        self.exited = False
+        self._sealed_step: int | None = None
         self._journal = journal
         self._in_flight = in_flight
         self._sealer = sealer
@@ -60,6 +63,12 @@ class Writer:
         self._stopping = False
         self._wake = threading.Event()
         self._finished = threading.Event()
+        # A thread of its own, so that a device need not wait for a buffer while a block is compressed.
+        self._lander: threading.Thread | None = None
+        self._land_wake = threading.Event()
+        if in_flight is not None:
+            self._lander = threading.Thread(target=self._land, args=(in_flight,), name="embevo-lander")
+            self._lander.start()
         self._thread = threading.Thread(target=self._run, name="embevo-writer", daemon=False)
         self._thread.start()
 
@@ -71,22 +80,28 @@ class Writer:
             time.sleep(_LOOK_SECONDS)
         return time.perf_counter_ns() - started
 
+    @property
+    def complete(self) -> bool:
+        """Whether every captured row is sealed."""
+        return self._sealer.rows >= (self.captured if self._in_flight is None else self._in_flight.next_row)
+
     def wake(self) -> None:
-        """Have the thread look at once."""
+        """Have the threads look at once."""
+        self._land_wake.set()
         self._wake.set()
 
     def flush(self) -> None:
         """Wait until all rows captured so far are sealed, or the writer has failed."""
         target = self.captured if self._in_flight is None else self._in_flight.next_row
         self._flush_to = target
-        self._wake.set()
+        self.wake()
         while self.error is None and self._sealer.rows < target:
             time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Seal what there is and end the thread."""
         self._stopping = True
-        self._wake.set()
+        self.wake()
         # An interrupt during join makes Python 3.11 take the thread for finished; during this it does not.
         self._finished.wait()
         self._thread.join()
@@ -102,15 +117,16 @@ class Writer:
                 # rows in the journal, where open_run reads them and embevo recover seals them.
                 exiting = not threading.main_thread().is_alive()
                 flush_to = self._flush_to
-                if self._in_flight is not None:
-                    wait = stopping or exiting or flush_to > self.captured
-                    self.captured = self._in_flight.land(wait=wait)
+                if self._lander is not None and (stopping or exiting):
+                    self._lander.join()
                 if exiting:
+                    self.exited = True
+                    self.error = self._unsealed()
                     return
                 captured = self.captured
                 self._drain(captured)
                 if captured > self._sealer.rows and (stopping or flush_to > self._sealer.rows):
-                    self._sealer.seal(self._journal, captured)
+                    self._seal(captured)
                 self._sync()
                 if stopping:
                     return
@@ -118,6 +134,25 @@ class Writer:
             self.error = self._explain(error)
         finally:
             self._finished.set()
+
+    def _land(self, in_flight: InFlight) -> None:
+        """Put what has crossed from a device into the journal, until there is no more to come."""
+        try:
+            while self.error is None:
+                self._land_wake.wait(_LOOK_SECONDS)
+                self._land_wake.clear()
+                ending = self._stopping or not threading.main_thread().is_alive()
+                self.captured = in_flight.land(wait=ending or self._flush_to > self.captured)
+                if ending:
+                    return
+        except Exception as error:  # noqa: BLE001 - handed to the training thread, whatever it is
+            self.error = self._explain(error)
+
+    def _seal(self, stop: int) -> None:
+        # Looked at while the slot is still this row's.
+        step, _, _ = self._journal.head(stop - 1)
+        self._sealer.seal(self._journal, stop)
+        self._sealed_step = step
 
     def _sync(self) -> None:
         """Have the unsealed rows survive a power cut, if that was asked for and is due."""
@@ -132,7 +167,9 @@ class Writer:
             durable = self._drained
         if durable > self._durable:
             self._durable = durable
-            self.durable_step = self._journal.step(durable - 1)
+            # The slots of a sealed block may be filled again already.
+            sealed = durable == self._sealer.rows
+            self.durable_step = self._sealed_step if sealed else self._journal.head(durable - 1)[0]
 
     def _drain(self, captured: int) -> None:
         for row in range(self._drained, captured):
@@ -140,8 +177,16 @@ class Writer:
             self._sealer.snapshot(self._journal, row)
             self._drained = row + 1
             if self._drained % self._block_steps == 0:
-                self._sealer.seal(self._journal, self._drained)
+                self._seal(self._drained)
                 self.released = self._drained
+
+    def _unsealed(self) -> RecordingError:
+        root = self._journal.path.parent
+        return RecordingError(
+            f"the interpreter is ending, and nothing can be sealed any more: the first {self._sealer.rows} "
+            f"rows are sealed, the others are safe in {self._journal.path}. Close the recorder before the "
+            f"main thread ends; now run: embevo recover {root}"
+        )
 
     def _explain(self, error: Exception) -> RecordingError:
         row = max(0, min(self._drained, self.captured - 1))

@@ -1,8 +1,9 @@
 """Claiming a run directory for a new run, and clearing one away."""
 
 import shutil
+from pathlib import Path
 
-from embevo.run.atomic import sync_file
+from embevo.run.atomic import PARTIAL, sync_file
 from embevo.run.errors import RecordingError, RunExistsError
 from embevo.run.lock import WriterLock
 from embevo.run.paths import RunPaths
@@ -45,10 +46,12 @@ def sync_run(paths: RunPaths) -> None:
 
 def _make_empty(paths: RunPaths, *, overwrite: bool) -> None:
     is_run = paths.manifest.exists()
-    if is_run and overwrite:
-        clear(paths)
     found = sorted(path.name for path in paths.root.iterdir() if path != paths.lock)
+    if is_run and overwrite:
+        # Looked at before anything is deleted.
+        found = [name for name in found if name not in _parts(paths) and not name.endswith(PARTIAL)]
     if not found:
+        clear(paths)
         return
     if not is_run:
         hint = "It is not a run, and is left alone: choose another directory."
@@ -59,10 +62,19 @@ def _make_empty(paths: RunPaths, *, overwrite: bool) -> None:
     raise RunExistsError(f"{paths.root} already holds {', '.join(found[:5])}. {hint}")
 
 
+def _directories(paths: RunPaths) -> tuple[Path, ...]:
+    return (paths.figures, paths.analysis, paths.checkpoints, paths.snapshots, paths.trajectory)
+
+
+def _parts(paths: RunPaths) -> set[str]:
+    files = (paths.analysis_json, paths.journal, paths.manifest)
+    return {path.name for path in (*_directories(paths), *files)}
+
+
 def clear(paths: RunPaths) -> None:
     """Delete the parts of a run, the manifest last: until it is gone, the rest is known for a run."""
-    for directory in (paths.analysis, paths.checkpoints, paths.snapshots, paths.trajectory):
+    for directory in _directories(paths):
         shutil.rmtree(directory, ignore_errors=True)
-    for path in (*paths.root.glob("*.partial"), paths.analysis_json, paths.journal):
+    for path in (*paths.root.glob(f"*{PARTIAL}"), paths.analysis_json, paths.journal):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     paths.manifest.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The layout that a group's metadata describes, if it is one that embevo writes.
 
-What is not checked here, the codecs, is left to zarr, whose own errors are caught where it reads.
+Of the codecs it is checked that embevo can write with them; the rest is left to zarr, whose own errors are
+caught where it reads.
 """
 
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from embevo.run.checksum import checksum
+from embevo.run.chunks import ChunkEncoder
 from embevo.run.errors import MALFORMED, DamagedError, FrameMismatchError
 from embevo.run.frame import FrameSpec
 from embevo.run.journal import Journal
@@ -78,6 +80,9 @@ def _checked(group: Any) -> Layout:
         if found != (dtype, shape, dimensions):
             raise ValueError(f"{name} is {found}; {(dtype, shape, dimensions)} was expected")
         _check_chunks(name, array, shape, steps if dimensions[0] == "step" else tokens)
+        if name in matrices:
+            # As far as recovering writes more of them: ValueError or KeyError for codecs of somebody else.
+            ChunkEncoder.of(array)
     return Layout.from_group(group)
 
 

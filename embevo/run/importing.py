@@ -121,6 +121,10 @@ def import_snapshots(
         has_token_count=False,
         attributes=_attributes(folder),
     )
+    if folder.path.resolve().is_relative_to(paths.root.resolve()):
+        raise RecordingError(
+            f"{folder.path} lies in {paths.root}, which is where the run shall go: name another directory"
+        )
     lock = claim(paths, overwrite=overwrite)
     try:
         try:

@@ -32,7 +32,7 @@ class WriterLock:
             self._descriptor = _open(path)
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 owner = os.pread(self._descriptor, 4096, 0)
                 os.close(self._descriptor)
                 tries += 1

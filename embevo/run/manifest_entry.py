@@ -21,7 +21,7 @@ def check_entry(entry: object, *, first: bool) -> Entry:
     if not isinstance(entry, dict):
         raise ValueError("it is not an object")  # noqa: TRY004 - a damaged file, not a wrong call
     kind = entry.get("kind")
-    if (kind == "created") != first or kind not in {"created", "block", "rewound"}:
+    if (kind == "created") != first or kind not in ("created", "block", "rewound"):
         raise ValueError(f"its kind is {kind!r}")
     if kind == "rewound":
         if not _is_size(entry.get("rows")):

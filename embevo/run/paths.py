@@ -54,6 +54,11 @@ class RunPaths:
         return self.root / "analysis.zarr"
 
     @property
+    def figures(self) -> Path:
+        """Where figures of the run are drawn unless another place is named; not part of the recording."""
+        return self.root / "figures"
+
+    @property
     def analysis_json(self) -> Path:
         """What else it has computed, and of which state of the run."""
         return self.root / "analysis.json"

@@ -226,19 +226,18 @@ def _encode_rate(frame: FrameSpec, zarr_dtype: ZarrDtype) -> float:
     """Of values that all change a little from step to step, in chunks as the run would have them."""
     block = block_steps_for(frame, zarr_dtype)
     tokens, dim = frame.shape
-    dtype = frame.matrices[0][1]
+    name, dtype = frame.matrices[0]
     width = stored_dtype(dtype, zarr_dtype).itemsize
-    sample = FrameSpec.of(
-        {"matrix": (dtype, (max(1, min(tokens, _PROBE_BYTES // (block * dim * width))), dim))}
-    )
     layout = Layout.new(
-        sample, block_steps=block, store="zarr", zarr_dtype=zarr_dtype, has_token_count=False, attributes={}
+        frame, block_steps=block, store="zarr", zarr_dtype=zarr_dtype, has_token_count=False, attributes={}
     )
+    # As the run would be encoded, on all cores where it would be.
+    encoder = ChunkEncoder.of(layout.arrays[name])
+    sample = (max(1, min(tokens, _PROBE_BYTES // (block * dim * width))), dim)
     rng = np.random.default_rng(0)
-    steps = rng.normal(0, 1e-4, (block, *sample.shape)).astype(np.float32)
-    steps[0] += rng.normal(0, 0.02, sample.shape)
-    values = steps.cumsum(0, dtype=np.float32).astype(sample.dtype("matrix"))
-    encoder = ChunkEncoder.of(layout.arrays["matrix"])
+    steps = rng.normal(0, 1e-4, (block, *sample)).astype(np.float32)
+    steps[0] += rng.normal(0, 0.02, sample)
+    values = steps.cumsum(0, dtype=np.float32).astype(frame.dtype(name))
     start = time.perf_counter()
     for _ in encoder.files(values):
         pass

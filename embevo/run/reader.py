@@ -165,6 +165,11 @@ class Run:
         return _mapping(self.attributes.get("corpus"))
 
     @property
+    def versions(self) -> dict[str, Any]:
+        """Of the software that recorded the run; empty if they were not given."""
+        return _mapping(self.attributes.get("versions"))
+
+    @property
     def tokens(self) -> Tokens | None:
         """Token counts, live and dead ids; None if the recorder was not given the counts."""
         if "token_count" not in self.layout.arrays:

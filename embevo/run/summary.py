@@ -167,7 +167,7 @@ def summarize(path: str | Path) -> RunSummary:
         else None,
         config=run.config,
         corpus=run.corpus,
-        versions=dict(run.attributes.get("versions", {})),
+        versions=run.versions,
         attributes={name: value for name, value in run.attributes.items() if name not in known},
         tokens=_tokens(run),
     )

@@ -13,6 +13,7 @@ from embevo.run.atomic import PARTIAL
 from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
 from embevo.run.checksum import checksum, digest, file_digest
 from embevo.run.errors import MALFORMED, DamagedError, EmbevoError
+from embevo.run.lock import writer_of
 from embevo.run.manifest import LONGEST_LINE, Manifest, image_checksum
 from embevo.run.manifest_entry import Entry
 from embevo.run.paths import RunPaths, snapshot_name, snapshot_steps
@@ -101,6 +102,8 @@ def verify(path: str | Path, *, deep: bool = False) -> Verification:
     found.tail_rows = len(run.steps) - run.sealed_rows
     manifest = Manifest(paths.manifest)
     interrupted = paths.journal.exists()
+    # Files that are newer than the rows that were seen are the writer's, and not looked at.
+    live = writer_of(paths.lock) is not None
     if manifest.torn and not interrupted:
         found.problems.append(Problem("manifest", "ends in the middle of a line"))
     _check_metadata(paths, manifest, found, rows=run.sealed_rows, interrupted=interrupted)
@@ -108,8 +111,8 @@ def verify(path: str | Path, *, deep: bool = False) -> Verification:
     for entry in (manifest.entries[0], *entries):
         _check_files(paths, manifest, entry, found)
     if run.store != "zarr":
-        _check_snapshots(run, paths, entries, found)
-    _check_strangers(paths, manifest, found, interrupted=interrupted)
+        _check_snapshots(run, paths, entries, found, live=live)
+    _check_strangers(paths, manifest, found, interrupted=interrupted, live=live)
     _check_tail(run, paths, found)
     _check_values(run, found, deep=deep)
     _check_checkpoints(paths, found)
@@ -157,7 +160,9 @@ def _check_metadata(
             found.problems.append(Problem(f"trajectory.zarr/{key}", what))
 
 
-def _check_snapshots(run: Run, paths: RunPaths, entries: list[Entry], found: Verification) -> None:
+def _check_snapshots(
+    run: Run, paths: RunPaths, entries: list[Entry], found: Verification, *, live: bool
+) -> None:
     for entry in entries:
         for row, step in enumerate(from_ranges(entry["steps"]), entry["rows"][0]):
             found.checked_files += 1
@@ -172,20 +177,27 @@ def _check_snapshots(run: Run, paths: RunPaths, entries: list[Entry], found: Ver
                 problem = "is missing"
             if problem:
                 found.problems.append(Problem(_below(paths, path), problem, str(step), entry["block"]))
-    strangers = set(snapshot_steps(paths.snapshots)) - set(run.steps.tolist())
+    newest = max(run.steps.tolist(), default=-1)
+    strangers = {step for step in snapshot_steps(paths.snapshots) if not (live and step > newest)} - set(
+        run.steps.tolist()
+    )
     found.problems += [
         Problem(f"snapshots/{snapshot_name(step)}", "belongs to no step of the run", str(step))
         for step in sorted(strangers)
     ]
 
 
-def _check_strangers(paths: RunPaths, manifest: Manifest, found: Verification, *, interrupted: bool) -> None:
+def _check_strangers(
+    paths: RunPaths, manifest: Manifest, found: Verification, *, interrupted: bool, live: bool
+) -> None:
     """Files in the Zarr group that nobody wrote, and what kills have left behind."""
     keys = {
         key for entry in manifest.entries for kind in ("files", "metadata") for key in entry.get(kind, {})
     }
     written = {paths.trajectory / key for key in keys}
     for path in sorted(paths.root.rglob("*")):
+        if live and (path.name.endswith(PARTIAL) or path.is_relative_to(paths.trajectory)):
+            continue
         if path.name.endswith(PARTIAL):
             if interrupted:
                 found.notes.append(f"{_below(paths, path)} is an unfinished write; embevo recover removes it")

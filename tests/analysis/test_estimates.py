@@ -43,7 +43,7 @@ def test_motion_that_dies_down_is_not_taken_for_faster_than_it_is() -> None:
     for index, lag in enumerate(sums.lags.tolist()):
         if lag <= 100:
             moved = points[lag:] - points[:-lag]
-            assert sums.msd[index, 0] == pytest.approx((moved**2).sum(axis=2).mean(), rel=0.03), lag
+            assert sums.msd[index, 0] == pytest.approx((moved**2).sum(axis=2).mean(), rel=0.05), lag
 
 
 def test_the_interval_of_an_exponent_holds_it_as_often_as_the_documentation_says() -> None:

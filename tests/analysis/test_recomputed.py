@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 
 import trajectories
 from embevo.analysis import Analysis, analyze
+from embevo.analysis.errors import AnalysisError
+from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
 from embevo.run.exporting import export_snapshots
 from embevo.run.reader import open_run
@@ -130,6 +132,21 @@ def test_singularities(pair: Any) -> None:
                 zip(COUNTS, (len(sizes), len(holes), sum(holes), max(holes, default=0)), strict=True)
             )
     assert found.summary["groups"]["all"]["distinct_rows_first"] == 1
+
+
+def test_membership_of_black_holes_at_any_step(pair: Any) -> None:
+    found, _, raw = pair
+    steps = [150, 0, 72, 150]
+    held = black_holes(found.run_path, steps)
+    for step, hole in zip(steps, held, strict=True):
+        rows = [vector.tobytes() for vector in raw[step]]
+        sets = {vector: [i for i in range(11) if rows[i] == vector] for vector in rows}
+        ordered = sorted((ids for ids in sets.values() if len(ids) > 1), key=lambda ids: (-len(ids), ids[0]))
+        assert [np.flatnonzero(hole == number).tolist() for number in range(len(ordered))] == ordered
+        assert (hole == -1).sum() == 11 - sum(map(len, ordered))
+    assert held[-1].tolist() == np.asarray(black_holes(found.run_path, [150]))[0].tolist()
+    with pytest.raises(AnalysisError, match="has no step 999"):
+        black_holes(found.run_path, [999])
 
 
 COUNTS = ("distinct_rows", "black_holes", "black_hole_population", "black_hole_largest")

@@ -89,6 +89,9 @@ def traced(rig: Rig, plan: Plan, operation: str) -> list[tuple[str, str]]:
 def test_nothing_is_named_before_it_is_synced(rig: Rig, operation: str, store: str) -> None:
     plan = Plan(block_steps=4, steps=19, flush_at=(6,), durability="power", store=store)
     found = traced(rig, plan, operation)
+    if operation == "close":
+        # The record may begin in the middle of a seal.
+        found = found[found.index(("write", "manifest")) :]
     seals = check(found)
     # Four whole blocks and two short ones; how many are left for the close, the writer's speed decides.
     assert seals in {"create": {1}, "record": {6}, "close": set(range(1, 7))}[operation]

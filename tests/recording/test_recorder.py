@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import zarr
 import encoded
 import tensors
 from embevo.recording.recorder import Recorder
+from embevo.recording.writer import Writer
 from embevo.run import sealing
 from embevo.run.atomic import write_file
 from embevo.run.errors import (
@@ -839,3 +841,82 @@ def test_statistics(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
     assert 0 < stats.capture_ns_p50 <= stats.capture_ns_p99 <= stats.capture_ns_max
     assert stats.ring_bytes > 2 * STEPS * SHAPE[0] * SHAPE[1] * 4
     assert recorder.frame.shape == SHAPE
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"store": "safetensor"}, {"when_full": "wait"}, {"zarr_dtype": "bfloat16"}, {"durability": "powr"}],
+)
+def test_a_misspelt_option_is_refused_before_anything_is_written(
+    tmp_path: Path, parameter: torch.nn.Parameter, options: Any
+) -> None:
+    (name, value), *_ = options.items()
+    with pytest.raises(RecordingError, match=f"{name} is '{value}'; it must be one of"):
+        Recorder(tmp_path / "run", {"embeddings": parameter}, **options)
+    with pytest.raises(RecordingError, match="block_steps is 0"):
+        Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_overwriting_deletes_nothing_when_it_has_to_be_refused(
+    tmp_path: Path, parameter: torch.nn.Parameter
+) -> None:
+    with Recorder(tmp_path / "run", {"embeddings": parameter}) as recorder:
+        recorder.capture(0)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(RunExistsError, match=r"already holds notes\.txt\. These are not parts of a run"):
+        Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True)
+    (tmp_path / "run" / "notes.txt").unlink()
+    with pytest.raises(RecordingError, match="attributes are kept as JSON"):
+        Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True, attributes={"x": tmp_path})
+    assert steps_on_disk(tmp_path / "run") == [0]
+    # Figures of the old run go with it.
+    (tmp_path / "run" / "figures").mkdir()
+    Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True).close()
+    assert not (tmp_path / "run" / "figures").exists()
+
+
+def test_a_recorder_that_cannot_start_lets_go_of_the_run(
+    tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: Any) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("embevo.recording.recorder.transport_for", out_of_memory)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            Recorder(tmp_path / "run", {"embeddings": parameter})
+    with Recorder(tmp_path / "run", {"embeddings": parameter}) as recorder:
+        recorder.capture(0)
+    assert steps_on_disk(tmp_path / "run") == [0]
+
+
+def test_the_durable_step_is_read_before_its_slot_may_be_filled_again(
+    tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blocks of one step, the slot of the last sealed row is the next but one to be used."""
+    original = Writer._sync
+    recorder = Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=1, durability="power")
+    seen: list[tuple[int, int | None]] = []
+
+    def sync(writer: Writer) -> None:
+        sealed = writer._sealer.rows
+        if sealed:
+            # As slow as it takes: the training thread begins with the row that comes into the same slot.
+            writer._journal.begin(sealed + 1)
+        original(writer)
+        seen.append((sealed, writer.durable_step))
+
+    monkeypatch.setattr(Writer, "_sync", sync)
+    for step in range(5):
+        recorder.capture(10 * step)
+        recorder.flush()
+        # The slot that is cleared there must not be in use here.
+        while step + 1 not in [sealed for sealed, _ in seen]:
+            time.sleep(0.001)
+    recorder.close()
+    assert [pair for pair in seen if pair[0] and pair[1] != 10 * (pair[0] - 1)] == []
+    assert recorder.durable_step == 40
