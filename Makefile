@@ -72,7 +72,7 @@ $(VENV)/bin/python:
 # constraints.txt has pip choose the pinned torch from the start, rather than replace another one later.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing embevo into $(VENV) (torch is large: this takes a minute or more) ..."
-	@$(VENV)/bin/python -m pip $(INSTALL) --editable .
+	@$(VENV)/bin/python -m pip $(INSTALL) --editable '.[analysis]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -127,8 +127,8 @@ def measure(directory: Path, *, quick: bool) -> Result:
         ("", "median step", "slowdown", "fastest round", "slowest round"),
     )
     plans = {
-        "embevo train": (experiment, 20 if quick else 40, 2 if quick else 9),
-        "a tiny model": (tiny, 200 if quick else 1500, 3 if quick else 9),
+        "embevo train": (experiment, 20 if quick else 40, 2 if quick else 6),
+        "a tiny model": (tiny, 200 if quick else 1500, 2 if quick else 6),
     }
     for name, (make, steps, rounds) in plans.items():
         samples = compare(make, directory / name.replace(" ", "-"), steps=steps, rounds=rounds)

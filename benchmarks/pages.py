@@ -28,7 +28,7 @@ _PICTURES: Final = {
 }
 _INTRODUCTION = """# Benchmarks
 
-`make bench` runs them all in under ten minutes on two cores, `make bench ARGS=--quick` in under a minute.
+`make bench` runs them all in about ten minutes on two idle cores, `make bench ARGS=--quick` in about one.
 Everything is compared side by side in one run, in interleaved rounds, as ratios of each round; the tables
 show medians. This page is made by `python -m benchmarks.pages` from [benchmarks.json](benchmarks.json); a
 test compares the two.
@@ -65,7 +65,7 @@ def page(found: dict[str, Any]) -> str:
             f"Measured on {machine['date']}: {machine['cores']} cores of {machine['processor']}, "
             f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}, {machine['file_system']}, "
             f"Python {machine['python']}, {versions}. The load was {machine['load_at_start']:.2f} when it "
-            "began."
+            f"began; it took {found['seconds']:.0f} seconds."
         ),
     ]
     for name, part in found["parts"].items():

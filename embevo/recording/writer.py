@@ -139,7 +139,7 @@ class Writer:
         """Put what has crossed from a device into the journal, until there is no more to come."""
         try:
             while self.error is None:
-                self._land_wake.wait(_LOOK_SECONDS)
+                self._land_wake.wait(_POLL_SECONDS)
                 self._land_wake.clear()
                 ending = self._stopping or not threading.main_thread().is_alive()
                 self.captured = in_flight.land(wait=ending or self._flush_to > self.captured)

@@ -180,6 +180,18 @@ def test_an_import_says_what_it_left_out_and_does_not_overwrite(invoke: Any, tmp
     ok(invoke(*arguments, *keys, "--overwrite"))
 
 
+def test_a_run_is_not_made_in_place_of_the_folder_that_it_is_made_of(
+    invoke: Any, run: Path, tmp_path: Path
+) -> None:
+    ok(invoke("export-safetensors", run, "--out", tmp_path / "files"))
+    made = tmp_path / "made"
+    ok(invoke("import-safetensors", tmp_path / "files", "--out", made))
+    result = invoke("import-safetensors", made / "snapshots", "--out", made, "--overwrite")
+    assert result.exit_code == 2
+    assert "name another directory" in result.stderr
+    assert len(list((made / "snapshots").iterdir())) == 10
+
+
 def test_a_refused_folder_leaves_nothing(invoke: Any, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "folder", [0, 1, 2])
     (folder / "step_0000002.safetensors").write_bytes(b"torn")

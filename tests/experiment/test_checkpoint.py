@@ -164,6 +164,21 @@ def test_one_past_the_recorded_steps_is_passed_over(states: list[LoopState], dir
     assert find_checkpoint(directory, 0).state is None
 
 
+def test_one_before_the_next_step_that_is_recorded_leaves_no_gap(
+    states: list[LoopState], directory: Path
+) -> None:
+    """Of every third step; the checkpoints are at steps 3 and 4."""
+    save_checkpoint(directory, states[2])
+    save_checkpoint(directory, states[3])
+    found = find_checkpoint(directory, 3, every=3)
+    assert found.state is not None
+    assert found.state.step == 4
+    assert find_checkpoint(directory, 2, every=3).state is None
+    found = find_checkpoint(directory, 0, every=5)
+    assert found.state is not None
+    assert found.state.step == 4
+
+
 def test_a_newer_format_is_refused_by_name(
     states: list[LoopState], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
