@@ -22,6 +22,8 @@ GROWTH: Final = ROOT / "docs" / "growth.svg"
 README: Final = ROOT / "README.md"
 _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 
+# Points up or down for two curves that lie on each other.
+_LABEL_OFFSETS: Final = {"newest row": 6, "last 1,000 rows": -6}
 _PICTURES: Final = {
     "capture": "![Blocking time of one step, log scale](blocking.svg)",
     "growth": "![Cost of a step and of a read against the length of the run](growth.svg)",
@@ -135,7 +137,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axes.set_ylim(-0.6, len(names) - 0.3)
     axes.set_xscale("log")
     axes.set_xlabel(
-        "the training loop waits, µs a step (dot: median; bar: 1st to 99th percentile; line: longest)"
+        "the training loop waits, µs a step\n(dot: median; bar: 1st to 99th percentile; line: longest)"
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -157,7 +159,12 @@ def draw_growth(found: dict[str, Any], path: Path) -> None:
         microseconds = [1e6 * value for value in seconds]
         axes.plot(steps, microseconds, "o-", color=colour, markersize=4)
         axes.annotate(
-            name, (steps[-1], microseconds[-1]), (8, 0), textcoords="offset points", va="center", color=colour
+            name,
+            (steps[-1], microseconds[-1]),
+            (8, _LABEL_OFFSETS.get(name, 0)),
+            textcoords="offset points",
+            va="center",
+            color=colour,
         )
     axes.set_yscale("log")
     axes.set_ylim(1)
