@@ -486,8 +486,12 @@ class FailingSink:
         self.left = after
         self.failed = threading.Event()
         self.mended = False
+        # Cleared by a test that has more to do before anything is written.
+        self.open = threading.Event()
+        self.open.set()
 
         def failing(path: Path, data: bytes, *, sync: bool) -> None:
+            assert self.open.wait(60)
             self.left -= 1
             if self.left < 0 and not self.mended:
                 self.failed.set()
@@ -516,9 +520,11 @@ def test_an_error_of_the_writer_reaches_the_next_call(
 ) -> None:
     recorder = Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS)
     failing = FailingSink(monkeypatch, NO_SPACE, after=after)
+    failing.open.clear()
     failing.patch()
     for step in range(100, 100 + STEPS):
         capture(recorder, parameter, step)
+    failing.open.set()
     wait_for_failure(recorder)
     calls: dict[str, Callable[[], object]] = {
         "capture": lambda: recorder.capture(104),
@@ -550,9 +556,12 @@ def test_any_error_of_the_writer_is_reported(
     tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     recorder = Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS)
-    FailingSink(monkeypatch, error, after=2).patch()
+    failing = FailingSink(monkeypatch, error, after=2)
+    failing.open.clear()
+    failing.patch()
     for step in range(STEPS):
         capture(recorder, parameter, step)
+    failing.open.set()
     with pytest.raises(RecordingError, match=f"step 2 failed at {type(error).__name__}") as caught:
         recorder.close()
     assert caught.value.__cause__ is error
