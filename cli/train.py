@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from embevo.experiment.config import ExperimentConfig, load_settings
+from embevo.experiment.config import ExperimentConfig, load_settings, settings_of
 
 from .readable import program
 from .settings import settings_options
@@ -68,7 +68,9 @@ def train(
             "--resume takes its settings from the run: leave out --config, --out, --overwrite."
         )
     source = resume or config_path
-    settings = load_settings(source) if source is not None else {}
+    settings = (
+        settings_of(resume) if resume is not None else load_settings(config_path) if config_path else {}
+    )
     settings |= {name: value for name, value in options.items() if value is not None}
     config = ExperimentConfig.from_mapping(settings, str(source) if source is not None else "the options")
     run_dir = resume or out or Path("runs") / config.run_name()

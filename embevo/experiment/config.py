@@ -179,7 +179,7 @@ def load_settings(path: Path) -> dict[str, Any]:
         NotARunError: the directory is not a run.
     """
     if path.is_dir():
-        return dict(open_run(path).config)
+        return settings_of(path)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -188,6 +188,19 @@ def load_settings(path: Path) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def settings_of(run_dir: Path) -> dict[str, Any]:
+    """The settings that a run was recorded with.
+
+    Raises:
+        NotARunError: there is no such run.
+        ConfigError: it was not recorded by the experiment, and has none.
+    """
+    config = open_run(run_dir).config
+    if not config:
+        raise ConfigError(f"{run_dir} was not recorded by embevo train: it has no configuration.")
+    return config
 
 
 _NAMES: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

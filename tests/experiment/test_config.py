@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embevo.experiment.config import ExperimentConfig, load_settings
+from embevo import Recorder
+from embevo.experiment.config import ExperimentConfig, load_settings, settings_of
 from embevo.experiment.errors import ConfigError
+from embevo.run.errors import NotARunError
 
 # The first page of the notebook.
 NOTEBOOK = {
@@ -91,3 +94,13 @@ def test_unreadable_config_files(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not TOML"):
         load_settings(tmp_path / "binary.toml")
+
+
+def test_a_run_of_another_program_has_no_settings(tmp_path: Path) -> None:
+    with pytest.raises(NotARunError, match="there is no such directory"):
+        settings_of(tmp_path / "none")
+    with Recorder(tmp_path / "mine", {"embeddings": torch.zeros(3, 2)}) as recorder:
+        recorder.capture(0)
+    for load in (settings_of, load_settings):
+        with pytest.raises(ConfigError, match="was not recorded by embevo train"):
+            load(tmp_path / "mine")
