@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def main() -> None:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    # From a thread of torch.distributed.checkpoint, at every step.
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")
     console = Console()
     # Nothing small is deleted before the end: for minutes after many files were deleted, ext4 takes thirty
     # times as long to create one.

@@ -47,6 +47,8 @@ def test_bounds(bound: str, reached: bool | None) -> None:
 
 
 @pytest.mark.slow
+# From a thread of torch.distributed.checkpoint.
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
 def test_a_part_can_be_measured_and_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "_TENTHS", 4)
     results: dict[str, Result] = {
@@ -55,7 +57,9 @@ def test_a_part_can_be_measured_and_written_out(tmp_path: Path, monkeypatch: pyt
     }
     described = machine.describe(tmp_path)
     parts = {name: result.to_json() for name, result in results.items()}
-    found = pages.condensed({"machine": described, "quick": True, "parts": json.loads(json.dumps(parts))})
+    found = pages.condensed(
+        {"machine": described, "seconds": 1.0, "quick": True, "parts": json.loads(json.dumps(parts))}
+    )
     assert "embevo, store both" in pages.page(found)
     pages.draw(found, tmp_path / "blocking.svg")
     assert "safetensors save_file" in (tmp_path / "blocking.svg").read_text()
