@@ -916,6 +916,8 @@ def test_the_durable_step_is_read_before_its_slot_may_be_filled_again(
         if sealed:
             # As slow as it takes: the training thread begins with the row that comes into the same slot.
             writer._journal.begin(sealed + 1)
+            writer._journal.commit(sealed + 1, 999, (0.0, 0.0), seal=False)
+            writer._journal.begin(sealed + 1)
         original(writer)
         if sealed:
             seen.append((sealed, writer.durable_step))
