@@ -12,6 +12,7 @@ from embevo.analysis.figures.drawing import NothingToDrawError
 from embevo.analysis.figures.moving_cloud import MovingCloud
 from embevo.analysis.figures.style import styled
 from embevo.analysis.film import Suffix, find_ffmpeg, suffix_of, write_film
+from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
 
 # Pixels an inch. A GIF is smaller, as its bytes are not compressed from frame to frame.
@@ -75,6 +76,7 @@ def animate(
     if not np.isfinite(points).any():
         raise NothingToDrawError("no token is at a finite place")
     with styled():
-        cloud = MovingCloud(analysis, points, steps, _DPI[form], labels=labels)
+        holes = black_holes(analysis.run_path, steps, series.attrs["matrix"])
+        cloud = MovingCloud(analysis, points, holes, steps, _DPI[form], labels=labels)
         write_film(out, cloud.frames(on_frame), fps)
     return len(rows)

@@ -28,7 +28,7 @@ from embevo.run.paths import RunPaths
 from embevo.run.reader import Run
 
 # Raised when what is kept, or how it is computed, changes.
-FORMAT: Final = 1
+FORMAT: Final = 2
 _CHUNK_ELEMENTS: Final = 1 << 20
 # Threads of a process share the name that they write under, and which warnings are silenced.
 _ONE_AT_A_TIME: Final = threading.Lock()

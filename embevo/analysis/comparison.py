@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any, Final
 
 from embevo.analysis.analysis import Analysis
@@ -164,8 +164,21 @@ def _group(label: str, analyses: Sequence[Analysis]) -> Group:
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
     """One verdict of those on the same prediction."""
     first = verdicts[0]
-    checks = tuple(_check(alike) for alike in zip(*(verdict.checks for verdict in verdicts), strict=True))
-    return Verdict(first.id, first.hypothesis, first.prediction, checks)
+    parts = list(zip(*(verdict.checks for verdict in verdicts), strict=True))
+    together = Verdict(first.id, first.hypothesis, first.prediction, tuple(map(_check, parts)))
+    deciding = parts[together.checks.index(together.deciding)]
+    return replace(together, effect=_margin(deciding[0].region, [check.value for check in deciding]))
+
+
+def _margin(region: tuple[float, float], values: Sequence[float]) -> str:
+    """How far runs lie from the nearest limit, in units of their scatter: Cohen's d of one group."""
+    known = [value for value in values if not math.isnan(value)]
+    if len(known) < 2 or (spread := stdev(known)) == 0:
+        return ""
+    mean = fmean(known)
+    limit = min((end for end in region if math.isfinite(end)), key=lambda end: abs(mean - end))
+    where = "above" if mean > limit else "below"
+    return f"the mean over runs is {abs(mean - limit) / spread:.3g} standard deviations {where} {limit:.3g}"
 
 
 def _check(alike: Sequence[Check]) -> Check:

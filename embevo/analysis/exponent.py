@@ -19,10 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.diffusion import SEGMENTS
+from embevo.analysis.interval import jackknife_interval
 
-# 97.5 % point of Student's t with nine degrees of freedom.
-_T_9: Final = 2.2621571628540993
 _FEWEST_LAGS: Final = 4
 
 
@@ -34,6 +32,9 @@ class Exponent:
         value: slope of log MSD against log lag.
         low: lower end of the 95 % interval.
         high: its upper end.
+        short: slope of the shorter half of the fitted lags alone; where it differs from that of the longer
+            half, the curve is bent, and one exponent does not say all.
+        long: slope of the longer half.
         prefactor: the fitted MSD at a lag of one step, squared embedding units.
         first_lag: shortest lag that was fitted, steps.
         last_lag: longest.
@@ -42,6 +43,8 @@ class Exponent:
     value: float
     low: float
     high: float
+    short: float
+    long: float
     prefactor: float
     first_lag: float
     last_lag: float
@@ -69,7 +72,7 @@ def fit_exponent(
         min_lag: shortest lag to fit, steps.
         max_lag: longest.
     """
-    nothing = Exponent(*[math.nan] * 6)
+    nothing = Exponent(*[math.nan] * 8)
     window = (lags >= min_lag) & (lags <= max_lag) & (origins.sum(axis=0) > 0)
     if window.sum() < _FEWEST_LAGS:
         return nothing
@@ -83,13 +86,15 @@ def fit_exponent(
     left_out = np.array(
         [_slope(logs, squares.sum(axis=0) - squares[s], counts.sum(axis=0) - counts[s])[0] for s in used]
     )
-    half = math.nan
-    if len(used) == SEGMENTS and np.isfinite(left_out).all():
-        spread = float(((left_out - left_out.mean()) ** 2).sum())
-        half = _T_9 * math.sqrt((SEGMENTS - 1) / SEGMENTS * spread)
     slope, intercept = whole
+    low, high = jackknife_interval(slope, left_out)
+    middle = len(logs) // 2
+    short, long = (
+        _slope(logs[half], squares[:, half].sum(axis=0), counts[:, half].sum(axis=0))[0]
+        for half in (slice(middle), slice(middle, None))
+    )
     shortest, longest = float(lags[window][0]), float(lags[window][-1])
-    return Exponent(slope, slope - half, slope + half, math.exp(intercept), shortest, longest)
+    return Exponent(slope, low, high, short, long, math.exp(intercept), shortest, longest)
 
 
 def _slope(

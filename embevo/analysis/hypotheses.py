@@ -5,8 +5,9 @@ the run's own initialisation are judged. What a check needs and a run does not h
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,12 @@ from numpy.typing import NDArray
 
 from embevo.analysis.groups import GROUPS, GroupName
 from embevo.analysis.growth import half_growth_share, late_change
-from embevo.analysis.interval import median_interval
+from embevo.analysis.interval import (
+    delete_one_interval,
+    jackknife_interval,
+    median_interval,
+    share_interval,
+)
 from embevo.analysis.plain import number_of
 from embevo.analysis.thresholds import Thresholds
 from embevo.analysis.verdict import Check, Verdict
@@ -25,6 +31,9 @@ _INFINITY: Final = math.inf
 _POSITIVE: Final = 5e-324
 _JACKKNIFE: Final = "95 %, jackknife over ten stretches of the run"
 _TOKENS: Final = "95 %, order statistics of the tokens"
+_ONES: Final = "95 %, jackknife over tokens"
+_HALF_GROWTH: Final = "share of the run until half of the growth"
+_TENTHS: Final = "95 %, jackknife over ten tenths of the tokens"
 
 
 def judge(series: xr.Dataset, summary: Mapping[str, Any], thresholds: Thresholds) -> list[Verdict]:
@@ -47,6 +56,25 @@ def judge(series: xr.Dataset, summary: Mapping[str, Any], thresholds: Thresholds
 
 
 @dataclass(frozen=True)
+class _Estimate:
+    """A statistic, the ends of its 95 % interval, and how that was found: empty where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    by: str = ""
+
+    @classmethod
+    def of(cls, value: float, interval: tuple[float, float], by: str) -> "_Estimate":
+        """Fewer tokens than an interval takes leave the value alone."""
+        return cls(value) if math.isnan(interval[0]) else cls(value, *interval, by)
+
+    def within(self, region: tuple[float, float], statistic: str, reason: str, needs: str) -> Check:
+        """Is it in a region?"""
+        return Check(statistic, self.value, region, reason, self.low, self.high, self.by, needs)
+
+
+@dataclass(frozen=True)
 class _Case:
     """One run before the judge."""
 
@@ -57,6 +85,21 @@ class _Case:
     def of(self, name: str, group: GroupName = "all") -> NDArray[np.float64]:
         """``(step,)`` series of a group."""
         return np.asarray(self.series[name].to_numpy()[:, GROUPS.index(group)], np.float64)
+
+    def of_radius(
+        self, statistic: Callable[[NDArray[np.float64]], float], group: GroupName = "all"
+    ) -> _Estimate:
+        """A statistic of a group's RMS radius ``(step,)``, with its interval over the group's tokens."""
+        value = statistic(self.of("radius_rms", group))
+        without = self.series["radius_rms_without"].to_numpy()[:, GROUPS.index(group)]
+        interval = jackknife_interval(value, [statistic(radius) for radius in without.T])
+        return _Estimate.of(value, interval, _TENTHS)
+
+    @property
+    def half_growth(self) -> _Estimate:
+        """Share of the run until half of the growth; shares end at 0 and 1, and so does the interval."""
+        found = self.of_radius(partial(half_growth_share, self.series["step"].to_numpy()))
+        return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.by else found
 
     def tokens(self, name: str, group: GroupName) -> NDArray[np.float64]:
         """``(token,)`` values of a group's tokens."""
@@ -107,43 +150,26 @@ def _starts_apart(case: _Case) -> Verdict:
 
 
 def _expands_and_drifts(case: _Case) -> Verdict:
-    radius, limits = case.of("radius_rms"), case.thresholds
-    # The radius is itself a root mean square over tokens: its jackknife needs no more than their own radii.
-    ratio, low, high = _radius_ratio(
-        case.series["radius_first"].to_numpy(), case.series["radius_last"].to_numpy()
-    )
-    moved = case.series["net_displacement"].to_numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alone = np.sqrt((moved**2).mean() / len(moved))
-        drift = float(case.of("centroid_displacement")[-1] / alone)
+    limits, needs = case.thresholds, case.needs()
+    expansion = _radius_ratio(case.series["radius_first"].to_numpy(), case.series["radius_last"].to_numpy())
+    low, high = (number_of(end) for end in case.summary["drift_interval"])
+    drift = _Estimate.of(number_of(case.summary["drift"]), (low, high), _ONES)
     checks = (
-        Check(
-            "last RMS radius over first",
-            ratio,
-            (limits.expansion, _INFINITY),
-            case.reason("expansion"),
-            low,
-            high,
-            "95 %, jackknife over tokens",
-            case.needs(),
+        expansion.within(
+            (limits.expansion, _INFINITY), "last RMS radius over first", case.reason("expansion"), needs
         ),
-        Check(
-            "share of the run until half of the growth",
-            half_growth_share(case.series["step"].to_numpy(), radius),
-            (limits.gradual_share, _INFINITY),
-            case.reason("gradual_share"),
-            needs=case.needs(),
+        case.half_growth.within(
+            (limits.gradual_share, _INFINITY), _HALF_GROWTH, case.reason("gradual_share"), needs
         ),
-        Check(
-            "displacement of the centroid over that of independent tokens",
-            drift,
+        drift.within(
             (limits.drift, _INFINITY),
+            "displacement of the centroid over that of independent tokens",
             case.reason("drift"),
-            needs=case.needs(),
+            needs,
         ),
     )
     effect = (
-        f"the cloud grew {ratio:.3g} times{_half_by(case)}, and its centroid moved "
+        f"the cloud grew {expansion.value:.3g} times{_half_by(case)}, and its centroid moved "
         f"{case.of('centroid_displacement')[-1]:.3g}"
     )
     return Verdict("N2", "normal", "Cloud gradually expands and drifts", checks, effect)
@@ -157,30 +183,25 @@ def _centroid_walks(case: _Case) -> Verdict:
 
 def _dead_near_origin(case: _Case) -> Verdict:
     needs = case.needs("dead")
-    value = low = high = moved = math.nan
-    by = effect = ""
+    reach = moved = _Estimate(math.nan)
+    effect = ""
     if not case.has("dead"):
-        moved = float(np.median(case.tokens("net_displacement", "dead")))
+        displacement = case.tokens("net_displacement", "dead")
+        moved = _median(displacement)
         with np.errstate(divide="ignore", invalid="ignore"):
-            reach = case.tokens("net_displacement", "dead") / case.tokens("token_norm_first", "dead")
-        value, low, high, by = _median(reach)
+            reach = _median(displacement / case.tokens("token_norm_first", "dead"))
         effect = _against_live(case)
-    near = Check(
-        "median net displacement of dead tokens over their norm at step 0",
-        value,
+    near = reach.within(
         (-_INFINITY, case.thresholds.dead_reach),
+        "median net displacement of dead tokens over their norm at step 0",
         case.reason("dead_reach"),
-        low,
-        high,
-        by,
         needs,
     )
-    drifted = Check(
-        "median net displacement of dead tokens",
-        moved,
+    drifted = moved.within(
         (_POSITIVE, _INFINITY),
+        "median net displacement of dead tokens",
         "Drifting slightly is still moving.",
-        needs=needs,
+        needs,
     )
     prediction = "Dead tokens drift slightly but stay near the origin"
     return Verdict("N4", "normal", prediction, (near, drifted), effect)
@@ -190,48 +211,46 @@ def _starts_as_one(case: _Case) -> Verdict:
     count = float(case.of("distinct_rows")[0])
     places = case.thresholds.start_places
     check = Check(
-        "distinct rows at step 0", count, (places, places), case.reason("start_places"), needs=case.begins
+        "number of distinct rows at step 0",
+        count,
+        (places, places),
+        case.reason("start_places"),
+        needs=case.begins,
     )
     effect = f"{case.of('black_hole_largest')[0]:.0f} of {case.summary['tokens']} tokens at one point"
     return Verdict("S1", "singular", "All tokens start at identical location", (check,), effect)
 
 
 def _supernova(case: _Case) -> Verdict:
-    radius = case.of("radius_rms")
-    grown = float(radius.max() - radius[0])
     needs = case.needs()
+    growth = case.of_radius(lambda radius: float(radius.max() - radius[0]))
     checks = (
-        Check(
-            "share of the run until half of the growth",
-            half_growth_share(case.series["step"].to_numpy(), radius),
-            (-_INFINITY, case.thresholds.gradual_share),
-            case.reason("gradual_share"),
-            needs=needs,
+        case.half_growth.within(
+            (-_INFINITY, case.thresholds.gradual_share), _HALF_GROWTH, case.reason("gradual_share"), needs
         ),
-        Check(
-            "growth of the RMS radius",
-            grown,
-            (_POSITIVE, _INFINITY),
-            "An expansion expands.",
-            needs=needs,
-        ),
+        growth.within((_POSITIVE, _INFINITY), "growth of the RMS radius", "An expansion expands.", needs),
     )
-    effect = f"the RMS radius grew by {grown:.3g} from {radius[0]:.3g}{_half_by(case)}"
+    start = case.of("radius_rms")[0]
+    effect = f"the RMS radius grew by {growth.value:.3g} from {start:.3g}{_half_by(case)}"
     return Verdict("S2", "singular", "Training causes rapid supernova expansion", checks, effect)
 
 
 def _walks_to_rest(case: _Case) -> Verdict:
     needs = case.needs("live")
-    radius, limits = case.of("radius_rms", "live"), case.thresholds
+    limits = case.thresholds
     rate = case.series["learning_rate"].to_numpy() if "learning_rate" in case.series else None
     steps = case.series["step"].to_numpy()
     walk = _brownian(case, "tokens", "live", needs)
-    rest = Check(
-        "relative change of the live radius in the last part of the run",
-        math.nan if needs else late_change(steps, radius, rate, limits.equilibrium_window),
+    change = _Estimate(math.nan)
+    if not needs:
+        change = case.of_radius(
+            lambda radius: late_change(steps, radius, rate, limits.equilibrium_window), "live"
+        )
+    rest = change.within(
         (-_INFINITY, limits.equilibrium_change),
+        "relative change of the live radius in the last part of the run",
         case.reason("equilibrium_change"),
-        needs=needs,
+        needs,
     )
     return Verdict(
         "S3", "singular", "Active tokens random-walk to equilibrium", (walk, rest), _distance_from_one(walk)
@@ -240,19 +259,14 @@ def _walks_to_rest(case: _Case) -> Verdict:
 
 def _dead_frozen(case: _Case) -> Verdict:
     needs = case.needs("dead")
-    value = low = high = math.nan
-    by = effect = ""
+    quanta, effect = _Estimate(math.nan), ""
     if not case.has("dead"):
-        value, low, high, by = _median(case.tokens("net_quanta", "dead"))
+        quanta = _median(case.tokens("net_quanta", "dead"))
         effect = _against_live(case)
-    check = Check(
-        "median net displacement of dead tokens in units of rounding",
-        value,
+    check = quanta.within(
         (-_INFINITY, case.thresholds.frozen_quanta),
+        "median net displacement of dead tokens in units of rounding",
         case.reason("frozen_quanta"),
-        low,
-        high,
-        by,
         needs,
     )
     prediction = "Dead tokens stay frozen at the initialization point, up to quantization noise"
@@ -262,41 +276,55 @@ def _dead_frozen(case: _Case) -> Verdict:
 def _ends_as_hole(case: _Case) -> Verdict:
     needs = case.needs("live", "dead")
     limits = case.thresholds
-    live, dead = case.of("radius_rms", "live")[-1], case.of("radius_rms", "dead")[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tight = float(dead / live)
     low, high = (number_of(end) for end in case.summary["live_dead_distance_interval"])
     distance = number_of(case.summary["live_dead_distance"])
-    overlap = number_of(case.summary["jaccard_all"])
+    apart = _Estimate.of(distance, (low, high), "95 %, delta method over tokens")
     checks = (
-        Check(
-            "RMS radius of the dead over that of the live",
-            tight,
+        _tightness(case).within(
             (-_INFINITY, limits.tight),
+            "RMS radius of the dead over that of the live",
             case.reason("tight"),
-            needs=needs,
+            needs,
         ),
-        Check(
-            "Jaccard index of the tokens in black holes and the dead",
-            overlap,
+        (_overlap(case) if not needs else _Estimate(math.nan)).within(
             (limits.hole_overlap, _INFINITY),
+            "Jaccard index of the tokens in black holes and the dead",
             case.reason("hole_overlap"),
-            needs=needs,
+            needs,
         ),
-        Check(
-            "distance between live and dead centroids",
-            distance,
+        apart.within(
             (limits.separation_low, limits.separation_high),
+            "distance between live and dead centroids",
             case.reason("separation_low"),
-            low,
-            high,
-            "95 %, delta method over tokens",
             needs,
         ),
     )
+    live = case.of("radius_rms", "live")[-1]
     effect = "" if needs else f"the distance is {distance / live:.3g} times the live radius"
     prediction = "Final structure: tight black hole cluster and a dispersed cloud 0.2 to 0.4 units away"
     return Verdict("S5", "singular", prediction, checks, effect)
+
+
+def _tightness(case: _Case) -> _Estimate:
+    """Last RMS radius of the dead over that of the live, a tenth of each being left out at a time."""
+    without = case.series["radius_rms_without"].to_numpy()[-1]
+    live, dead = GROUPS.index("live"), GROUPS.index("dead")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(case.of("radius_rms", "dead")[-1] / case.of("radius_rms", "live")[-1])
+        interval = jackknife_interval(ratio, without[dead] / without[live])
+    return _Estimate.of(ratio, interval, _TENTHS)
+
+
+def _overlap(case: _Case) -> _Estimate:
+    """Jaccard index: the share of those that are in a black hole or dead which are both."""
+    inside = case.series["black_hole"].to_numpy() >= 0
+    dead = case.series["token_count"].to_numpy() == 0
+    interval = share_interval(int((inside & dead).sum()), int((inside | dead).sum()))
+    return _Estimate.of(
+        number_of(case.summary["jaccard_all"]),
+        interval,
+        "95 %, score interval over the tokens that are either",
+    )
 
 
 def _brownian(case: _Case, what: str, group: GroupName, needs: str) -> Check:
@@ -331,11 +359,12 @@ def _half_by(case: _Case) -> str:
     )
 
 
-def _median(values: NDArray[np.float64]) -> tuple[float, float, float, str]:
-    """Median over tokens, its interval, and what that is by; tokens that move as one are no sample."""
-    if len(values) > 1 and np.ptp(values) == 0:
-        return float(values[0]), math.nan, math.nan, ""
-    return float(np.median(values)), *median_interval(values)[:2], _TOKENS
+def _median(values: NDArray[np.float64]) -> _Estimate:
+    """Over tokens; those that move as one are no sample, and have no interval."""
+    if len(values) > 1 and (values == values[0]).all():
+        return _Estimate(float(values[0]))
+    low, high, _ = median_interval(values)
+    return _Estimate(float(np.median(values)), low, high, _TOKENS)
 
 
 def _against_live(case: _Case) -> str:
@@ -346,12 +375,13 @@ def _against_live(case: _Case) -> str:
     return f"dead tokens moved by {dead:.3g}{ratio} (medians)"
 
 
-def _radius_ratio(first: NDArray[np.float64], last: NDArray[np.float64]) -> tuple[float, float, float]:
-    """RMS of the last radii over that of the first, and its 95 % interval by leaving out each token."""
+def _radius_ratio(first: NDArray[np.float64], last: NDArray[np.float64]) -> _Estimate:
+    """RMS of the last radii over that of the first.
+
+    The radius is itself a root mean square over tokens: leaving one out needs no more than their own radii.
+    """
     before, after = first**2, last**2
-    count = len(before)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.sqrt(after.sum() / before.sum()))
         without = np.sqrt((after.sum() - after) / (before.sum() - before))
-        error = float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
-    return (ratio, ratio - 1.96 * error, ratio + 1.96 * error)
+    return _Estimate.of(ratio, delete_one_interval(ratio, without), _ONES)

@@ -39,6 +39,7 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         "RMS radius of live tokens": _change(live, "radius_rms"),
         "RMS radius of dead tokens": _change(dead, "radius_rms"),
         "mean length of vectors": _change(everyone, "token_norm_mean"),
+        "distance of the centroid from the origin": _change(everyone, "centroid_norm"),
         "displacement of the centroid": _number(everyone["centroid_displacement"]),
         "length of its path": _number(everyone["centroid_path"]),
         "distance between live and dead centroids": distance,
@@ -47,6 +48,7 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         "tokens in black holes": _change(everyone, "black_hole_population"),
         "tokens in the largest black hole": _change(everyone, "black_hole_largest"),
         "events of black holes": events or "none",
+        "mean cosine between displacements of dead tokens": _number(summary["dead_coherence"]),
         "last motion of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
         "exponent of mean squared displacement, centroid (1: random walk, 2: straight)": _fit(
             exponents["centroid"]["all"]
@@ -115,7 +117,12 @@ def _fit(fit: Mapping[str, Any]) -> str:
     if fit["value"] is None:
         return _NONE
     interval = "" if fit["low"] is None else f" ({_number(fit['low'])} to {_number(fit['high'])})"
-    return _number(fit["value"]) + interval
+    halves = ", ".join(
+        f"{_number(fit[half])} at the {words} lags"
+        for half, words in (("short", "shorter"), ("long", "longer"))
+        if fit[half] is not None
+    )
+    return f"{_number(fit['value'])}{interval}; {halves}" if halves else _number(fit["value"]) + interval
 
 
 def _number(value: float | str | None) -> str:

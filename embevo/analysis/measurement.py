@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from embevo.analysis.coherence import mean_pairwise_cosine
 from embevo.analysis.components import Components, count_of
 from embevo.analysis.diffusion import LagSums
+from embevo.analysis.drift import drift
 from embevo.analysis.events import KINDS, Event, events_between
-from embevo.analysis.geometry import Cloud, norms
+from embevo.analysis.geometry import Cloud, norms, radius_without
 from embevo.analysis.groups import GROUPS, Groups
 from embevo.analysis.identity import representatives, without_negative_zeros
+from embevo.analysis.interval import PARTS
 from embevo.analysis.lattice import displacement, places, spacing
 from embevo.analysis.reading import parts
 from embevo.analysis.separation import Separation
@@ -41,10 +43,12 @@ class Measurement:
         groups: the tokens of each group.
         sampled: those over which lagged differences are averaged.
         centroid: ``(step, group, dim)``.
+        radius_without: ``(step, group, part)`` RMS radius without each of ten parts of the tokens.
         displacement, ulp_l1, ulp_l2, ulp_linf: ``(step, token)``; NaN in the first row.
         last_motion: ``(token,)`` int64 step; -1 for a token that never moved.
         representative: ``(token,)`` int64 of the last row: the smallest id with the same bits.
         lags: lagged differences of the sampled tokens.
+        drift: of all tokens from the first to the last row, and its interval.
         events: what happened to black holes, as far as it is listed.
         event_count: ``(step, event)`` int64, all of them.
     """
@@ -60,6 +64,7 @@ class Measurement:
         by_group = (rows, len(GROUPS))
         self.centroid = np.full((*by_group, dim), np.nan)
         self.radius_rms, self.radius_max = np.full(by_group, np.nan), np.full(by_group, np.nan)
+        self.radius_without = np.full((*by_group, PARTS), np.nan)
         self.norm_min, self.norm_mean, self.norm_max = (np.full(by_group, np.nan) for _ in range(3))
         self.bulk, self.peculiar = np.full(by_group, np.nan), np.full(by_group, np.nan)
         self.coherence = np.full(rows, np.nan)
@@ -82,6 +87,7 @@ class Measurement:
         self.net_displacement = np.full(tokens, np.nan)
         self.net_ulp_linf, self.net_quanta = np.full(tokens, np.nan), np.full(tokens, np.nan)
         self.separation = Separation(np.nan, np.nan)
+        self.drift = (np.nan, np.nan, np.nan)
         distances = Counter(np.diff(self.steps).tolist())
         self.stride = int(distances.most_common(1)[0][0]) if distances else 1
 
@@ -131,14 +137,16 @@ class Measurement:
         for group, ids in enumerate(self.groups.ids):
             if not len(ids):
                 continue
-            cloud = Cloud.of(_of_group(points, ids))
+            mine = _of_group(points, ids)
+            cloud = Cloud.of(mine)
             self.centroid[rows, group] = cloud.centre
             self.radius_rms[rows, group] = cloud.radius_rms
             self.radius_max[rows, group] = cloud.radius_max
-            mine = _of_group(lengths, ids)
-            self.norm_min[rows, group] = mine.min(axis=1)
-            self.norm_mean[rows, group] = mine.mean(axis=1)
-            self.norm_max[rows, group] = mine.max(axis=1)
+            self.radius_without[rows, group] = radius_without(mine, cloud)
+            length = _of_group(lengths, ids)
+            self.norm_min[rows, group] = length.min(axis=1)
+            self.norm_mean[rows, group] = length.mean(axis=1)
+            self.norm_max[rows, group] = length.max(axis=1)
             if group == 0 and rows.start == 0:
                 self.norm_first, self.radius_first = lengths[0], np.sqrt(cloud.squares[0])
             if group == 0 and rows.stop == self.shape[0]:
@@ -203,6 +211,7 @@ class Measurement:
         first, last = self.first.astype(np.float64), self.last.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             self.net_displacement = norms(last - first)
+            self.drift = drift(last - first)
         ulps = displacement(places(self.last, self.dtype), places(self.first, self.dtype))
         ulps[np.isnan(first) | np.isnan(last)] = np.nan
         self.net_ulp_linf = ulps.max(axis=1)

@@ -199,7 +199,8 @@ def _numbers(subjects: Sequence[_Subject], comparison: Comparison | None) -> Mar
         tag("h2", "Key numbers", id="numbers"),
         tag(
             "p",
-            "An arrow leads from the first recorded step to the last; lengths are in embedding units.",
+            "An arrow leads from the first recorded step to the last; in parentheses are 95 % intervals; "
+            "lengths are in embedding units.",
             class_="soft",
         ),
         table(("", *names), rows, class_="numbers"),

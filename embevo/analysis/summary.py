@@ -60,6 +60,9 @@ def summarize(
                 },
                 "live_dead_distance": found.separation.distance,
                 "live_dead_distance_interval": found.separation.interval,
+                "drift": found.drift[0],
+                "drift_interval": found.drift[1:],
+                "dead_coherence": _mean_known(series["dead_coherence"].to_numpy()),
                 "jaccard_largest": _overlap(series, groups, largest=True),
                 "jaccard_all": _overlap(series, groups, largest=False),
                 "events": dict(zip(KINDS, found.event_count.sum(axis=0).tolist(), strict=True)),
@@ -97,6 +100,11 @@ def _finite(series: xr.Dataset, name: str, which: int) -> float:
     values = series[name].to_numpy() if name in series else np.zeros(0)
     values = values[np.isfinite(values)]
     return float(values[which]) if len(values) else math.nan
+
+
+def _mean_known(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _overlap(series: xr.Dataset, groups: Groups, *, largest: bool) -> float:

@@ -78,12 +78,12 @@ class Plan:
             frame: what a step records.
             steps: optimizer steps of the training; the state before the first is recorded too.
             steps_per_second: of the training loop.
-            every: record every so many steps.
+            every: record every so many steps, and the last.
             store: as the recorder's.
             zarr_dtype: as the recorder's.
         """
         block = block_steps_for(frame, zarr_dtype)
-        rows = steps // every + 1
+        rows = -(-steps // every) + 1
         kind = 0 if block >= _MANY_STEPS else 1 if block > 1 else 2
         least = most = 0.0
         for name, dtype in frame.matrices if store != "safetensors" else ():

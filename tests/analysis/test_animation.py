@@ -17,11 +17,12 @@ from PIL import Image
 
 import drawn
 import trajectories
-from embevo.analysis import Analysis, analyze, film
+from embevo.analysis import Analysis, analyze, animation, film
 from embevo.analysis.animation import animate, frame_rows
 from embevo.analysis.destination import DestinationError
 from embevo.analysis.figures.drawing import NothingToDrawError
-from embevo.analysis.figures.style import DEAD, LIVE
+from embevo.analysis.figures.holes import largest_holes
+from embevo.analysis.figures.style import DEAD, INK, LIVE
 from embevo.analysis.film import FilmError, find_ffmpeg, suffix_of, write_film
 
 
@@ -66,6 +67,28 @@ def test_a_gif_shows_each_step_with_the_live_and_the_dead(analysis: Analysis, tm
     animate(analysis, again, frames=4, fps=10, labels=True)
     assert again.read_bytes() == out.read_bytes()
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["again.gif", "out.gif"]
+
+
+def test_black_holes_are_ringed_and_counted(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hole, dead = np.array([1, 0, 2, 0, 2, 1, 0, -1, 3, 3]), np.array([1, 3, 6, 2, 7])
+    assert largest_holes(hole, dead) == [
+        (1, 3, "3 dead tokens at one point"),
+        (0, 2, "2 tokens at one point"),
+        (2, 2, "2 tokens at one point, 1 dead"),
+    ]
+    assert largest_holes(np.full(3, -1), dead) == []
+
+    def ink(name: str) -> int:
+        animate(analysis, tmp_path / name, frames=2)
+        with Image.open(tmp_path / name) as gif:
+            # Below the line with step and loss, and above the axis.
+            return close_to(gif.convert("RGB").crop((120, 60, 600, 380)), INK)
+
+    seen = ink("holes.gif")
+    monkeypatch.setattr(animation, "black_holes", lambda *_: np.full((2, 128), -1))
+    assert seen > ink("none.gif") + 100
 
 
 def test_an_mp4_plays_in_browsers(analysis: Analysis, tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ def test_a_group_that_straddles_a_threshold_is_undecided(tmp_path: Path) -> None
     # The Jaccard index runs from 1 down to 0, past its threshold of a half.
     assert values["S5"][1] == pytest.approx(np.median([a.summary["jaccard_all"] for a in found]))
     assert group.verdicts[4].checks[1].outcome == "undecided"
+    # The size of the effect is that of the part which decides: here the net displacement, refuted.
+    frozen, quanta = group.verdicts[3], [analysis.verdicts[3].value for analysis in found]
+    margin = (np.mean(quanta) - 1) / np.std(quanta, ddof=1)
+    assert frozen.effect == f"the mean over runs is {margin:.3g} standard deviations above 1"
     assert outcomes["S4"] == "refuted"
 
 

@@ -61,6 +61,11 @@ def test_a_fit_needs_lags_and_stretches() -> None:
     squares = origins * lags**1.5 * 3.0
     fit = fit_exponent(lags, squares, origins, min_lag=10, max_lag=20)
     assert (fit.value, fit.low, fit.high) == (pytest.approx(1.5), pytest.approx(1.5), pytest.approx(1.5))
+    assert (fit.short, fit.long) == (pytest.approx(1.5), pytest.approx(1.5))
+    # Ballistic up to 14 and Brownian from there on.
+    bent = np.where(lags <= 14, lags**2 / 14.0, lags)
+    halves = fit_exponent(lags, origins * bent, origins, min_lag=10, max_lag=20)
+    assert (halves.short, halves.long) == (pytest.approx(2), pytest.approx(1))
     assert (fit.prefactor, fit.first_lag, fit.last_lag) == (pytest.approx(3), 10, 20)
     assert np.isnan(fit_exponent(lags, squares, origins, min_lag=13, max_lag=20).value)
     # A stretch without origins, after a gap, leaves a value and takes the interval away.

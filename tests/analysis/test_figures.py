@@ -206,6 +206,19 @@ def test_the_map_holds_every_displacement_of_early_steps(runs: dict[str, Analysi
     np.testing.assert_allclose(columns, moved[1:20][:, frequent[: len(columns)]].T)
     assert np.ma.getmaskarray(dead.get_array())[:, -1].all(), "the dead rest at the end"
     assert not np.ma.getmaskarray(dead.get_array())[:, 1].any()
+    assert live.axes.get_xlim()[0] == 1, "step 0 is no displacement"
+
+
+def test_displacements_say_what_interval_they_are_over(tmp_path: Path) -> None:
+    walk = trajectories.brownian(30, 6, 4).astype(np.float32)
+    every = analyze(trajectories.record(tmp_path / "run", walk, dead=[1], steps=range(0, 300, 10)))
+    labels = [
+        axes.get_ylabel() for name in ("displacement", "lattice") for axes in draw(name, every).figure.axes
+    ]
+    assert [label for label in labels if "per 10 steps" in label] == [
+        "displacement per 10 steps (embedding units); grey: at rest",
+        "displacement of dead tokens per 10 steps (ULP)",
+    ]
 
 
 def test_phases_are_marked_where_they_end(runs: dict[str, Analysis]) -> None:

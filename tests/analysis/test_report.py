@@ -131,7 +131,7 @@ def test_verdicts_come_first_and_are_words(html: str) -> None:
         text.index(name) for name in ("Each prediction", "An arrow leads", "Grey is the loss", "min_steps")
     ]
     assert order == sorted(order)
-    assert "Distinct rows at step 0 is 1; predicted = 1" in text
+    assert "Number of distinct rows at step 0 is 1; predicted = 1" in text
 
 
 def test_every_figure_of_both_runs_is_described(html: str) -> None:

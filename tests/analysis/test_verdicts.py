@@ -16,6 +16,7 @@ from embevo.analysis import Thresholds, Verdict
 from embevo.analysis import analyze as analyze_run
 from embevo.analysis.errors import AnalysisError
 from embevo.analysis.growth import half_growth_share, late_change
+from embevo.analysis.interval import delete_one_interval, jackknife_interval, share_interval
 from embevo.analysis.verdict import Check
 
 analyze = partial(analyze_run, keep=False)
@@ -219,6 +220,53 @@ def test_what_cannot_be_measured_is_undecided() -> None:
     refuted, open_ = Check("x", 2, (0, 1), "why"), Check("y", math.nan, (0, 1), "")
     both = Verdict("N1", "normal", "p", (open_, refuted))
     assert (both.outcome, both.statistic, both.reason) == ("refuted", "x", "why")
+
+
+def test_every_statistic_over_tokens_has_an_interval_that_holds_it(judged: Any) -> None:
+    """Counts of the first row are exact, and dead tokens that move as one are no sample."""
+    found = judged(normal_run(), "normal") | judged(singular_run(apart=0.001), "qwen")
+    checks = [(id_, check) for id_, verdict in found.items() for check in verdict.checks]
+    exact = {check.statistic for _, check in checks if not check.uncertainty}
+    # Eight dead tokens are too few to leave tenths of them out.
+    assert exact == {
+        "share of tokens with a row of their own at step 0",
+        "number of distinct rows at step 0",
+        "RMS radius of the dead over that of the live",
+    }
+    assert all(check.low <= check.value <= check.high for _, check in checks if check.uncertainty)
+
+
+def test_an_interval_over_tokens_decides(judged: Any) -> None:
+    """Half of the tokens grow by 0.02 of the run and half by 0.25: which it is depends on the tokens."""
+    rng = np.random.default_rng(4)
+    time = np.linspace(0, 1, ROWS)[:, None, None]
+    fast, slow = np.minimum(1, time / 0.04), np.minimum(1, time / 0.5)
+    shell = rng.normal(size=(TOKENS, DIM)) * 0.1
+    early = (np.arange(TOKENS) % 10 < 5)[:, None]
+    values = 1.5 + np.where(early, fast, slow) * shell
+    check = judged(values.astype(np.float32), "qwen", {"gradual_share": 0.03})["S2"].checks[0]
+    assert check.value < 0.03 < check.high
+    assert check.outcome == "undecided"
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=10)
+    without = [np.delete(values, i).mean() for i in range(10)]
+    low, high = jackknife_interval(float(values.mean()), without)
+    # 2.262 is Student's t for nine degrees of freedom and 95 %.
+    half = 2.2621571628540993 * values.std(ddof=1) / math.sqrt(10)
+    assert (low, high) == (pytest.approx(values.mean() - half), pytest.approx(values.mean() + half))
+    assert math.isnan(jackknife_interval(0.0, without[:9])[0])
+    assert math.isnan(delete_one_interval(0.0, np.array(without[:9]))[0])
+
+
+def test_the_interval_of_a_share_solves_the_score_equation() -> None:
+    for hits, count in ((0, 9), (3, 7), (51, 53), (8, 8)):
+        for end in share_interval(hits, count):
+            # (p^ - p)^2 = z^2 p (1 - p) / n, which is 0 = 0 at the ends.
+            error = (hits / count - end) ** 2 - 1.959963984540054**2 * end * (1 - end) / count
+            assert error == pytest.approx(0, abs=1e-12)
+    assert math.isnan(share_interval(0, 0)[0])
 
 
 def test_half_growth_and_late_change_by_hand() -> None:

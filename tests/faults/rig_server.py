@@ -262,7 +262,7 @@ def run_child(request: dict[str, Any]) -> dict[str, Any]:
     """Fork a child, do to it what was asked for, and say how it ended."""
     shared = Shared()
     pid = fork(lambda: child(request, shared))
-    deadline = time.monotonic() + HANG_SECONDS
+    deadline = time.monotonic() + request.get("patience", HANG_SECONDS)
     options = request.get("options", {})
     traced: dict[str, Any] = {}
     if "kill" in options:

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,10 +45,13 @@ def test_readers_of_a_run_that_is_written(rig: Rig, block_steps: int) -> None:
     plan = Plan(seed=3, steps=steps, block_steps=block_steps, pace=0.002, flush_at=flushes, every=3)
     path = rig.path()
     readers = [start_reader(path, kind, plan) for kind in KINDS]
-    with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(rig.ask, plan, path=path, remove=False)
-        outcomes = [reader.communicate(timeout=1500) for reader in readers]
-        assert written.result()["captured"] == steps
+    written = rig.ask(plan, path=path, remove=False, patience=1500)
+    if written["captured"] != steps:
+        # They wait for a run that is complete.
+        for reader in readers:
+            reader.kill()
+    outcomes = [reader.communicate(timeout=300) for reader in readers]
+    assert written["captured"] == steps, written
     for kind, reader, (output, errors) in zip(KINDS, readers, outcomes, strict=True):
         assert reader.returncode == 0, f"{kind}: {errors}"
         for what, number in json.loads(output).items():

@@ -74,8 +74,9 @@ FIGURES: Final = (
     Figure(
         "centroid",
         "Path of the centroid",
-        "The line is where the mean of all tokens has been, from dark to bright as training goes on; a "
-        "random walk crosses itself, a drift goes one way.",
+        "The line is where the mean of all tokens has been, in the plane of the two directions in which the "
+        "cloud is widest, from dark to bright as training goes on; a random walk crosses itself, a drift "
+        "goes one way.",
         centroid.draw,
     ),
     Figure(

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
 from embevo.analysis.figures.groups import shown, tokens_of
+from embevo.analysis.figures.holes import largest_holes, put_ring, ring
 from embevo.analysis.figures.placement import place_labels
 from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS
 from embevo.analysis.figures.token_names import name_of
@@ -40,17 +41,9 @@ def draw(analysis: Analysis) -> Drawing:
             alpha=0.75,
             rasterized=len(points) > 2000,
         )
-    for token, text in _holes(analysis):
-        # As many tokens look like one: the ring says how many there are, by its area.
-        size = 6 + 1.2 * np.sqrt(int(text.split()[0].replace(",", "")))
-        axes.plot(
-            *points[token],
-            "o",
-            markersize=min(size, 40),
-            markerfacecolor="none",
-            markeredgecolor=INK,
-            markeredgewidth=0.8,
-        )
+    holes = largest_holes(series["black_hole"].to_numpy(), tokens_of(analysis, "dead"))
+    for token, count, _ in holes:
+        put_ring(ring(axes), points[token], count)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.1)
     variance = series["pca_variance"].to_numpy()
@@ -58,7 +51,8 @@ def draw(analysis: Analysis) -> Drawing:
     axes.set_xlabel(f"component 1, {share[0]:.0%} of the variance ({LENGTH})")
     axes.set_ylabel(f"component 2, {share[1]:.0%} ({LENGTH})")
     drawing.figure.draw_without_rendering()
-    taken = place_labels(axes, points, _holes(analysis), colours=[INK] * len(points), must=True)
+    named = [(token, text) for token, _, text in holes]
+    taken = place_labels(axes, points, named, colours=[INK] * len(points), must=True)
     place_labels(axes, points, _notable(analysis, points), colours=colours, taken=taken)
     _key(drawing, groups, analysis)
     drawing.alt = (
@@ -66,21 +60,6 @@ def draw(analysis: Analysis) -> Drawing:
         f"{share.sum():.0%} of the variance."
     )
     return drawing
-
-
-def _holes(analysis: Analysis) -> list[tuple[int, str]]:
-    """The three largest black holes, each by one of its tokens."""
-    hole = analysis.series["black_hole"].to_numpy()
-    found = []
-    for number in range(min(3, int(hole.max(initial=-1)) + 1)):
-        members = np.flatnonzero(hole == number)
-        dead = set(members.tolist()) & set(tokens_of(analysis, "dead").tolist())
-        what = " dead" if len(dead) == len(members) else ""
-        rest = f", {len(dead)} dead" if dead and not what else ""
-        found.append(
-            (min(dead) if dead else int(members[0]), f"{len(members):,}{what} tokens at one point{rest}")
-        )
-    return found
 
 
 def _notable(analysis: Analysis, points: NDArray[np.float64]) -> list[tuple[int, str]]:

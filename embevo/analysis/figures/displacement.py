@@ -8,7 +8,7 @@ from embevo.analysis import Analysis
 from embevo.analysis.figures.binning import even_bins, log_bins, rms_in
 from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
 from embevo.analysis.figures.groups import shown, tokens_of
-from embevo.analysis.figures.style import COLOURS, LENGTH, step_axis
+from embevo.analysis.figures.style import COLOURS, LENGTH, interval_between, step_axis
 
 _PER_DECADE = 60
 _MOST_ROWS = 300
@@ -54,8 +54,11 @@ def draw(analysis: Analysis) -> Drawing:
         for spine in axes.spines.values():
             spine.set_visible(False)
         step_axis(axes, steps, label=axes is rows[-1])
+        # The first row has no displacement.
+        axes.set_xlim(left=edges[1])
+    per = interval_between(analysis.summary["stride"])
     bar = drawing.figure.colorbar(drawing.mapped[0], ax=list(rows), pad=0.02, aspect=35, extend="min")
-    bar.set_label(f"displacement per step ({LENGTH}); grey: at rest")
+    bar.set_label(f"displacement per {per} ({LENGTH}); grey: at rest")
     bar.outline.set_visible(False)
     if "token_count" not in series:
         drawing.notes.append("The rows are in the order of token ids.")

@@ -10,7 +10,7 @@ from embevo.analysis import Analysis
 from embevo.analysis.figures.binning import log_bins
 from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
 from embevo.analysis.figures.groups import shown, tokens_of
-from embevo.analysis.figures.style import COLOURS, FAINT, INK, plain_log_axis, step_axis
+from embevo.analysis.figures.style import COLOURS, FAINT, INK, interval_between, plain_log_axis, step_axis
 
 # Okabe and Ito's orange.
 _LINF: Final = "#B87A00"
@@ -51,10 +51,11 @@ def draw(analysis: Analysis) -> Drawing:
         _beside(axes, text, (1, level), (4, 0), xycoords=axes.get_yaxis_transform(), color=FAINT)
     step_axis(axes, steps)
     who = "tokens" if group == "all" else f"{group} tokens"
-    axes.set_ylabel(f"displacement of {who} per step (ULP)")
+    per = interval_between(analysis.summary["stride"])
+    axes.set_ylabel(f"displacement of {who} per {per} (ULP)")
     drawing.comparable.append(axes)
     drawing.alt = (
-        f"Displacement of {who} per step, in units of the last place, against step. "
+        f"Displacement of {who} per {per}, in units of the last place, against step. "
         + _mark_phases(drawing, axes, analysis.summary["phases"][group], int(steps[-1]))
     )
     return drawing

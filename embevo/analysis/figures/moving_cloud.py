@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import shown, tokens_of
-from embevo.analysis.figures.style import ALL, COLOURS, LENGTH, MARKERS
+from embevo.analysis.figures.holes import MOST, largest_holes, put_ring, ring
+from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS
 from embevo.analysis.figures.token_names import name_of
 
 _SIZE: Final = (8.0, 6.0)
@@ -28,6 +29,7 @@ class MovingCloud:
         self,
         analysis: Analysis,
         points: NDArray[np.float64],
+        holes: NDArray[np.int64],
         steps: NDArray[np.int64],
         dpi: int,
         *,
@@ -38,11 +40,12 @@ class MovingCloud:
         Args:
             analysis: of the run.
             points: ``(frame, token, 2)`` in embedding units.
+            holes: ``(frame, token)`` black hole of each token, the largest 0; -1 for none.
             steps: ``(frame,)`` global steps.
             dpi: pixels an inch.
             labels: write the names of frequent tokens beside them, where there is room.
         """
-        self._points, self._steps = points, steps
+        self._points, self._holes, self._steps = points, holes, steps
         self._figure = Figure(figsize=_SIZE, dpi=dpi)
         self._canvas: Any = FigureCanvasAgg(self._figure)
         self._axes = self._figure.add_subplot()
@@ -57,6 +60,9 @@ class MovingCloud:
             )[0]
             for group, _ in self._groups
         ]
+        self._rings = [ring(self._axes) for _ in range(MOST)]
+        self._counts = [self._beside("", INK) for _ in range(MOST)]
+        self._dead = tokens_of(analysis, "dead")
         self._caption = self._above(0, f"step {steps[-1]:,}", "bold")
         self._said = self._above(130, "", "normal")
         for place, (group, ids) in enumerate(reversed(self._groups)):
@@ -69,7 +75,7 @@ class MovingCloud:
 
     def frames(self, on_frame: Callable[[int, int], None] | None) -> Iterator[NDArray[np.uint8]]:
         """``(height, width, 3)`` of each step."""
-        for artist in (*self._marks, *(text for _, text in self._names)):
+        for artist in (*self._marks, *self._rings, *self._counts, *(text for _, text in self._names)):
             artist.set_animated(True)
         self._canvas.draw()
         background = self._canvas.copy_from_bbox(self._figure.bbox)
@@ -89,18 +95,32 @@ class MovingCloud:
         self._caption.set_text(f"step {self._steps[index]:,}")
         loss = self._loss[index]
         self._said.set_text(f"loss {loss:.2f} nats" if np.isfinite(loss) else "")
-        return [*self._marks, *self._free_names(points), self._caption, self._said]
+        holes = largest_holes(self._holes[index], self._dead)
+        counts: list[tuple[int, Text]] = []
+        for (token, count, what), mark, text in zip(holes, self._rings, self._counts, strict=False):
+            put_ring(mark, points[token], count)
+            text.set_text(what)
+            counts.append((token, text))
+        # A token in a black hole has no place of its own to be named at.
+        alone = [(token, text) for token, text in self._names if self._holes[index, token] < 0]
+        texts = self._free_texts(points, [*counts, *alone])
+        return [*self._marks, *self._rings[: len(holes)], *texts, self._caption, self._said]
 
-    def _free_names(self, points: NDArray[np.float64]) -> list[Text]:
-        """Those names that cover no name of a more frequent token."""
+    def _free_texts(self, points: NDArray[np.float64], texts: Sequence[tuple[int, Text]]) -> list[Text]:
+        """Put texts beside their tokens; those that cover none that comes before them."""
         pixel = self._figure.dpi / 72
         at = self._axes.transData.transform(points) / pixel
         height = 1.15 * _TYPE
         taken: list[tuple[float, float, float]] = []
         free = []
-        for token, text in self._names:
+        edge = self._axes.bbox.x1 / pixel
+        for token, text in texts:
             x, y = at[token] + (5, 0)
-            right = x + 0.65 * _TYPE * len(text.get_text())
+            width = 0.65 * _TYPE * len(text.get_text())
+            # To the left of a token at the right end.
+            if x + width > edge:
+                x -= width + 10
+            right = x + width
             if np.isfinite(x) and all(
                 right < left or x > end or abs(y - other) > height for left, end, other in taken
             ):
@@ -121,23 +141,24 @@ class MovingCloud:
             colours |= dict.fromkeys(ids.tolist(), COLOURS[group])
         order = np.argsort(-weight, kind="stable")[:_NAMED].tolist()
         return [
-            (
-                token,
-                self._axes.text(
-                    0,
-                    0,
-                    name_of(analysis.labels[token]),
-                    transform=None,
-                    color=colours[token],
-                    fontsize=_TYPE,
-                    va="center",
-                    parse_math=False,
-                    in_layout=False,
-                ),
-            )
+            (token, self._beside(name_of(analysis.labels[token]), colours[token]))
             for token in order
             if weight[token] > 0
         ]
+
+    def _beside(self, text: str, colour: str) -> Text:
+        """A text whose place in pixels changes from frame to frame."""
+        return self._axes.text(
+            0,
+            0,
+            text,
+            transform=None,
+            color=colour,
+            fontsize=_TYPE,
+            va="center",
+            parse_math=False,
+            in_layout=False,
+        )
 
     def _above(self, shift: float, text: str, weight: str, *, right: bool = False) -> Text:
         """A line of text above the axes, from the left or to the right end."""

@@ -95,6 +95,11 @@ def step_axis(axes: Axes, steps: NDArray[np.int64], *, label: bool = True) -> No
         axes.tick_params(labelbottom=False)
 
 
+def interval_between(stride: int) -> str:
+    """What a displacement belongs to, in words, where every ``stride``-th step was recorded."""
+    return "step" if stride == 1 else f"{stride:,} steps"
+
+
 def plain_log_axis(axis: Any, low: float, high: float) -> None:
     """Label powers of ten that one can read (0.01, 0.1, 1, 10), or 10^k where they span too many digits."""
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
