@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,13 @@ def test_every_threshold_is_there_with_its_default_and_its_reason() -> None:
     rows = [f"| `{name}` | {value:g} | {reasons[name]} |" for name, value in Thresholds().to_json().items()]
     assert [row for row in rows if row not in TEXT] == []
     assert len(re.findall(r"^\| `\w+` \| [\d.]+ \|", TEXT, re.MULTILINE)) == len(rows)
+
+
+def test_the_tables_of_the_novel_are_those_of_the_recorded_numbers() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    made = runpy.run_path(str(docs / "make_novel.py"))
+    shown = TEXT.partition(made["BEGIN"])[2].partition(made["END"])[0].strip()
+    assert shown == made["page"](json.loads((docs / "novel.json").read_text()))
 
 
 def test_the_notebook_runs_and_was_made_by_its_script(tmp_path: Path) -> None:

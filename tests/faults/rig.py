@@ -65,8 +65,8 @@ class Rig:
         return str(directory / f"run-{next(self._numbers)}")
 
     def ask(self, plan: Plan, **request: Any) -> dict[str, Any]:
-        """Have one thing done; blocks until it is."""
-        request = {"path": self.path(), "plan": dataclasses.asdict(plan), **request}
+        """Have one thing done, to a run in memory if no path is given; blocks until it is done."""
+        request = {"path": self.path(in_memory=True), "plan": dataclasses.asdict(plan), **request}
         server = self._idle.get()
         try:
             assert server.stdin is not None

@@ -1,16 +1,18 @@
 """Readers while a run is written: no torn row, no row of fill values, none out of order, never fewer."""
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from faults.oracle import Plan
-from faults.rig import FULL, Rig, count, quick_or_full
+from faults.rig import Rig, count, quick_or_full
 
 KINDS = ["refresh", "reopen", "zarr", "xarray"]
 
@@ -38,9 +40,18 @@ def start_reader(path: str, kind: str, plan: Plan) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("block_steps", [8, 64] if FULL else [8])
-def test_readers_of_a_run_that_is_written(rig: Rig, block_steps: int) -> None:
-    steps = quick_or_full(600, 30_000)
+def test_readers_of_a_run_that_is_written(rig: Rig) -> None:
+    """Run after run, of short blocks and of long ones, until there were opens and reads enough."""
+    enough = {"opens": quick_or_full(0, 10_000), "reads of rows of the tail": quick_or_full(0, 100_000)}
+    seen: Counter[str] = Counter()
+    for block_steps in itertools.cycle((8, 64)):
+        seen += read_while_written(rig, block_steps, quick_or_full(600, 6_000))
+        if all(seen[what] >= number for what, number in enough.items()):
+            break
+
+
+def read_while_written(rig: Rig, block_steps: int, steps: int) -> Counter[str]:
+    """One run, and how often it was opened and its tail was read."""
     flushes = tuple(range(block_steps // 2 + 1, steps, 7 * block_steps + 3))
     plan = Plan(seed=3, steps=steps, block_steps=block_steps, pace=0.002, flush_at=flushes, every=3)
     path = rig.path()
@@ -52,10 +63,13 @@ def test_readers_of_a_run_that_is_written(rig: Rig, block_steps: int) -> None:
             reader.kill()
     outcomes = [reader.communicate(timeout=300) for reader in readers]
     assert written["captured"] == steps, written
+    seen: Counter[str] = Counter()
     for kind, reader, (output, errors) in zip(KINDS, readers, outcomes, strict=True):
         assert reader.returncode == 0, f"{kind}: {errors}"
         for what, number in json.loads(output).items():
             assert number > 0
             count(f"live readers: {what}", number)
+            seen["opens" if what.startswith("opens") else what] += number
             if what == "reads of rows of the tail" and kind == "refresh":
                 assert number > 100
+    return seen
