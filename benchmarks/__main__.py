@@ -21,11 +21,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, cuda, frames, growth, machine, overhead, reading, size, training
+from benchmarks import capture, cuda, frames, growth, machine, overhead, plan, reading, size, training
 from benchmarks.result import Result, duration
 from benchmarks.trained import trained_runs
 
-PARTS = ("capture", "overhead", "reading", "size", "codecs", "frames", "cuda", "training", "growth")
+PARTS = (
+    "capture",
+    "overhead",
+    "reading",
+    "size",
+    "codecs",
+    "frames",
+    "plan",
+    "cuda",
+    "training",
+    "growth",
+)
 _TRAINED = ("reading", "size", "codecs")
 
 
@@ -88,6 +99,7 @@ def main() -> None:
             "capture": lambda: capture.measure(directory, quick=quick),
             "overhead": lambda: overhead.measure(directory, quick=quick),
             "frames": lambda: frames.measure(directory, quick=quick),
+            "plan": lambda: plan.measure(directory),
             "cuda": lambda: cuda.measure(directory, quick=quick),
             "training": lambda: training.measure(quick=quick),
             "growth": lambda: growth.measure(directory, quick=quick),

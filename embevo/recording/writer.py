@@ -9,11 +9,21 @@ from embevo.run.errors import RecordingError
 from embevo.run.journal import Journal
 from embevo.run.sealing import Sealer
 
-# capture wakes nobody, because that would be a system call; the writer looks for itself.
+# capture wakes nobody, because that would be a system call; the writer looks for itself. Each look takes a
+# core and the interpreter lock from the training: the fewer the better, but a ring that fills must not wait.
 _POLL_SECONDS: Final = 0.005
+_LONGEST_POLL_SECONDS: Final = 0.05
+# Of the ring, that is to be filled from one look to the next.
+_RING_SHARE: Final = 1 / 16
 # The training thread waits by looking too, and not for a condition: an interrupt that came while it let go of
 # the lock of one would leave it locked, and the writer waiting for ever.
 _LOOK_SECONDS: Final = 0.0005
+
+
+def next_pause(pause: float, rows: int, slots: int) -> float:
+    """Seconds until the next look at a ring of so many slots, ``rows`` of them filled in the last pause."""
+    wanted = pause * slots * _RING_SHARE / max(rows, 1)
+    return min(max(wanted, _POLL_SECONDS), _LONGEST_POLL_SECONDS)
 
 
 class Writer:
@@ -61,6 +71,7 @@ class Writer:
         self._drained = row
         self._flush_to = row
         self._stopping = False
+        self._pause = _POLL_SECONDS
         self._wake = threading.Event()
         self._finished = threading.Event()
         # A thread of its own, so that a device need not wait for a buffer while a block is compressed.
@@ -109,7 +120,7 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
-                self._wake.wait(_POLL_SECONDS)
+                self._wake.wait(self._pause)
                 self._wake.clear()
                 # Read before `captured`: a row captured before the stop was asked for is seen.
                 stopping = self._stopping
@@ -124,6 +135,8 @@ class Writer:
                     self.error = self._unsealed()
                     return
                 captured = self.captured
+                if self._sync_steps is None:
+                    self._pause = next_pause(self._pause, captured - self._drained, self._journal.slots)
                 self._drain(captured)
                 if captured > self._sealer.rows and (stopping or flush_to > self._sealer.rows):
                     self._seal(captured)
