@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
@@ -20,6 +21,8 @@ from embevo.analysis.figures.token_names import name_of
 _SIZE: Final = (8.0, 6.0)
 _NAMED: Final = 60
 _TYPE: Final = 11.0
+# Points between a token and its name.
+_BESIDE: Final = 5.0
 
 
 class MovingCloud:
@@ -62,6 +65,9 @@ class MovingCloud:
         ]
         self._rings = [ring(self._axes) for _ in range(MOST)]
         self._counts = [self._beside("", INK) for _ in range(MOST)]
+        for text in self._counts:
+            # They lie among the points.
+            text.set_path_effects([withStroke(linewidth=3, foreground="white")])
         self._dead = tokens_of(analysis, "dead")
         self._caption = self._above(0, f"step {steps[-1]:,}", "bold")
         self._said = self._above(130, "", "normal")
@@ -96,36 +102,40 @@ class MovingCloud:
         loss = self._loss[index]
         self._said.set_text(f"loss {loss:.2f} nats" if np.isfinite(loss) else "")
         holes = largest_holes(self._holes[index], self._dead)
-        counts: list[tuple[int, Text]] = []
+        texts: list[tuple[int, float, Text]] = []
         for (token, count, what), mark, text in zip(holes, self._rings, self._counts, strict=False):
             put_ring(mark, points[token], count)
             text.set_text(what)
-            counts.append((token, text))
+            texts.append((token, _BESIDE + float(mark.get_markersize()) / 2, text))
         # A token in a black hole has no place of its own to be named at.
-        alone = [(token, text) for token, text in self._names if self._holes[index, token] < 0]
-        texts = self._free_texts(points, [*counts, *alone])
-        return [*self._marks, *self._rings[: len(holes)], *texts, self._caption, self._said]
+        texts += [(token, _BESIDE, text) for token, text in self._names if self._holes[index, token] < 0]
+        shown = self._free_texts(points, texts)
+        return [*self._marks, *self._rings[: len(holes)], *shown, self._caption, self._said]
 
-    def _free_texts(self, points: NDArray[np.float64], texts: Sequence[tuple[int, Text]]) -> list[Text]:
-        """Put texts beside their tokens; those that cover none that comes before them."""
+    def _free_texts(
+        self, points: NDArray[np.float64], texts: Sequence[tuple[int, float, Text]]
+    ) -> list[Text]:
+        """Put texts beside their tokens, so far away; those that cover none that comes before them."""
         pixel = self._figure.dpi / 72
         at = self._axes.transData.transform(points) / pixel
         height = 1.15 * _TYPE
         taken: list[tuple[float, float, float]] = []
         free = []
         edge = self._axes.bbox.x1 / pixel
-        for token, text in texts:
-            x, y = at[token] + (5, 0)
+        for token, away, text in texts:
+            x, y = at[token] + (away, 0)
             width = 0.65 * _TYPE * len(text.get_text())
-            # To the left of a token at the right end.
-            if x + width > edge:
-                x -= width + 10
+            # To the left of a token near the right end.
+            fits = x + width <= edge
+            anchor = x if fits else x - 2 * away
+            x = anchor if fits else anchor - width
             right = x + width
             if np.isfinite(x) and all(
                 right < left or x > end or abs(y - other) > height for left, end, other in taken
             ):
                 taken.append((x, right, y))
-                text.set_position((float(x * pixel), float(y * pixel)))
+                text.set_ha("left" if fits else "right")
+                text.set_position((float(anchor * pixel), float(y * pixel)))
                 free.append(text)
         return free
 
