@@ -134,7 +134,7 @@ class MovingCloud:
                 right < left or x > end or abs(y - other) > height for left, end, other in taken
             ):
                 taken.append((x, right, y))
-                text.set_ha("left" if fits else "right")
+                text.set_horizontalalignment("left" if fits else "right")
                 text.set_position((float(anchor * pixel), float(y * pixel)))
                 free.append(text)
         return free
