@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import importlib.util
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ from embevo import Recorder
 class Alternative(Protocol):
     """One way to keep the matrix of every step."""
 
+    def stir(self) -> None:
+        """Have what goes on in the background go on now; not timed."""
+
     def capture(self, step: int) -> None:
         """What the loop has to wait for."""
 
@@ -31,6 +35,9 @@ class Alternative(Protocol):
 
 class Nothing:
     """The loop alone."""
+
+    def stir(self) -> None:
+        """Nothing."""
 
     def capture(self, step: int) -> None:
         """Nothing."""
@@ -51,6 +58,15 @@ class Embevo(Nothing):
 
     def capture(self, step: int) -> None:
         self.recorder.capture(step)
+
+    def stir(self) -> None:
+        # Left alone, the writer looks seldom, and most captures would find it asleep.
+        self.recorder._writer.wake()  # noqa: SLF001
+
+    def settle(self) -> None:
+        while self.recorder.stats.pending:
+            self.stir()
+            time.sleep(0.0005)
 
     def close(self) -> None:
         self.recorder.close()

@@ -39,6 +39,7 @@ def one_turn(
         for _ in range(_PRODUCTS[size]):
             left = (left @ right) * 0.05
         weight.add_(noise)
+        alternative.stir()
         start = time.perf_counter_ns()
         alternative.capture(step)
         samples.append((time.perf_counter_ns() - start) * 1e-9)

@@ -388,8 +388,9 @@ class Recorder:
     @property
     def stats(self) -> RecorderStats:
         """Counts and times so far; also after :meth:`close`."""
+        row = self._row if self._in_flight is None else self._in_flight.next_row
         return RecorderStats(
-            captured=(self._row if self._in_flight is None else self._in_flight.next_row) - self._first_row,
+            captured=row - self._first_row,
             compared=self._compared,
             dropped=self._dropped,
             capture_ns_p50=self._times.percentile(50),
@@ -397,6 +398,7 @@ class Recorder:
             capture_ns_max=self._times.longest,
             waits=self._waits,
             waited_ns=self._waited_ns,
+            pending=row - self._writer.drained,
             ring_slots=self._journal.slots,
             ring_bytes=self._journal.size,
         )

@@ -24,6 +24,7 @@ class RecorderStats:
         capture_ns_max: maximum over all captures.
         waits: captures that found the ring full and waited.
         waited_ns: nanoseconds the training thread has waited for room in the ring, in total.
+        pending: captured rows that the writer thread has not taken up yet, or that still cross from a device.
         ring_slots: steps that the ring holds.
         ring_bytes: size of the ring.
     """
@@ -36,6 +37,7 @@ class RecorderStats:
     capture_ns_max: int
     waits: int
     waited_ns: int
+    pending: int
     ring_slots: int
     ring_bytes: int
 

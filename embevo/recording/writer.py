@@ -32,6 +32,7 @@ class Writer:
     Attributes:
         captured: rows that are complete in the journal; stored by the training thread, unless rows cross
             from a device.
+        drained: rows below this one have their snapshots, and full blocks of them are sealed.
         released: rows below this one are sealed in full blocks; their slots may be used again.
         durable_step: the last step that survives a power cut; None while that is not known of any.
         error: what ended the thread before its time.
@@ -68,7 +69,7 @@ class Writer:
         self._in_flight = in_flight
         self._sealer = sealer
         self._block_steps = block_steps
-        self._drained = row
+        self.drained = row
         self._flush_to = row
         self._stopping = False
         self._pause = _POLL_SECONDS
@@ -136,7 +137,7 @@ class Writer:
                     return
                 captured = self.captured
                 if self._sync_steps is None:
-                    self._pause = next_pause(self._pause, captured - self._drained, self._journal.slots)
+                    self._pause = next_pause(self._pause, captured - self.drained, self._journal.slots)
                 self._drain(captured)
                 if captured > self._sealer.rows and (stopping or flush_to > self._sealer.rows):
                     self._seal(captured)
@@ -172,12 +173,12 @@ class Writer:
         if self._sync_seconds is None:
             return
         durable = max(self._durable, self._sealer.rows)
-        waiting = self._drained - durable
+        waiting = self.drained - durable
         by_time = time.monotonic() - self._synced_at >= self._sync_seconds
         if waiting > 0 and (by_time or (self._sync_steps is not None and waiting >= self._sync_steps)):
             self._journal.sync()
             self._synced_at = time.monotonic()
-            durable = self._drained
+            durable = self.drained
         if durable > self._durable:
             self._durable = durable
             # The slots of a sealed block may be filled again already.
@@ -185,13 +186,13 @@ class Writer:
             self.durable_step = self._sealed_step if sealed else self._journal.head(durable - 1)[0]
 
     def _drain(self, captured: int) -> None:
-        for row in range(self._drained, captured):
+        for row in range(self.drained, captured):
             self._journal.seal(row)
             self._sealer.snapshot(self._journal, row)
-            self._drained = row + 1
-            if self._drained % self._block_steps == 0:
-                self._seal(self._drained)
-                self.released = self._drained
+            self.drained = row + 1
+            if self.drained % self._block_steps == 0:
+                self._seal(self.drained)
+                self.released = self.drained
 
     def _unsealed(self) -> RecordingError:
         root = self._journal.path.parent
@@ -202,7 +203,7 @@ class Writer:
         )
 
     def _explain(self, error: Exception) -> RecordingError:
-        row = max(0, min(self._drained, self.captured - 1))
+        row = max(0, min(self.drained, self.captured - 1))
         step = self._journal.head(row)[0] if self.captured else 0
         what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else repr(error)
         explained = RecordingError(

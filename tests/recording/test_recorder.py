@@ -848,8 +848,30 @@ def test_statistics(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
         stats = recorder.stats
     assert (stats.captured, stats.dropped, stats.ring_slots) == (20, 0, 2 * STEPS)
     assert 0 < stats.capture_ns_p50 <= stats.capture_ns_p99 <= stats.capture_ns_max
+    assert 0 <= stats.pending <= 20
+    assert recorder.stats.pending == 0
     assert stats.ring_bytes > 2 * STEPS * SHAPE[0] * SHAPE[1] * 4
     assert recorder.frame.shape == SHAPE
+
+
+def test_what_the_writer_has_not_taken_up_is_pending(
+    tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    write = sealing.Sealer.snapshot
+
+    def late(sealer: sealing.Sealer, *row: Any) -> None:
+        go_on.wait()
+        write(sealer, *row)
+
+    monkeypatch.setattr(sealing.Sealer, "snapshot", late)
+    with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS) as recorder:
+        for step in range(5):
+            capture(recorder, parameter, step)
+        assert recorder.stats.pending == 5
+        go_on.set()
+        recorder.flush()
+        assert recorder.stats.pending == 0
 
 
 # What is asked for
