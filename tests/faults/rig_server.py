@@ -8,6 +8,7 @@ outlives the child.
 import contextlib
 import ctypes
 import fcntl
+import gc
 import json
 import mmap
 import os
@@ -439,6 +440,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # Nothing that is here now is looked at by a child's garbage collection, which would copy its pages.
+    gc.collect()
+    gc.freeze()
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
