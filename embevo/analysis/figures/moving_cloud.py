@@ -102,18 +102,19 @@ class MovingCloud:
         loss = self._loss[index]
         self._said.set_text(f"loss {loss:.2f} nats" if np.isfinite(loss) else "")
         holes = largest_holes(self._holes[index], self._dead)
-        texts: list[tuple[int, float, Text]] = []
+        texts: list[tuple[int, tuple[float, float], Text]] = []
         for (token, count, what), mark, text in zip(holes, self._rings, self._counts, strict=False):
             put_ring(mark, points[token], count)
             text.set_text(what)
-            texts.append((token, _BESIDE + float(mark.get_markersize()) / 2, text))
+            # Above the ring, where fewer tokens are than beside it.
+            texts.append((token, (0, _BESIDE + _TYPE / 2 + float(mark.get_markersize()) / 2), text))
         # A token in a black hole has no place of its own to be named at.
-        texts += [(token, _BESIDE, text) for token, text in self._names if self._holes[index, token] < 0]
+        texts += [(token, (_BESIDE, 0), text) for token, text in self._names if self._holes[index, token] < 0]
         shown = self._free_texts(points, texts)
         return [*self._marks, *self._rings[: len(holes)], *shown, self._caption, self._said]
 
     def _free_texts(
-        self, points: NDArray[np.float64], texts: Sequence[tuple[int, float, Text]]
+        self, points: NDArray[np.float64], texts: Sequence[tuple[int, tuple[float, float], Text]]
     ) -> list[Text]:
         """Put texts beside their tokens, so far away; those that cover none that comes before them."""
         pixel = self._figure.dpi / 72
@@ -123,11 +124,11 @@ class MovingCloud:
         free = []
         edge = self._axes.bbox.x1 / pixel
         for token, away, text in texts:
-            x, y = at[token] + (away, 0)
+            x, y = at[token] + away
             width = 0.65 * _TYPE * len(text.get_text())
             # To the left of a token near the right end.
             fits = x + width <= edge
-            anchor = x if fits else x - 2 * away
+            anchor = x if fits else x - 2 * away[0]
             x = anchor if fits else anchor - width
             right = x + width
             if np.isfinite(x) and all(

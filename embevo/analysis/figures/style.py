@@ -110,7 +110,7 @@ def plain_log_axis(axis: Any, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
     if first >= -3 and last <= 4:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    if stride == 1 and last - first <= 2:
+    if stride == 1 and np.log10(high / low) <= 2:
         # So short an axis has one or two powers of ten in it: 2 and 5 are labelled too.
         axis.set_minor_formatter(
             FuncFormatter(lambda value, _: f"{value:,.10g}" if f"{value:e}"[0] in "25" else "")
