@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from embevo.analysis.groups import GROUPS, GroupName
-from embevo.analysis.growth import half_growth_share, late_change
+from embevo.analysis.growth import half_growth_share, late_change, late_row
 from embevo.analysis.interval import (
     delete_one_interval,
     jackknife_interval,
@@ -141,7 +141,7 @@ def _starts_apart(case: _Case) -> Verdict:
     check = Check(
         "share of tokens with a row of their own at step 0",
         count / case.summary["tokens"],
-        (case.thresholds.start_distinct, _INFINITY),
+        (case.thresholds.start_distinct, 1.0),
         case.reason("start_distinct"),
         needs=case.begins,
     )
@@ -241,20 +241,19 @@ def _walks_to_rest(case: _Case) -> Verdict:
     rate = case.series["learning_rate"].to_numpy() if "learning_rate" in case.series else None
     steps = case.series["step"].to_numpy()
     walk = _brownian(case, "tokens", "live", needs)
-    change = _Estimate(math.nan)
+    change, effect = _Estimate(math.nan), _distance_from_one(walk)
     if not needs:
-        change = case.of_radius(
-            lambda radius: late_change(steps, radius, rate, limits.equilibrium_window), "live"
-        )
+        row = late_row(steps, rate, limits.equilibrium_window)
+        change = case.of_radius(partial(late_change, row=row), "live")
+        size = f"the live radius changed by {change.value:.3g} of its size from step {steps[row]:,} on"
+        effect = f"{effect}; {size}" if effect else size
     rest = change.within(
         (-_INFINITY, limits.equilibrium_change),
         "relative change of the live radius in the last part of the run",
         case.reason("equilibrium_change"),
         needs,
     )
-    return Verdict(
-        "S3", "singular", "Active tokens random-walk to equilibrium", (walk, rest), _distance_from_one(walk)
-    )
+    return Verdict("S3", "singular", "Active tokens random-walk to equilibrium", (walk, rest), effect)
 
 
 def _dead_frozen(case: _Case) -> Verdict:
@@ -305,6 +304,11 @@ def _ends_as_hole(case: _Case) -> Verdict:
     return Verdict("S5", "singular", prediction, checks, effect)
 
 
+def _dead_are_one(case: _Case) -> bool:
+    """Whether the dead end as one vector: then they are one of a kind, and no sample of anything."""
+    return bool(case.of("distinct_rows", "dead")[-1] == 1)
+
+
 def _tightness(case: _Case) -> _Estimate:
     """Last RMS radius of the dead over that of the live, a tenth of each being left out at a time."""
     without = case.series["radius_rms_without"].to_numpy()[-1]
@@ -312,19 +316,18 @@ def _tightness(case: _Case) -> _Estimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(case.of("radius_rms", "dead")[-1] / case.of("radius_rms", "live")[-1])
         interval = jackknife_interval(ratio, without[dead] / without[live])
-    return _Estimate.of(ratio, interval, _TENTHS)
+    return _Estimate(ratio) if _dead_are_one(case) else _Estimate.of(ratio, interval, _TENTHS)
 
 
 def _overlap(case: _Case) -> _Estimate:
     """Jaccard index: the share of those that are in a black hole or dead which are both."""
     inside = case.series["black_hole"].to_numpy() >= 0
     dead = case.series["token_count"].to_numpy() == 0
+    index = number_of(case.summary["jaccard_all"])
+    if _dead_are_one(case):
+        return _Estimate(index)
     interval = share_interval(int((inside & dead).sum()), int((inside | dead).sum()))
-    return _Estimate.of(
-        number_of(case.summary["jaccard_all"]),
-        interval,
-        "95 %, score interval over the tokens that are either",
-    )
+    return _Estimate.of(index, interval, "95 %, score interval over the tokens that are either")
 
 
 def _brownian(case: _Case, what: str, group: GroupName, needs: str) -> Check:

@@ -34,7 +34,7 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         "tokens": f"{summary['tokens']:,}" + _of_both(summary),
         "training loss (nats)": _arrow(summary["loss_first"], summary["loss_last"]),
         "unigram entropy of the corpus (nats)": _number(summary["unigram_entropy"]),
-        "the same in the unit of the loss (nats)": _number(summary["unigram_loss"]),
+        "loss of a model that knows frequencies only (nats)": _number(summary["unigram_loss"]),
         "RMS radius of all tokens": _change(everyone, "radius_rms"),
         "RMS radius of live tokens": _change(live, "radius_rms"),
         "RMS radius of dead tokens": _change(dead, "radius_rms"),
@@ -48,7 +48,9 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         "tokens in black holes": _change(everyone, "black_hole_population"),
         "tokens in the largest black hole": _change(everyone, "black_hole_largest"),
         "events of black holes": events or "none",
-        "mean cosine between displacements of dead tokens": _number(summary["dead_coherence"]),
+        "mean cosine between displacements of dead tokens, over all steps": _number(
+            summary["dead_coherence"]
+        ),
         "last motion of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
         "exponent of mean squared displacement, centroid (1: random walk, 2: straight)": _fit(
             exponents["centroid"]["all"]

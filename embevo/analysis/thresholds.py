@@ -35,7 +35,7 @@ class Thresholds:
         0.05,
         "Share of the run in which half of the growth has happened. Growth at constant speed takes 0.50 of "
         "the run for it, diffusion 0.25, and under a rate that falls linearly to zero these are 0.29 and "
-        "0.09: all gradual growth takes longer than 0.05.",
+        "0.09: 0.05 is earlier than any of these.",
     )
     expansion: float = _because(
         1.1, "Last RMS radius over first. Growth by a tenth is visible; chance leaves 128 points within 0.01."
@@ -63,8 +63,8 @@ class Thresholds:
     )
     frozen_quanta: float = _because(
         1.0,
-        "Net displacement of a dead token over the length of a vector of one ULP in every element: rounding "
-        "noise moves elements by an ULP at most, so anything above 1 is motion.",
+        "Net displacement of a dead token over the length of a vector of one ULP in every element: frozen up "
+        "to quantization noise is no further away than where every element is rounded the other way.",
     )
     equilibrium_window: float = _because(
         0.2,

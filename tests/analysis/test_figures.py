@@ -216,7 +216,7 @@ def test_displacements_say_what_interval_they_are_over(tmp_path: Path) -> None:
         axes.get_ylabel() for name in ("displacement", "lattice") for axes in draw(name, every).figure.axes
     ]
     assert [label for label in labels if "per 10 steps" in label] == [
-        "displacement per 10 steps (embedding units); grey: at rest",
+        "displacement per 10 steps (embedding units); white: at rest",
         "displacement of dead tokens per 10 steps (ULP)",
     ]
 

@@ -15,7 +15,7 @@ import trajectories
 from embevo.analysis import Thresholds, Verdict
 from embevo.analysis import analyze as analyze_run
 from embevo.analysis.errors import AnalysisError
-from embevo.analysis.growth import half_growth_share, late_change
+from embevo.analysis.growth import half_growth_share, late_change, late_row
 from embevo.analysis.interval import delete_one_interval, jackknife_interval, share_interval
 from embevo.analysis.verdict import Check
 
@@ -249,6 +249,19 @@ def test_an_interval_over_tokens_decides(judged: Any) -> None:
     assert check.outcome == "undecided"
 
 
+def test_dead_tokens_that_end_as_one_are_no_sample(judged: Any) -> None:
+    tight, overlap, _ = judged(singular_run(), "qwen")["S5"].checks
+    assert (tight.value, overlap.value) == (0, 1)
+    assert (tight.uncertainty, overlap.uncertainty) == ("", "")
+    assert judged(singular_run(apart=0.001), "qwen")["S5"].checks[1].uncertainty
+
+
+def test_the_effect_says_from_which_step_on_the_cloud_should_rest(judged: Any) -> None:
+    verdict = judged(singular_run(steps=600), "qwen")["S3"]
+    # The summed square of a rate that falls to zero has a fifth left at 1 - 0.2^(1/3) of the run.
+    assert f"changed by {verdict.checks[1].value:.3g} of its size from step 250 on" in verdict.effect
+
+
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     values = np.random.default_rng(0).normal(size=10)
     without = [np.delete(values, i).mean() for i in range(10)]
@@ -274,16 +287,16 @@ def test_half_growth_and_late_change_by_hand() -> None:
     assert half_growth_share(steps, np.array([1, 1, 2, 3, 4, 5, 5, 5, 5, 5, 5.0])) == 0.3
     assert math.isnan(half_growth_share(steps, np.ones(11)))
     radius = np.arange(1, 12, dtype=float)
-    assert late_change(steps, radius, None, 0.2) == pytest.approx(2 / 11)
+    assert late_change(radius, late_row(steps, None, 0.2)) == pytest.approx(2 / 11)
     # All of the rate was spent in the first half: the last fifth of its square begins at row 4.
     rate = np.array([np.nan, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
-    assert late_change(steps, radius, rate, 0.2) == pytest.approx(6 / 11)
+    assert late_change(radius, late_row(steps, rate, 0.2)) == pytest.approx(6 / 11)
 
 
 @pytest.mark.parametrize("steps", [1000, 5000])
 def test_a_cloud_that_diffuses_under_a_falling_rate_is_not_at_rest(steps: int) -> None:
     rate = np.concatenate([[np.nan], 1e-3 * (1 - np.arange(steps) / steps)])
     radius = np.sqrt(np.concatenate([[0.0], np.cumsum(rate[1:] ** 2)]))
-    change = late_change(np.arange(steps + 1), radius, rate, Thresholds().equilibrium_window)
+    change = late_change(radius, late_row(np.arange(steps + 1), rate, Thresholds().equilibrium_window))
     assert change == pytest.approx(1 - math.sqrt(0.8), rel=0.01)
     assert change > Thresholds().equilibrium_change

@@ -52,7 +52,7 @@ FIGURES: Final = (
         "cloud",
         "The cloud at the last step",
         "Each mark is a token's embedding, seen along the two directions in which the cloud is widest; "
-        "tokens that lie together are nearly the same to the model, and the most frequent and outermost "
+        "tokens that lie together here may still differ in other directions; the most frequent and outermost "
         "ones are named.",
         cloud.draw,
     ),
@@ -61,7 +61,7 @@ FIGURES: Final = (
         "Size of the cloud",
         "Thick lines are the root-mean-square distance of tokens from the centre of their own group, thin "
         "ones that of the outermost token; a straight line is growth by a power of the step, a flat one "
-        "is rest.",
+        "a cloud that keeps its size, though its tokens may still move.",
         radius.draw,
     ),
     Figure(
@@ -83,7 +83,7 @@ FIGURES: Final = (
         "displacement",
         "How far each token moves",
         "Each row is a token, the most frequent at the top of its group, each column a range of steps: "
-        "bright is fast, dark is slow, and a row that turns grey is a token that has stopped moving.",
+        "bright is fast, dark is slow, and a row that turns white is a token that has stopped moving.",
         displacement.draw,
         "png",
     ),
@@ -91,9 +91,10 @@ FIGURES: Final = (
         "lattice",
         "Coming to rest on the lattice of numbers",
         "A ULP is the gap between neighbouring numbers of the stored type, so nothing moves by less than "
-        "one; thick lines are medians over tokens, of the length (L2) and of the largest element (L∞) of a "
-        "step, the thin line is the largest L2, its peaks are elements that change sign and pass over all "
-        "small numbers, and the vertical lines are the last steps with motion of each kind.",
+        "one; thick lines are medians over tokens and neighbouring steps, of the length (L2) and of the "
+        "largest element (L∞) of a step, the thin line is the largest L2, its peaks are elements that change "
+        "sign and pass over all small numbers, and the vertical lines are the last steps with motion of each "
+        "kind.",
         lattice.draw,
     ),
     Figure(
@@ -101,7 +102,7 @@ FIGURES: Final = (
         "Mean squared displacement",
         "How far tokens get within a number of steps, squared and averaged: on these axes a random walk "
         "has slope 1, straight motion slope 2; thin lines are the fits, with the slope and its 95 % "
-        "interval beside them.",
+        "interval beside them; where a curve is bent, no single slope describes it.",
         diffusion.draw,
     ),
     Figure(

@@ -12,7 +12,8 @@ from embevo.analysis.figures.style import COLOURS, LENGTH, interval_between, ste
 
 _PER_DECADE = 60
 _MOST_ROWS = 300
-_REST = "#D9D9D9"
+# Grey would be one of the colours.
+_REST = "white"
 
 
 def draw(analysis: Analysis) -> Drawing:
@@ -58,12 +59,12 @@ def draw(analysis: Analysis) -> Drawing:
         axes.set_xlim(left=edges[1])
     per = interval_between(analysis.summary["stride"])
     bar = drawing.figure.colorbar(drawing.mapped[0], ax=list(rows), pad=0.02, aspect=35, extend="min")
-    bar.set_label(f"displacement per {per} ({LENGTH}); grey: at rest")
+    bar.set_label(f"displacement per {per} ({LENGTH}); white: at rest")
     bar.outline.set_visible(False)
     if "token_count" not in series:
         drawing.notes.append("The rows are in the order of token ids.")
     drawing.alt = (
-        f"Heat map of the displacement of every token at every step, from {seen.min():.2g} "
+        f"Heat map of the RMS displacement of tokens in ranges of steps, from {seen.min():.2g} "
         f"to {seen.max():.2g} {LENGTH}."
     )
     return drawing

@@ -31,9 +31,10 @@ def draw(analysis: Analysis) -> Drawing:
             f"{group} tokens from {rms[0]:.3g} at step {steps[0]:,} to {rms[-1]:.3g} at step {steps[-1]:,}."
         )
         if rms[0] == 0:
-            first = steps[np.flatnonzero(rms > 0)[0]]
+            last = steps[np.flatnonzero(rms > 0)[0] - 1]
+            until = "At" if last == steps[0] else "Up to"
             drawing.notes.append(
-                f"Until step {first:,} the radius of the {group} tokens is 0, off this scale."
+                f"{until} step {last:,} the radius of the {group} tokens is 0, off this scale."
             )
     if not highest:
         raise NothingToDrawError("all tokens are at one point at every step")
