@@ -155,7 +155,8 @@ def _verdicts(subjects: Sequence[_Subject], comparison: Comparison | None) -> Ma
             "with all of its interval, lies in the range that the prediction asks for, refuted if it lies "
             "outside, and undecided if the interval reaches across the limit or something is missing. Of "
             "several parts any refutes the prediction, and all support it. Intervals say how much the "
-            "tokens, or stretches, of this one run scatter; how much other seeds would differ, several runs tell.",
+            "tokens, or stretches, of this one run scatter; how much other seeds would differ, several "
+            "runs tell.",
         ),
         together,
         sections,
