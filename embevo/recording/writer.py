@@ -15,6 +15,9 @@ _POLL_SECONDS: Final = 0.005
 _LONGEST_POLL_SECONDS: Final = 0.05
 # Of the ring, that is to be filled from one look to the next.
 _RING_SHARE: Final = 1 / 16
+# So many times the rows of the last pause, and at least so many, find their slots ready to be stored into.
+_READY_TIMES: Final = 4
+_READY_ROWS: Final = 16
 # The training thread waits by looking too, and not for a condition: an interrupt that came while it let go of
 # the lock of one would leave it locked, and the writer waiting for ever.
 _LOOK_SECONDS: Final = 0.0005
@@ -71,6 +74,7 @@ class Writer:
         self._block_steps = block_steps
         self.drained = row
         self._flush_to = row
+        self._ready = row
         self._stopping = False
         self._pause = _POLL_SECONDS
         self._wake = threading.Event()
@@ -136,6 +140,7 @@ class Writer:
                     self.error = self._unsealed()
                     return
                 captured = self.captured
+                self._make_ready(captured, captured - self.drained)
                 if self._sync_steps is None:
                     self._pause = next_pause(self._pause, captured - self.drained, self._journal.slots)
                 self._drain(captured)
@@ -162,6 +167,15 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - handed to the training thread, whatever it is
             self.error = self._explain(error)
 
+    def _make_ready(self, captured: int, rows: int) -> None:
+        """Take the faults of the slots that are next, so many rows having come in the last pause."""
+        free = self.released + self._journal.slots - captured
+        stop = captured + min(max(_READY_TIMES * rows, _READY_ROWS), free)
+        first = max(self._ready, captured)
+        if first < stop:
+            self._journal.ready(first, stop - first)
+            self._ready = stop
+
     def _seal(self, stop: int) -> None:
         # Looked at while the slot is still this row's.
         step, _, _ = self._journal.head(stop - 1)
@@ -178,6 +192,8 @@ class Writer:
         if waiting > 0 and (by_time or (self._sync_steps is not None and waiting >= self._sync_steps)):
             self._journal.sync()
             self._synced_at = time.monotonic()
+            # Every page was written just now.
+            self._ready = self.drained
             durable = self.drained
         if durable > self._durable:
             self._durable = durable

@@ -33,6 +33,7 @@ from embevo.run.checksum import checksum
 from embevo.run.errors import DamagedError, RecordingError
 from embevo.run.frame import FrameSpec
 from embevo.run.journal_header import HEAD_WORDS, PAGE, align, head_bytes, header_of, parse_header, slot_bytes
+from embevo.run.populate import populate
 from embevo.run.regular_file import open_regular
 
 # Up to this image size the training thread seals the slot itself (about 1 us per 14 kB); above it the writer
@@ -169,9 +170,7 @@ class Journal:
                 "Free that much space, choose another directory, or use fewer steps per block."
             ) from error
         journal = cls(path, writable=True)
-        with contextlib.suppress(OSError, ValueError):
-            # Fault all pages in now (MADV_POPULATE_WRITE, Linux 5.14) rather than one by one in capture.
-            journal._map.madvise(23)
+        journal.ready(0, slots)
         return journal
 
     def _lay_out(self, header_bytes: int) -> None:
@@ -204,6 +203,19 @@ class Journal:
         """The bytes of one matrix in the slot of a row, as a view into the mapping."""
         start = self._start(row) + self._image_start + self.frame.offsets[name]
         return self._memory[start : start + self.frame.nbytes(name)]
+
+    def ready(self, row: int, rows: int) -> None:
+        """Have the slots of coming rows ready to be stored into; no more than there are slots.
+
+        Whenever the kernel has written a page to the disk, the next store into it waits until the file system
+        has taken note: some microseconds a page, and longer where the disk is busy. This waits in its place.
+        """
+        first = row % self.slots
+        for start, stop in ((first, min(first + rows, self.slots)), (0, first + rows - self.slots)):
+            if start < stop:
+                begin = (self._header_bytes + start * self._slot_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+                end = min(self._header_bytes + stop * self._slot_bytes, self.size)
+                populate(self._bytes.ctypes.data + begin, end - begin)
 
     def begin(self, row: int) -> None:
         """Clear the commit word and the seal: from here until :meth:`commit` the slot holds no row."""
