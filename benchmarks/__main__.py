@@ -108,7 +108,7 @@ def main() -> None:
             results[part] = alone[part]()
             show(console, results[part], quick=quick)
         if set(parts) & set(_TRAINED):
-            steps = options.steps or (100 if quick else 1000)
+            steps = options.steps or (50 if quick else 1000)
             runs = trained_runs(steps, options.runs or directory / "trained")
             read: dict[str, Callable[[], Result]] = {
                 "reading": lambda: reading.measure(directory, runs, quick=quick),

@@ -127,7 +127,7 @@ def measure(directory: Path, *, quick: bool) -> Result:
         ("", "median step", "slowdown", "fastest round", "slowest round"),
     )
     plans = {
-        "embevo train": (experiment, 20 if quick else 40, 2 if quick else 6),
+        "embevo train": (experiment, 10 if quick else 40, 2 if quick else 6),
         "a tiny model": (tiny, 200 if quick else 1500, 2 if quick else 6),
     }
     for name, (make, steps, rounds) in plans.items():
