@@ -30,7 +30,7 @@ def test_it_prints_the_numbers_the_verdicts_and_the_thresholds(
         "tokens 6 4 2",
         "distinct rows, first to last row 1 to 6 1 to 4 1 to 2",
         "Events of black holes: 1 death.",
-        "S1 All tokens start at identical location supported number of distinct rows at step 0 is 1; predicted = 1",
+        "at identical location supported number of distinct rows at step 0 is 1; predicted = 1",
         "S4 Dead tokens stay frozen",
         "refuted",
         "Thresholds: min_steps 100,",
