@@ -17,7 +17,7 @@ from embevo.experiment.corpus import load_corpus
 from embevo.experiment.loop import TrainingLoop
 
 STORES = ("none", "zarr", "both")
-_TURNS = 10
+_TURNS = 2
 
 
 class TinyModel(nn.Module):
@@ -91,27 +91,37 @@ class Run:
                 self._step += 1
         return time.perf_counter() - start
 
+    def settle(self) -> None:
+        """Wait until the writer has nothing left, which the next in turn would have to pay for."""
+        while self.recorder is not None and self.recorder.stats.pending:
+            time.sleep(0.001)
+        time.sleep(0.03)
+
 
 def compare(
     make: Callable[[], tuple[Tensor, Callable[[], Tensor]]], directory: Path, *, steps: int, rounds: int
 ) -> dict[str, list[float]]:
     """Seconds a step with each kind of recording, one number a round, a first round thrown away.
 
-    A round is ten turns of each kind: a machine changes its speed within seconds, for all alike.
+    A round is two turns of each kind: a machine changes its speed within seconds, for all alike. Together they
+    are as long as a block, which is full in the middle of one of them: so sealing it, and writing all but the
+    last few files, is paid for in the turn in which it is measured.
     """
+    turn = steps // _TURNS
     samples: dict[str, list[float]] = {store: [] for store in STORES}
-    runs = {store: Run(make, directory / store, store, steps // 2) for store in STORES}
+    runs = {store: Run(make, directory / store, store, steps) for store in STORES}
+    for run in runs.values():
+        run.seconds(turn // 2)
+        run.settle()
     for number in range(rounds + 1):
         taken = dict.fromkeys(STORES, 0.0)
-        for turn in range(_TURNS):
-            # Every second turn the other way round.
-            for store in STORES if turn % 2 else reversed(STORES):
-                taken[store] += runs[store].seconds(steps // _TURNS)
-                # What the writer has left over must not be paid for by the next in turn.
-                time.sleep(0.03)
+        for backwards in (False, True):
+            for store in reversed(STORES) if backwards else STORES:
+                taken[store] += runs[store].seconds(turn)
+                runs[store].settle()
         if number:
             for store in STORES:
-                samples[store].append(taken[store] / steps)
+                samples[store].append(taken[store] / (_TURNS * turn))
     for run in runs.values():
         if run.recorder is not None:
             run.recorder.close()
@@ -123,12 +133,12 @@ def measure(directory: Path, *, quick: bool) -> Result:
     result = Result(
         "Overhead",
         "Seconds a training step takes without and with recording every step of its 128 x 64 float32 matrix, "
-        "all cores in use by PyTorch, the writer beside it. A round lasts two blocks: sealing is in it.",
+        "all cores in use by PyTorch, the writer beside it. A round lasts a block: sealing is in it.",
         ("", "median step", "slowdown", "fastest round", "slowest round"),
     )
     plans = {
-        "embevo train": (experiment, 10 if quick else 40, 2 if quick else 6),
-        "a tiny model": (tiny, 200 if quick else 1500, 2 if quick else 6),
+        "embevo train": (experiment, 10 if quick else 100, 2 if quick else 4),
+        "a tiny model": (tiny, 200 if quick else 1000, 2 if quick else 10),
     }
     for name, (make, steps, rounds) in plans.items():
         samples = compare(make, directory / name.replace(" ", "-"), steps=steps, rounds=rounds)
