@@ -103,9 +103,9 @@ def compare(
 ) -> dict[str, list[float]]:
     """Seconds a step with each kind of recording, one number a round, a first round thrown away.
 
-    A round is two turns of each kind: a machine changes its speed within seconds, for all alike. Together they
-    are as long as a block, which is full in the middle of one of them: so sealing it, and writing all but the
-    last few files, is paid for in the turn in which it is measured.
+    A round is two turns of each kind: a machine changes its speed within seconds, for all alike. Together
+    they are as long as a block, which is full in the middle of one of them: so sealing it, and writing all
+    but the last few files, is paid for in the turn in which it is measured.
     """
     turn = steps // _TURNS
     samples: dict[str, list[float]] = {store: [] for store in STORES}
@@ -137,8 +137,8 @@ def measure(directory: Path, *, quick: bool) -> Result:
         ("", "median step", "slowdown", "fastest round", "slowest round"),
     )
     plans = {
-        "embevo train": (experiment, 10 if quick else 100, 2 if quick else 4),
-        "a tiny model": (tiny, 200 if quick else 1000, 2 if quick else 10),
+        "embevo train": (experiment, 10 if quick else 100, 2 if quick else 3),
+        "a tiny model": (tiny, 200 if quick else 1000, 2 if quick else 8),
     }
     for name, (make, steps, rounds) in plans.items():
         samples = compare(make, directory / name.replace(" ", "-"), steps=steps, rounds=rounds)
