@@ -79,6 +79,12 @@ def main() -> None:
     parts = options.only.split(",") if options.only else PARTS
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    # Found out now, and not when everything has been measured.
+    for option, folder in (("--out", options.out), ("--json", options.json and options.json.parent)):
+        if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            parser.error(
+                f"{option}: {folder} is no directory that can be written to: make it, or name another"
+            )
     logging.getLogger("transformers").setLevel(logging.ERROR)
     # From a thread of torch.distributed.checkpoint, at every step.
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")

@@ -17,7 +17,6 @@ from embevo.experiment.corpus import load_corpus
 from embevo.experiment.loop import TrainingLoop
 
 STORES = ("none", "zarr", "both")
-_TURNS = 2
 
 
 class TinyModel(nn.Module):
@@ -107,7 +106,7 @@ def compare(
     they are as long as a block, which is full in the middle of one of them: so sealing it, and writing all
     but the last few files, is paid for in the turn in which it is measured.
     """
-    turn = steps // _TURNS
+    turn = steps // 2
     samples: dict[str, list[float]] = {store: [] for store in STORES}
     runs = {store: Run(make, directory / store, store, steps) for store in STORES}
     for run in runs.values():
@@ -121,7 +120,7 @@ def compare(
                 runs[store].settle()
         if number:
             for store in STORES:
-                samples[store].append(taken[store] / (_TURNS * turn))
+                samples[store].append(taken[store] / (2 * turn))
     for run in runs.values():
         if run.recorder is not None:
             run.recorder.close()

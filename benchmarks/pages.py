@@ -32,7 +32,7 @@ _PICTURES: Final = {
 _REASONS: Final = {
     "capture": (
         "save_file takes what the file system takes to create a file, which changes several times over with "
-        "what was written and deleted before; a capture takes less than the copy into RAM beside it."
+        "what was written and deleted before. The copy into RAM is the measure that does not depend on it."
     ),
     "overhead": (
         "A model that takes a millisecond a step on all cores leaves none to the writer. Each step costs it "
@@ -64,7 +64,11 @@ def condensed(found: dict[str, Any]) -> dict[str, Any]:
     parts = dict(found["parts"])
     if "capture" in parts:
         samples = {
-            what: {name: _percentiles(rounds) for name, rounds in by_name.items()}
+            what: {
+                # docs/benchmarks.json is condensed already.
+                name: rounds if isinstance(rounds, dict) else _percentiles(rounds)
+                for name, rounds in by_name.items()
+            }
             for what, by_name in parts["capture"]["samples"].items()
             if what.startswith("blocking")
         }
@@ -210,7 +214,15 @@ def main() -> None:
     """Write all of them."""
     if len(sys.argv) != 2:
         raise SystemExit(__doc__)
-    found = condensed(json.loads(Path(sys.argv[1]).read_text()))
+    path = Path(sys.argv[1])
+    make = f"Make it with: python -m benchmarks --json {path}"
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path} is not the JSON of a benchmark: {error}. {make}") from error
+    if missing := {"capture", "growth"} - set(found.get("parts", ())):
+        raise SystemExit(f"{path} lacks {', '.join(sorted(missing))}: the pages need a whole run. {make}")
+    found = condensed(found)
     DATA.write_text(json.dumps(found, indent=1) + "\n")
     PAGE.write_text(page(found))
     README.write_text(readme(README.read_text(), found))

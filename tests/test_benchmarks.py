@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import capture, growth, machine, pages  # noqa: E402
-from benchmarks.__main__ import PARTS  # noqa: E402
+from benchmarks.__main__ import PARTS, main  # noqa: E402
 from benchmarks.result import Ratio, Result, duration  # noqa: E402
 
 
@@ -21,6 +21,51 @@ def test_the_pages_are_those_of_the_json() -> None:
     text = pages.README.read_text()
     assert pages.readme(text, found) == text
     assert pages.summary(found) in text
+
+
+def test_they_can_be_made_again_from_the_condensed_json() -> None:
+    found = json.loads(pages.DATA.read_text())
+    assert pages.condensed(found) == found
+
+
+def test_a_bar_that_is_not_reached_comes_with_the_reason_and_only_then() -> None:
+    found = json.loads(pages.DATA.read_text())
+    for reached in (False, True):
+        for ratio in found["parts"]["reading"]["ratios"]:
+            ratio["must_reached"] = reached
+        assert ("costs the reader of everything a transposition" in pages.page(found)) is not reached
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("{", "is not the JSON of a benchmark"),
+        ('{"parts": {"growth": {}}}', "lacks capture: the pages need a whole run"),
+    ],
+)
+def test_what_no_page_can_be_made_of_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, message: str
+) -> None:
+    path = tmp_path / "found.json"
+    # The first that is written.
+    monkeypatch.setattr(pages, "DATA", tmp_path / "data.json")
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setattr(sys, "argv", ["pages", str(path)])
+    with pytest.raises(SystemExit, match=message):
+        pages.main()
+    assert not pages.DATA.exists()
+
+
+@pytest.mark.parametrize("option", ["--json=absent/found.json", "--out=absent"])
+def test_a_folder_that_is_not_there_is_noticed_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only=plan", option])
+    with pytest.raises(SystemExit):
+        main()
+    assert "absent is no directory that can be written to" in capsys.readouterr().err
 
 
 def test_the_json_is_of_a_whole_run() -> None:
