@@ -959,8 +959,8 @@ def test_the_durable_step_is_read_before_its_slot_may_be_filled_again(
         if sealed:
             seen.append((sealed, writer.durable_step))
 
-    # Of this writer only. A class whose methods a thread is calling must not be given back the old one: CPython
-    # 3.11 lets go of the new one, and may run that thread meanwhile, before it is told to look for another.
+    # Of this writer only. A class whose methods a thread is calling must not be given the old one back:
+    # CPython 3.11 lets go of the new one, and may run that thread before it is told to look again.
     monkeypatch.setattr(writer, "_sync", sync)
     for step in range(5):
         recorder.capture(10 * step)
