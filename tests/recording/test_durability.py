@@ -90,3 +90,37 @@ def test_a_run_that_goes_on_with_power_is_synced_as_a_whole(
     synced.clear()
     with Recorder(tmp_path / "run", matrices, resume=True):
         assert synced == []
+
+
+def test_the_durable_step_is_read_before_its_slot_may_be_filled_again(
+    tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blocks of one step, the slot of the last sealed row is the next but one to be used."""
+    recorder = Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=1, durability="power")
+    writer = recorder._writer
+    original = writer._sync
+    seen: list[tuple[int, int | None]] = []
+
+    def sync() -> None:
+        sealed = writer._sealer.rows
+        if sealed:
+            # As slow as it takes: the training thread begins with the row that comes into the same slot.
+            writer._journal.begin(sealed + 1)
+            writer._journal.commit(sealed + 1, 999, (0.0, 0.0), seal=False)
+            writer._journal.begin(sealed + 1)
+        original()
+        if sealed:
+            seen.append((sealed, writer.durable_step))
+
+    # Of this writer only. A class whose methods a thread is calling must not be given the old one back:
+    # CPython 3.11 lets go of the new one, and may run that thread before it is told to look again.
+    monkeypatch.setattr(writer, "_sync", sync)
+    for step in range(5):
+        recorder.capture(10 * step)
+        recorder.flush()
+        # The slot that is cleared there must not be in use here.
+        while step + 1 not in [sealed for sealed, _ in seen]:
+            time.sleep(0.001)
+    recorder.close()
+    assert [pair for pair in seen if pair[1] != 10 * (pair[0] - 1)] == []
+    assert recorder.durable_step == 40

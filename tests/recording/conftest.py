@@ -1,0 +1,21 @@
+"""What the tests of the recorder start from."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from captures import SHAPE
+from sinks import SlowSink
+
+
+@pytest.fixture
+def parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(SHAPE))
+
+
+@pytest.fixture
+def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowSink]:
+    slow = SlowSink(monkeypatch)
+    yield slow
+    slow.let_all()
