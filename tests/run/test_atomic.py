@@ -86,3 +86,25 @@ def test_a_failing_sync_of_the_directory_names_it(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="No space left") as caught:
         atomic.sync_file(tmp_path)
     assert caught.value.filename == str(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no such hint on this system")
+def test_large_files_start_on_their_way_to_the_disk_when_they_are_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda descriptor, *_: begun.append(os.fstat(descriptor).st_size)
+    )
+    for size, sync in ((1 << 10, False), (3 << 20, False), (3 << 20, True)):
+        write_file(tmp_path / "file", bytes(size), sync=sync)
+    assert begun == [3 << 20]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no such hint on this system")
+def test_a_file_system_that_takes_no_hint_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, os, "posix_fadvise")
+    write_file(tmp_path / "file", bytes(3 << 20), sync=False)
+    assert (tmp_path / "file").read_bytes() == bytes(3 << 20)
