@@ -40,7 +40,7 @@ PARTS = (
 _TRAINED = ("reading", "size", "codecs")
 
 
-def show(console: Console, result: Result, *, quick: bool) -> None:
+def show(console: Console, result: Result, seconds: float, *, quick: bool) -> None:
     """One part, as a table and its ratios; what they have to reach is not judged by a quick run."""
     console.print(f"\n[bold]{result.title}[/bold]\n{result.about}", highlight=False)
     table = Table(*result.columns, box=None, pad_edge=False)
@@ -58,6 +58,7 @@ def show(console: Console, result: Result, *, quick: bool) -> None:
         console.print(f"  {ratio.what}: {ratio.median:.3g} {rounds}{bounds}", highlight=False)
     for what in result.skipped:
         console.print(f"  skipped: {what}", highlight=False)
+    console.print(f"  {seconds:.0f} seconds", highlight=False)
 
 
 def main() -> None:
@@ -111,19 +112,24 @@ def main() -> None:
             "growth": lambda: growth.measure(directory, quick=quick),
         }
         for part in (name for name in parts if name in alone):
+            began_part = time.perf_counter()
             results[part] = alone[part]()
-            show(console, results[part], quick=quick)
+            show(console, results[part], time.perf_counter() - began_part, quick=quick)
         if set(parts) & set(_TRAINED):
             steps = options.steps or (50 if quick else 1000)
+            began_part = time.perf_counter()
             runs = trained_runs(steps, options.runs or directory / "trained")
+            taken = time.perf_counter() - began_part
+            console.print(f"\n{taken:.0f} seconds for the runs that are read and compressed", highlight=False)
             read: dict[str, Callable[[], Result]] = {
                 "reading": lambda: reading.measure(directory, runs, quick=quick),
                 "size": lambda: size.measure(runs),
                 "codecs": lambda: size.measure_codecs(runs),
             }
             for part in (name for name in parts if name in read):
+                began_part = time.perf_counter()
                 results[part] = read[part]()
-                show(console, results[part], quick=quick)
+                show(console, results[part], time.perf_counter() - began_part, quick=quick)
     seconds = time.perf_counter() - began
     console.print(f"\n{seconds:.0f} seconds")
     if options.json is not None:

@@ -38,8 +38,8 @@ _REASONS: Final = {
         "A model that takes a millisecond a step on all cores leaves none to the writer. Each step costs it "
         "the CPU time of the capture table, to compress and, with store both, to create a file; and a "
         "parallel region of PyTorch waits for the thread whose core the writer has. For such a model, store "
-        "zarr. Where the least and the most of a ratio lie far apart, the machine changed its speed, "
-        "and the median may be off by as much as the bound."
+        "zarr. Where the least and the most of a ratio lie far apart, the machine changed its speed, and the "
+        "median may be off by as much as the bound; what recording takes, measured by itself, is not."
     ),
     "reading": (
         "Blocks are stored time last, which makes those of bfloat16 half as large or less (see the codecs), "
