@@ -143,7 +143,8 @@ class Recorder:
             self._lock.release()
             if isinstance(error, OSError):
                 raise RecordingError(
-                    f"cannot create the run {self.paths.root}: {error.filename}: {error.strerror}"
+                    f"cannot create the run {self.paths.root}: {error.filename}: {error.strerror}. "
+                    "Mend that, or choose another directory."
                 ) from error
             raise
         try:

@@ -21,7 +21,10 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
         paths.root.mkdir(parents=True, exist_ok=True)
         lock = WriterLock(paths.lock)
     except OSError as error:
-        raise RecordingError(f"cannot create the run in {paths.root}: {error.strerror}") from error
+        raise RecordingError(
+            f"cannot create the run in {paths.root}: {error.strerror}. "
+            "Choose a directory that can be made and written to."
+        ) from error
     try:
         _make_empty(paths, overwrite=overwrite)
         # From here on what lies here is known for a run, though it may not be complete.
@@ -29,7 +32,10 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
-            raise RecordingError(f"cannot create the run: {error.filename}: {error.strerror}") from error
+            raise RecordingError(
+                f"cannot create the run: {error.filename}: {error.strerror}. Mend that, or choose another "
+                "directory."
+            ) from error
         raise
     return lock
 

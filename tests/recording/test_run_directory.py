@@ -67,7 +67,9 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_its_path(
     tmp_path: Path, parameter: torch.nn.Parameter
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match=str(tmp_path / "file")):
+    with pytest.raises(
+        RecordingError, match=f"{tmp_path}/file/run: .*\\. Choose a directory that can be made"
+    ):
         Recorder(tmp_path / "file" / "run", {"embeddings": parameter})
 
 
