@@ -1,4 +1,4 @@
-"""The chunk files of a matrix: the bytes that zarr itself would write, made without the interpreter lock.
+"""The chunk files of an array: the bytes that zarr itself would write, made without the interpreter lock.
 
 zarr's own pipeline runs in Python between its codecs, and so takes the lock from the training thread several
 hundred times a block; and it copies on one core only. Here everything but a few calls a chunk is numpy, Blosc
@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import google_crc32c
 import numpy as np
-from numcodecs import Blosc
+from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 
 from embevo.run.frame import NUMPY_DTYPES
@@ -111,6 +111,19 @@ class ChunkEncoder:
             filled[...] = widen(np.ascontiguousarray(values)).view(bits.dtype)
         data: bytes = self.compressor.encode(bits)
         return data, _crc32c(data)
+
+
+def vector_chunk(metadata: Mapping[str, Any], values: NDArray[Any]) -> bytes:
+    """The file of a block of an array of one axis, from its first ``values``; the rest is the fill value.
+
+    The Zarr metadata is such as embevo writes for ``step``, the scalars, ``token`` and ``token_count``.
+    """
+    (length,) = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    _, zstd, _ = metadata["codecs"]
+    chunk = np.full(length, metadata["fill_value"], metadata["data_type"])
+    chunk[: len(values)] = values
+    data: bytes = Zstd(zstd["configuration"]["level"]).encode(chunk)
+    return data + _crc32c(data)
 
 
 def _crc32c(data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The Zarr group of a run: its arrays, their chunks, shards and codecs, and the bytes that make a block.
 
-Nothing here writes to the disk. zarr encodes into memory, and what comes out are files by name: so their
-checksums are known before they are written, and each can be written whole, in the order that survives a kill.
+Nothing here writes to the disk. What comes out are files by name, in memory: so their checksums are known
+before they are written, and each can be written whole, in the order that survives a kill.
 """
 
 import json
@@ -14,11 +14,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.core.buffer import Buffer
 from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 from zarr.storage import MemoryStore
 
-from embevo.run.chunks import ChunkEncoder
+from embevo.run.chunks import ChunkEncoder, vector_chunk
 from embevo.run.frame import NUMPY_DTYPES, FrameSpec
 
 Store = Literal["both", "zarr", "safetensors"]
@@ -133,9 +133,9 @@ class Layout:
 
     def constants(self, token_count: NDArray[np.int64] | None) -> dict[str, bytes]:
         """The chunk files of the arrays that do not grow: ``token`` and ``token_count``, ``(token,)``."""
-        files = self._encode("token", 0, np.arange(self.frame.shape[0], dtype=np.int64), 0)
+        files = self._encode("token", 0, np.arange(self.frame.shape[0], dtype=np.int64))
         if token_count is not None:
-            files |= self._encode("token_count", 0, token_count, 0)
+            files |= self._encode("token_count", 0, token_count)
         return files
 
     def block(
@@ -153,27 +153,17 @@ class Layout:
             scalars: ``(row, scalar)``.
             matrices: each ``(row, token, dim)`` in the recorded dtype.
         """
-        start = block * self.block_steps
-        rows = start + len(steps)
-        files = self._encode("step", start, steps, rows)
+        files = self._encode("step", block, steps)
         for index, name in enumerate(self.frame.scalars):
-            files |= self._encode(name, start, scalars[:, index], rows)
+            files |= self._encode(name, block, scalars[:, index])
         for name in self.matrices:
             contents = ChunkEncoder.of(self.arrays[name]).files(matrices[name])
             files |= {f"{name}/c.{block}.{place}.0": data for place, data in enumerate(contents)}
         return files
 
-    def _encode(self, name: str, start: int, values: NDArray[Any], rows: int) -> dict[str, bytes]:
-        """The chunk files that ``values`` fill from row ``start`` on, encoded by zarr."""
-        held: dict[str, Buffer] = {}
-        metadata_key = f"{name}/zarr.json"
-        held[metadata_key] = default_buffer_prototype().buffer.from_bytes(
-            _dump(_at_length(self.arrays, rows)[name])
-        )
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            array = zarr.open_array(MemoryStore(held), path=name, mode="r+")
-        array[start : start + len(values)] = values
-        return {key: buffer.to_bytes() for key, buffer in held.items() if key != metadata_key}
+    def _encode(self, name: str, block: int, values: NDArray[Any]) -> dict[str, bytes]:
+        """The chunk file of one block of an array of one axis."""
+        return {f"{name}/c.{block}": vector_chunk(self.arrays[name], values)}
 
 
 def _at_length(arrays: Mapping[str, Mapping[str, Any]], rows: int) -> dict[str, dict[str, Any]]:

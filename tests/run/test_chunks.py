@@ -68,6 +68,43 @@ def test_the_files_are_those_of_zarr(
     assert block_of(layout, values) == written_by_zarr(layout, rows, stored)
 
 
+@given(
+    steps=st.lists(st.integers(0, 2**62), min_size=1, max_size=9),
+    block_steps=st.integers(9, 300),
+    scalar=st.sampled_from([0.0, -0.0, float("nan"), float("inf"), 2.5]),
+    tokens=st.integers(1, 40),
+    block=st.integers(0, 3),
+)
+def test_the_files_of_steps_scalars_and_tokens_are_those_of_zarr(
+    steps: list[int], block_steps: int, scalar: float, tokens: int, block: int
+) -> None:
+    rows = len(steps)
+    frame = FrameSpec.of({"embeddings": ("float32", (tokens, 2))}, ("loss",))
+    layout = Layout.new(
+        frame,
+        block_steps=block_steps,
+        store="safetensors",
+        zarr_dtype="float32",
+        has_token_count=True,
+        attributes={},
+    )
+    count = np.arange(tokens)[::-1]
+    files = layout.constants(count)
+    files |= layout.block(block, np.array(steps), np.full((rows, 1), scalar), {})
+    start = block * block_steps
+    held: dict[str, Buffer] = {}
+    for key, data in layout.metadata(start + rows).items():
+        held[key] = default_buffer_prototype().buffer.from_bytes(data)
+    metadata = set(held)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group = zarr.open_group(MemoryStore(held), mode="r+")
+        group["step"][start:] = np.array(steps)
+        group["loss"][start:] = np.full(rows, scalar)
+        group["token"][:] = np.arange(tokens)
+        group["token_count"][:] = count
+    assert files == {key: buffer.to_bytes() for key, buffer in held.items() if key not in metadata}
+
+
 def test_the_shards_of_earlier_runs_are_continued() -> None:
     """Runs made before chunks were files have one shard a block, other levels and other orders."""
     metadata = {
