@@ -64,7 +64,7 @@ class Samples:
 
 def measure(directory: Path, *, quick: bool, rounds: int = 0, steps: int = 0) -> Result:
     """Rounds of turns: a machine changes its speed within seconds, and must do so to all alike."""
-    rounds, steps = rounds or (2 if quick else 5), steps or (40 if quick else 200)
+    rounds, steps = rounds or (2 if quick else 4), steps or (40 if quick else 200)
     makers, skipped = installed()
     found = {
         size: Samples({name: [] for name in makers}, {name: [] for name in makers}, []) for size in _PRODUCTS

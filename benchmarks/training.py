@@ -71,7 +71,7 @@ def measure(*, quick: bool) -> Result:
         result.skipped.append("CUDA: there is no device here")
     for device in devices:
         for dtype in ("float32",) if quick else ("float32", "bfloat16"):
-            _measure_one(result, device, dtype, steps=8 if quick else 10, rounds=2, quick=quick)
+            _measure_one(result, device, dtype, steps=8, rounds=2, quick=quick)
     return result
 
 
