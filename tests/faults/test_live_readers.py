@@ -42,7 +42,7 @@ def start_reader(path: str, kind: str, plan: Plan) -> subprocess.Popen[str]:
 @pytest.mark.timeout(1800)
 def test_readers_of_a_run_that_is_written(rig: Rig) -> None:
     """Run after run, of short blocks and of long ones, until there were opens and reads enough."""
-    enough = {"opens": quick_or_full(0, 10_000), "reads of rows of the tail": quick_or_full(0, 100_000)}
+    enough = {"opens": quick_or_full(0, 10_000), "reads of rows of the tail": quick_or_full(200, 100_000)}
     seen: Counter[str] = Counter()
     for block_steps in itertools.cycle((8, 64)):
         seen += read_while_written(rig, block_steps, quick_or_full(600, 6_000))
@@ -70,6 +70,4 @@ def read_while_written(rig: Rig, block_steps: int, steps: int) -> Counter[str]:
             assert number > 0
             count(f"live readers: {what}", number)
             seen["opens" if what.startswith("opens") else what] += number
-            if what == "reads of rows of the tail" and kind == "refresh":
-                assert number > 100
     return seen
