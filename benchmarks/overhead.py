@@ -66,16 +66,12 @@ def tiny() -> tuple[Tensor, Callable[[], Tensor]]:
 
 
 class Run:
-    """One loop with one kind of recording, continued from round to round."""
+    """A loop with one kind of recording, continued from round to round."""
 
     def __init__(
-        self,
-        make: Callable[[], tuple[Tensor, Callable[[], Tensor]]],
-        path: Path,
-        store: Any,
-        block_steps: int,
+        self, matrix: Tensor, advance: Callable[[], Tensor], path: Path, store: Any, block_steps: int
     ) -> None:
-        matrix, self._advance = make()
+        self._advance = advance
         self._step = 0
         self._captured = 0.0
         self.recorder = None
@@ -113,7 +109,8 @@ def compare(
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds a step with each kind of recording, and seconds that recording itself takes a step.
 
-    One number a round, a first round thrown away.
+    One number a round, a first round thrown away. All record one and the same loop in turn: of two that are
+    made alike, one may be a tenth slower than the other for as long as it lives, by where its tensors lie.
 
     A round is two turns of each kind: a machine changes its speed within seconds, for all alike. Together
     they are as long as a block, which is full in the middle of one of them: so sealing it, and writing all
@@ -122,7 +119,8 @@ def compare(
     turn = steps // 2
     samples: dict[str, list[float]] = {store: [] for store in STORES}
     spent: dict[str, list[float]] = {store: [] for store in STORES}
-    runs = {store: Run(make, directory / store, store, steps) for store in STORES}
+    matrix, advance = make()
+    runs = {store: Run(matrix, advance, directory / store, store, steps) for store in STORES}
     for run in runs.values():
         run.seconds(turn // 2)
         run.settle()
