@@ -49,7 +49,7 @@ def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> Non
 
 
 def _begin_writeback(descriptor: int) -> None:
-    """Have the kernel begin to write what is dirty, and wait for nothing; a hint, which may go unheard."""
+    """Have the kernel begin to write what is dirty, and do not wait for the end; it may not listen."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             # Linux does that before it forgets those pages that are clean, of which there are none yet.
