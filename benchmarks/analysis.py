@@ -25,21 +25,21 @@ import ml_dtypes
 import numpy as np
 
 from embevo.analysis import analyze
-from embevo.analysis.identity import representatives
 from embevo.analysis.measurement import measure
-from embevo.run.frame import FrameSpec
-from embevo.run.journal import Journal
+from embevo.analysis.measures.identity import representatives
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout
+from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.reader import open_run
-from embevo.run.sealing import Sealer, create_run
-from embevo.run.trajectory import Layout
+from embevo.run.reading.reader import open_run
+from embevo.run.writing.sealing import Sealer, create_run
 
 # What a process that measures nothing takes is told apart from what measuring takes.
 _CHILD = """
 import sys, time
 from benchmarks.machine import peak_memory
 from embevo.analysis import analyze
-from embevo.run.reader import open_run
+from embevo.run.reading.reader import open_run
 opened = open_run(sys.argv[1])
 before = peak_memory()
 start = time.perf_counter()

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from embevo.recording.recorder import Durability, Recorder
-from embevo.run.trajectory import Store
+from embevo.run.format.layout import Store
 
 
 class Mode(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from benchmarks.capture import cpu_seconds
 from benchmarks.result import Ratio, Result, duration
 from embevo import Recorder, open_run
-from embevo.run.reader import Run
+from embevo.run.reading.reader import Run
 
 _TENTHS = 10
 

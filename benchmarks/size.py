@@ -10,7 +10,7 @@ from numcodecs import Blosc
 from numpy.typing import NDArray
 
 from benchmarks.result import Ratio, Result
-from embevo.run.steps import count, to_ranges
+from embevo.run.format.steps import count, to_ranges
 
 _BOUNDS = {
     "normal, bfloat16": (">= 12", ">= 20"),

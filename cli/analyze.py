@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from embevo.analysis.analysis import Analysis
+    from embevo.analysis.analyze import Analysis
     from embevo.analysis.comparison import Comparison, Quantity
-    from embevo.analysis.effect import Effect
-    from embevo.analysis.thresholds import Thresholds
-    from embevo.analysis.verdict import Verdict
+    from embevo.analysis.measures.effect import Effect
+    from embevo.analysis.verdicts.thresholds import Thresholds
+    from embevo.analysis.verdicts.verdict import Verdict
 
 _COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 
@@ -57,9 +57,9 @@ def analyze(
     """
     from rich.console import Console  # noqa: PLC0415 - and numpy, zarr and xarray, when they are needed
 
-    from embevo.analysis.analysis import analyze as analyze_run  # noqa: PLC0415
+    from embevo.analysis.analyze import analyze as analyze_run  # noqa: PLC0415
     from embevo.analysis.comparison import compare  # noqa: PLC0415
-    from embevo.analysis.thresholds import Thresholds  # noqa: PLC0415
+    from embevo.analysis.verdicts.thresholds import Thresholds  # noqa: PLC0415
 
     limits = Thresholds.parse(thresholds)
     found = []

@@ -22,9 +22,9 @@ def animate(run: Path, *, out: Path, frames: int, fps: int, labels: bool, overwr
     The steps shown are evenly spaced in the logarithm. An .mp4 needs ffmpeg, which embevo[animate] brings.
     """
     from embevo.analysis import analyze  # noqa: PLC0415
-    from embevo.analysis.animation import animate as film  # noqa: PLC0415
     from embevo.analysis.destination import check_destination  # noqa: PLC0415
-    from embevo.analysis.film import find_ffmpeg, suffix_of  # noqa: PLC0415
+    from embevo.analysis.film.animation import animate as film  # noqa: PLC0415
+    from embevo.analysis.film.encoding import find_ffmpeg, suffix_of  # noqa: PLC0415
 
     from .progress import measuring  # noqa: PLC0415
     from .readable import size_of  # noqa: PLC0415

@@ -35,8 +35,8 @@ def export_safetensors(
 
     One file a step, step_0000123.safetensors, in the model's own dtype. RUN may be still being recorded.
     """
-    from embevo.run.exporting import export_snapshots, export_stacked, select_steps  # noqa: PLC0415
-    from embevo.run.reader import open_run  # noqa: PLC0415
+    from embevo.run.exchange.exporting import export_snapshots, export_stacked, select_steps  # noqa: PLC0415
+    from embevo.run.reading.reader import open_run  # noqa: PLC0415
 
     from .progress import counting  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 if TYPE_CHECKING:
-    from embevo.run.trajectory import Store, ZarrDtype
+    from embevo.run.format.layout import Store, ZarrDtype
 
 
 @click.command("import-safetensors")
@@ -39,7 +39,7 @@ def import_safetensors(
 
     All headers are checked before anything is written. Steps that are not there stay gaps.
     """
-    from embevo.run.importing import import_snapshots, inspect_folder  # noqa: PLC0415
+    from embevo.run.exchange.importing import import_snapshots, inspect_folder  # noqa: PLC0415
 
     from .progress import counting  # noqa: PLC0415
 

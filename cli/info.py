@@ -10,7 +10,7 @@ import click
 from .readable import size_of, state_of
 
 if TYPE_CHECKING:
-    from embevo.run.summary import MatrixSummary, RunSummary, TokenSummary
+    from embevo.run.reading.summary import MatrixSummary, RunSummary, TokenSummary
 
 
 @click.command()
@@ -21,7 +21,7 @@ def info(run: Path, as_json: bool) -> None:
 
     Works on finished and interrupted runs, and on one that is being recorded right now.
     """
-    from embevo.run.summary import summarize  # noqa: PLC0415 - zarr is loaded when it is needed
+    from embevo.run.reading.summary import summarize  # noqa: PLC0415 - zarr is loaded when it is needed
 
     summary = summarize(run)
     if as_json:
@@ -40,7 +40,7 @@ def info(run: Path, as_json: bool) -> None:
 
 
 def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
-    from embevo.run.steps import describe_ranges  # noqa: PLC0415
+    from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
 
     state = state_of(summary)
     if summary.state == "interrupted":

@@ -18,7 +18,7 @@ def ls(folder: Path, depth: int, as_json: bool) -> None:
 
     What is not a run is passed over; a run that cannot be opened is listed with the reason.
     """
-    from embevo.run.summary import BrokenRun, find_runs  # noqa: PLC0415 - zarr is loaded when it is needed
+    from embevo.run.reading.summary import BrokenRun, find_runs  # noqa: PLC0415 - zarr is loaded when it is needed
 
     if as_json:
         for found in find_runs(folder, depth=depth):

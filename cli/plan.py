@@ -58,7 +58,7 @@ def plan(
 
     Exits with 1 where it does not.
     """
-    from embevo.run.frame import FrameSpec  # noqa: PLC0415 - zarr is loaded when it is needed
+    from embevo.run.format.frame import FrameSpec  # noqa: PLC0415 - zarr is loaded when it is needed
     from embevo.run.planning import Machine, Plan, warnings_of  # noqa: PLC0415
 
     size = _shape(shape)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embevo.run.summary import RunSummary
+    from embevo.run.reading.summary import RunSummary
 
 
 def state_of(summary: "RunSummary") -> str:

@@ -13,8 +13,8 @@ def recover(ctx: click.Context, run: Path) -> None:
 
     Exits with 0 if the run is in order afterwards, with 1 if something could not be rebuilt or proved.
     """
-    from embevo.run.recovery import recover as mend  # noqa: PLC0415 - numpy and zarr load when they are needed
-    from embevo.run.steps import describe  # noqa: PLC0415
+    from embevo.run.format.steps import describe  # noqa: PLC0415
+    from embevo.run.repair.recovery import recover as mend  # noqa: PLC0415 - numpy and zarr load when they are needed
 
     done = mend(run)
     if done.sealed:

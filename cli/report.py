@@ -24,8 +24,8 @@ def report(runs: tuple[Path, ...], *, out: Path, thresholds: tuple[str, ...], ov
     """
     from embevo.analysis import Thresholds, analyze  # noqa: PLC0415
     from embevo.analysis.destination import check_destination  # noqa: PLC0415
-    from embevo.analysis.report import report as page_of  # noqa: PLC0415
-    from embevo.run.atomic import write_file  # noqa: PLC0415
+    from embevo.analysis.report.page import report as page_of  # noqa: PLC0415
+    from embevo.run.disk.atomic import write_file  # noqa: PLC0415
 
     from .progress import measuring  # noqa: PLC0415
     from .readable import size_of  # noqa: PLC0415

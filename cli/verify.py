@@ -18,9 +18,9 @@ def verify(ctx: click.Context, run: Path, *, deep: bool, as_json: bool) -> None:
 
     Exits with 0 if all is well, with 1 if anything is wrong.
     """
+    from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
     from embevo.run.paths import snapshot_name  # noqa: PLC0415 - numpy and zarr load when they are needed
-    from embevo.run.steps import describe_ranges  # noqa: PLC0415
-    from embevo.run.verification import verify as check  # noqa: PLC0415
+    from embevo.run.repair.verification import verify as check  # noqa: PLC0415
 
     found = check(run, deep=deep)
     steps = found.steps.tolist()

@@ -23,8 +23,8 @@ import torch
 
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.comparison import Group, compare
-from embevo.analysis.plain import to_plain
-from embevo.run.reader import open_run
+from embevo.analysis.json_numbers import to_plain
+from embevo.run.reading.reader import open_run
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- novel: begin -->", "<!-- novel: end -->"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embevo.recording.recorder import Recorder
-    from embevo.run.reader import Run, open_run
+    from embevo.run.reading.reader import Run, open_run
 
 __all__ = ["Recorder", "Run", "open_run"]
 
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
         return Recorder
     if name in {"Run", "open_run"}:
-        from embevo.run import reader  # noqa: PLC0415
+        from embevo.run.reading import reader  # noqa: PLC0415
 
         return getattr(reader, name)
     raise AttributeError(f"module 'embevo' has no attribute {name!r}")

@@ -13,8 +13,8 @@ import zarr
 import encoded
 import tensors
 from embevo.recording.recorder import Recorder
-from embevo.run.reader import open_run
-from embevo.run.trajectory import Store
+from embevo.run.format.layout import Store
+from embevo.run.reading.reader import open_run
 
 SHAPE = (6, 4)
 STEPS = 4

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from embevo.run import sealing
-from embevo.run.atomic import write_file
+from embevo.run.disk.atomic import write_file
+from embevo.run.writing import sealing
 
 
 class SlowSink:

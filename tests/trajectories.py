@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.run.frame import FrameSpec
-from embevo.run.journal import Journal
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout
+from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.sealing import Sealer, create_run
-from embevo.run.trajectory import Layout
+from embevo.run.writing.sealing import Sealer, create_run
 
 
 def record(

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import encoded
-from embevo.run.frame import FrameSpec
-from embevo.run.group_metadata import identity
-from embevo.run.journal import Journal
-from embevo.run.manifest import Manifest
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype
+from embevo.run.format.layout_check import identity
+from embevo.run.journal.ring import Journal
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
-from embevo.run.sealing import Sealer, create_run
-from embevo.run.trajectory import Layout, Store, ZarrDtype
+from embevo.run.writing.sealing import Sealer, create_run
 
 
 def frame_of(

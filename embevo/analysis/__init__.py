@@ -3,9 +3,9 @@
 from embevo.analysis.errors import MissingLibraryError
 
 try:
-    from embevo.analysis.analysis import Analysis, analyze
-    from embevo.analysis.thresholds import Thresholds
-    from embevo.analysis.verdict import Verdict
+    from embevo.analysis.analyze import Analysis, analyze
+    from embevo.analysis.verdicts.thresholds import Thresholds
+    from embevo.analysis.verdicts.verdict import Verdict
 except ModuleNotFoundError as error:
     if error.name != "xarray":
         raise

@@ -21,11 +21,11 @@ import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
-from embevo.run.atomic import PARTIAL, write_file
-from embevo.run.checksum import checksum
+from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.disk.checksum import checksum
 from embevo.run.errors import MALFORMED
 from embevo.run.paths import RunPaths
-from embevo.run.reader import Run
+from embevo.run.reading.reader import Run
 
 # Raised when what is kept, or how it is computed, changes.
 FORMAT: Final = 2

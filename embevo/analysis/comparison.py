@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any, Final
 
-from embevo.analysis.analysis import Analysis
-from embevo.analysis.effect import Effect
-from embevo.analysis.interval import median_interval
-from embevo.analysis.plain import number_of, to_plain
-from embevo.analysis.verdict import Check, Verdict
+from embevo.analysis.analyze import Analysis
+from embevo.analysis.json_numbers import number_of, to_plain
+from embevo.analysis.measures.effect import Effect
+from embevo.analysis.measures.interval import median_interval
+from embevo.analysis.verdicts.verdict import Check, Verdict
 
 # Settings that decide how a run is carried out or kept, and not what it computes.
 _INCIDENTAL: Final = frozenset(
@@ -112,9 +112,9 @@ def compare(analyses: Sequence[Analysis]) -> Comparison:
     """Group runs by their configuration without the seed, and compare the groups.
 
     A verdict on a group is decided by the same regions as one on a run: each check has for its value the
-    median over runs, and for its interval that of :func:`~embevo.analysis.interval.median_interval`. With
-    fewer than five runs, of which even the whole range covers the median in less than 93 of 100 cases, it is
-    undecided.
+    median over runs, and for its interval that of
+    :func:`~embevo.analysis.measures.interval.median_interval`. With fewer than five runs, of which even the
+    whole range covers the median in less than 93 of 100 cases, it is undecided.
     """
     members: dict[str, list[Analysis]] = {}
     for analysis in analyses:

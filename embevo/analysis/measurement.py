@@ -12,20 +12,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.coherence import mean_pairwise_cosine
-from embevo.analysis.components import Components, count_of
-from embevo.analysis.diffusion import LagSums
-from embevo.analysis.drift import drift
-from embevo.analysis.events import KINDS, Event, events_between
-from embevo.analysis.geometry import Cloud, norms, radius_without
-from embevo.analysis.groups import GROUPS, Groups
-from embevo.analysis.identity import representatives, without_negative_zeros
-from embevo.analysis.interval import PARTS
-from embevo.analysis.lattice import displacement, places, spacing
+from embevo.analysis.measures.coherence import mean_pairwise_cosine
+from embevo.analysis.measures.components import Components, count_of
+from embevo.analysis.measures.diffusion import LagSums
+from embevo.analysis.measures.drift import drift
+from embevo.analysis.measures.events import KINDS, Event, events_between
+from embevo.analysis.measures.geometry import Cloud, norms, radius_without
+from embevo.analysis.measures.groups import GROUPS, Groups
+from embevo.analysis.measures.identity import representatives, without_negative_zeros
+from embevo.analysis.measures.interval import PARTS
+from embevo.analysis.measures.lattice import displacement, places, spacing
+from embevo.analysis.measures.separation import Separation
+from embevo.analysis.measures.singularities import Census
 from embevo.analysis.reading import parts
-from embevo.analysis.separation import Separation
-from embevo.analysis.singularities import Census
-from embevo.run.reader import Run
+from embevo.run.reading.reader import Run
 
 # What the lagged differences may keep in memory; a larger vocabulary is sampled for them.
 _LAG_BYTES: Final = 128 << 20

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.identity import representatives
+from embevo.analysis.measures.identity import representatives
+from embevo.analysis.measures.singularities import membership
 from embevo.analysis.reading import matrix_of, rows_of, values_of
-from embevo.analysis.singularities import membership
-from embevo.run.reader import Run, open_run
+from embevo.run.reading.reader import Run, open_run
 
 
 def black_holes(

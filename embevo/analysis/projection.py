@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from embevo.analysis.reading import matrix_of, rows_of, values_of
-from embevo.run.reader import Run, open_run
+from embevo.run.reading.reader import Run, open_run
 
 
 def project(

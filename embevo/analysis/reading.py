@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.errors import AnalysisError
-from embevo.run.reader import Run
-from embevo.run.widening import widen
+from embevo.run.format.widening import widen
+from embevo.run.reading.reader import Run
 
 # What is worked on at once, as float64: a few copies of it fit into the cache of a core.
 _PART_BYTES: Final = 1 << 21

@@ -6,15 +6,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from embevo.analysis.components import Components
-from embevo.analysis.diffusion import LagSums
-from embevo.analysis.events import KINDS
-from embevo.analysis.geometry import norms
-from embevo.analysis.groups import GROUPS
 from embevo.analysis.measurement import Measurement
+from embevo.analysis.measures.components import Components
+from embevo.analysis.measures.diffusion import LagSums
+from embevo.analysis.measures.events import KINDS
+from embevo.analysis.measures.geometry import norms
+from embevo.analysis.measures.groups import GROUPS
+from embevo.analysis.measures.singularities import membership
 from embevo.analysis.reading import parts
-from embevo.analysis.singularities import membership
-from embevo.run.reader import Run
+from embevo.run.reading.reader import Run
 
 _LENGTH: Final = "embedding units"
 _SQUARE: Final = "embedding units^2"

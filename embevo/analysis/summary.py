@@ -8,17 +8,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from embevo.analysis.diffusion import LagSums
-from embevo.analysis.entropy import unigram_entropy, unigram_loss
-from embevo.analysis.events import KINDS
-from embevo.analysis.exponent import Exponent, fit_exponent
-from embevo.analysis.groups import GROUPS, Groups
+from embevo.analysis.json_numbers import to_plain
 from embevo.analysis.measurement import Measurement
-from embevo.analysis.phases import Phases
-from embevo.analysis.plain import to_plain
-from embevo.analysis.singularities import jaccard
-from embevo.analysis.thresholds import Thresholds
-from embevo.run.reader import Run
+from embevo.analysis.measures.diffusion import LagSums
+from embevo.analysis.measures.entropy import unigram_entropy, unigram_loss
+from embevo.analysis.measures.events import KINDS
+from embevo.analysis.measures.exponent import Exponent, fit_exponent
+from embevo.analysis.measures.groups import GROUPS, Groups
+from embevo.analysis.measures.phases import Phases
+from embevo.analysis.measures.singularities import jaccard
+from embevo.analysis.verdicts.thresholds import Thresholds
+from embevo.run.reading.reader import Run
 
 _KNOWN: Final = {"normal": "normal", "qwen": "singular", "qwen-unit": "singular"}
 

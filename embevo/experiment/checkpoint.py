@@ -13,8 +13,8 @@ from safetensors.torch import load, save
 
 from embevo.experiment.errors import CheckpointError
 from embevo.experiment.loop import LoopState
-from embevo.run.atomic import PARTIAL, sync_file, write_file
 from embevo.run.checkpoint_files import INDEX, STATE, checkpoint_steps, pack_index, read_checkpoint
+from embevo.run.disk.atomic import PARTIAL, sync_file, write_file
 from embevo.run.errors import DamagedError
 
 FORMAT: Final = 1

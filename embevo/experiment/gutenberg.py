@@ -9,7 +9,7 @@ from typing import Final
 
 from embevo.experiment.corpus import fetched_path, known_corpora
 from embevo.experiment.errors import CorpusError
-from embevo.run.atomic import write_file
+from embevo.run.disk.atomic import write_file
 
 NAME: Final = "gatsby"
 _START: Final = re.compile(r"^\*\*\* ?START OF .*\*\*\*[ \t]*$", re.MULTILINE)

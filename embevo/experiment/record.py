@@ -22,7 +22,7 @@ from embevo.experiment.resume import check_same, forget_after, starting_point
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
 from embevo.run.paths import RunPaths
-from embevo.run.reader import open_run
+from embevo.run.reading.reader import open_run
 
 _COMPILED: Final = "The model is compiled at its first step, which takes half a minute or so."
 _IN_FLOAT32: Final = (

@@ -8,11 +8,11 @@ from embevo.experiment.checkpoint import FoundCheckpoint, find_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus
 from embevo.experiment.errors import ResumeError
-from embevo.run.lock import WriterLock
+from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
-from embevo.run.reader import Run, open_run
-from embevo.run.recovery import recover_locked
-from embevo.run.rewinding import rewind
+from embevo.run.reading.reader import Run, open_run
+from embevo.run.repair.recovery import recover_locked
+from embevo.run.repair.rewinding import rewind
 
 # They change neither what is computed nor what is stored. The corpus is compared by its bytes, and the device
 # by what was found.

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from torch import Tensor
 
 from embevo.recording.transport import Transport
-from embevo.run.journal import Journal
+from embevo.run.journal.ring import Journal
 
 _LOOK_SECONDS: Final = 1e-4
 

@@ -16,8 +16,7 @@ from embevo.recording.staging import HostStaging, check_matches, frame_of
 from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.transport import transport_for
 from embevo.recording.writer import Writer
-from embevo.run.directory import claim, clear, sync_run
-from embevo.run.divergence import RecordedSteps
+from embevo.run.disk.lock import WriterLock
 from embevo.run.errors import (
     EmbevoError,
     FrameMismatchError,
@@ -25,16 +24,17 @@ from embevo.run.errors import (
     RecordingError,
     RingFullError,
 )
-from embevo.run.frame import FrameSpec
-from embevo.run.group_metadata import identity
-from embevo.run.journal import Journal
-from embevo.run.lock import WriterLock
-from embevo.run.manifest import Manifest
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.format.layout_check import identity
+from embevo.run.journal.ring import Journal
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
-from embevo.run.reader import Run
-from embevo.run.recovery import Recovery, recover_locked, refill
-from embevo.run.sealing import Sealer, create_run
-from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.reading.reader import Run
+from embevo.run.reading.recorded_steps import RecordedSteps
+from embevo.run.repair.recovery import Recovery, recover_locked, refill
+from embevo.run.writing.directory import claim, clear, sync_run
+from embevo.run.writing.sealing import Sealer, create_run
 
 WhenFull = Literal["block", "drop", "error"]
 Durability = Literal["process", "power"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from embevo.run.errors import FrameMismatchError
-from embevo.run.frame import FrameSpec
-from embevo.run.journal import Journal
+from embevo.run.format.frame import FrameSpec
+from embevo.run.journal.ring import Journal
 
 _DTYPE_NAMES: Final = {
     torch.float64: "float64",

@@ -6,8 +6,8 @@ from typing import Final
 
 from embevo.recording.in_flight import InFlight
 from embevo.run.errors import RecordingError
-from embevo.run.journal import Journal
-from embevo.run.sealing import Sealer
+from embevo.run.journal.ring import Journal
+from embevo.run.writing.sealing import Sealer
 
 # capture wakes nobody, because that would be a system call; the writer looks for itself. Each look takes a
 # core and the interpreter lock from the training: the fewer the better, but a ring that fills must not wait.

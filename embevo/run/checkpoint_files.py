@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.run.checksum import checksum
+from embevo.run.disk.checksum import checksum
+from embevo.run.disk.regular_file import read_regular
 from embevo.run.errors import MALFORMED, DamagedError
-from embevo.run.regular_file import read_regular
 
 STATE: Final = "state.safetensors"
 INDEX: Final = "checkpoint.json"

@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from embevo.run.chunks import ChunkEncoder
-from embevo.run.frame import FrameSpec
-from embevo.run.journal_header import header_of, journal_bytes
-from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for, stored_dtype
+from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, stored_dtype
+from embevo.run.journal.header import header_of, journal_bytes
 
 # How many times smaller than its safetensors bytes a trajectory has been found to be in Zarr, least and most,
 # by the recorded dtype: runs of the experiment for blocks of many steps, updates of all and of few rows for

@@ -18,10 +18,10 @@ from embevo import Recorder
 from embevo.analysis import analysis as module
 from embevo.analysis import analyze
 from embevo.run.paths import RunPaths
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
-from embevo.run.summary import find_runs, summarize
-from embevo.run.verification import verify
+from embevo.run.reading.reader import open_run
+from embevo.run.reading.summary import find_runs, summarize
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import trajectories
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.comparison import compare
-from embevo.analysis.effect import Effect
-from embevo.analysis.interval import median_interval
+from embevo.analysis.measures.effect import Effect
+from embevo.analysis.measures.interval import median_interval
 
 
 def runs(folder: Path, count: int, **config: object) -> list[Analysis]:

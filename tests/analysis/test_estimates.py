@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trajectories
-from embevo.analysis.diffusion import SEGMENTS, LagSums
-from embevo.analysis.exponent import fit_exponent
-from embevo.analysis.groups import Groups
-from embevo.analysis.separation import Separation
-from embevo.run.tokens import Tokens
+from embevo.analysis.measures.diffusion import SEGMENTS, LagSums
+from embevo.analysis.measures.exponent import fit_exponent
+from embevo.analysis.measures.groups import Groups
+from embevo.analysis.measures.separation import Separation
+from embevo.run.format.tokens import Tokens
 
 
 def sums_of(points: np.ndarray, cuts: list[int]) -> LagSums:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 import embevo.analysis
 from embevo.analysis import identity
-from embevo.analysis.coherence import mean_pairwise_cosine
-from embevo.analysis.events import events_between
-from embevo.analysis.identity import representatives, row_hashes, words_of
-from embevo.analysis.lattice import displacement, places, spacing
-from embevo.run.frame import NUMPY_DTYPES
-from embevo.run.widening import widen
+from embevo.analysis.measures.coherence import mean_pairwise_cosine
+from embevo.analysis.measures.events import events_between
+from embevo.analysis.measures.identity import representatives, row_hashes, words_of
+from embevo.analysis.measures.lattice import displacement, places, spacing
+from embevo.run.format.frame import NUMPY_DTYPES
+from embevo.run.format.widening import widen
 
 
 def by_hand(matrix: NDArray[Any]) -> list[int]:

@@ -12,8 +12,8 @@ import encoded
 import trajectories
 from embevo.analysis import analyze
 from embevo.analysis.errors import AnalysisError
-from embevo.analysis.hypotheses import judge
 from embevo.analysis.projection import project
+from embevo.analysis.verdicts.judge import judge
 
 # Keeping an analysis takes longer than making one; tests/analysis/test_cache.py does that.
 measured = partial(analyze, keep=False)

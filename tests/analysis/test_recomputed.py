@@ -16,8 +16,8 @@ from embevo.analysis import Analysis, analyze
 from embevo.analysis.errors import AnalysisError
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
-from embevo.run.exporting import export_snapshots
-from embevo.run.reader import open_run
+from embevo.run.exchange.exporting import export_snapshots
+from embevo.run.reading.reader import open_run
 
 DEAD = [2, 3, 7, 8]
 LIVE = [0, 1, 4, 5, 6, 9, 10]

@@ -15,13 +15,13 @@ from embevo_cli.train import train
 import drawn
 import trajectories
 from embevo.analysis import Thresholds, analyze
-from embevo.analysis import report as module
 from embevo.analysis.figures.catalogue import FIGURES
-from embevo.analysis.markup import Markup, joined, tag
-from embevo.analysis.report import report
-from embevo.analysis.reproduction import commands
+from embevo.analysis.report import page as module
+from embevo.analysis.report.markup import Markup, joined, tag
+from embevo.analysis.report.page import report
+from embevo.analysis.report.reproduction import commands
 from embevo.experiment.config import ExperimentConfig
-from embevo.run.reader import open_run
+from embevo.run.reading.reader import open_run
 
 HOSTILE = "<script>alert('1')</script>\"&amp;$body\x00</style>"
 SHOWN = tuple(

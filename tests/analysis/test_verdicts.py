@@ -15,9 +15,9 @@ import trajectories
 from embevo.analysis import Thresholds, Verdict
 from embevo.analysis import analyze as analyze_run
 from embevo.analysis.errors import AnalysisError
-from embevo.analysis.growth import half_growth_share, late_change, late_row
-from embevo.analysis.interval import delete_one_interval, jackknife_interval, share_interval
-from embevo.analysis.verdict import Check
+from embevo.analysis.measures.growth import half_growth_share, late_change, late_row
+from embevo.analysis.measures.interval import delete_one_interval, jackknife_interval, share_interval
+from embevo.analysis.verdicts.verdict import Check
 
 analyze = partial(analyze_run, keep=False)
 ROWS, TOKENS, DIM = 601, 24, 16

@@ -10,7 +10,7 @@ import torch
 
 import written
 from embevo import Recorder
-from embevo.run.lock import WriterLock
+from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
 
 

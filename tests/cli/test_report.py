@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import drawn
-from embevo.analysis import report as module
 from embevo.analysis.figures import saving
 from embevo.analysis.figures.catalogue import FIGURES, NAMES
+from embevo.analysis.report import page as module
 
 WITHOUT = """
 import sys

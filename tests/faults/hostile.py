@@ -10,10 +10,10 @@ import numpy as np
 
 import written
 from embevo.run.errors import EmbevoError
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
-from embevo.run.trajectory import Store
-from embevo.run.verification import verify
+from embevo.run.format.layout import Store
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
 
 ROOM = 1 << 29
 FILES = [

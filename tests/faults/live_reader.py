@@ -16,7 +16,7 @@ import numpy as np
 
 import encoded
 from embevo.run.errors import NotARunError
-from embevo.run.reader import Run, open_run
+from embevo.run.reading.reader import Run, open_run
 from faults.oracle import Plan
 
 COUNTS: Counter[str] = Counter()

@@ -11,12 +11,12 @@ import numpy as np
 import zarr
 
 import encoded
-from embevo.run.checksum import checksum
+from embevo.run.disk.checksum import checksum
 from embevo.run.errors import EmbevoError, NotARunError
-from embevo.run.journal_header import header_is_whole
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
-from embevo.run.verification import verify
+from embevo.run.journal.header import header_is_whole
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
 
 
 @dataclass(frozen=True)

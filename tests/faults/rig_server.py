@@ -31,13 +31,13 @@ import encoded
 import tensors
 from embevo.recording import recorder as recorder_module
 from embevo.recording.recorder import Recorder
-from embevo.run import sealing
+from embevo.run.disk.lock import WriterLock
 from embevo.run.errors import EmbevoError
-from embevo.run.journal import Journal
-from embevo.run.lock import WriterLock
+from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.recovery import recover
-from embevo.run.rewinding import rewind
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.rewinding import rewind
+from embevo.run.writing import sealing
 from faults import oracle
 from faults.oracle import Plan
 

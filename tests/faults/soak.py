@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from embevo.recording.recorder import Recorder
-from embevo.run.sealing import Sealer
+from embevo.run.writing.sealing import Sealer
 
 SAMPLES = 20
 

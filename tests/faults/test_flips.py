@@ -17,9 +17,9 @@ from embevo.experiment.checkpoint import save_checkpoint
 from embevo.experiment.loop import LoopState
 from embevo.recording.recorder import Recorder
 from embevo.run.errors import EmbevoError
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
-from embevo.run.verification import verify
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
 from faults.rig import FULL, count
 
 torch = pytest.importorskip("torch")

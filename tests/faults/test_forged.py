@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import encoded
-from embevo.run.checksum import checksum
+from embevo.run.disk.checksum import checksum
 from embevo.run.errors import EmbevoError
-from embevo.run.importing import import_snapshots, inspect_folder
-from embevo.run.reader import Run
-from embevo.run.trajectory import Store
+from embevo.run.exchange.importing import import_snapshots, inspect_folder
+from embevo.run.format.layout import Store
+from embevo.run.reading.reader import Run
 from faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
 from faults.oracle import tree
 from faults.rig import FULL, count

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import written
-from embevo.run.atomic import write_file
+from embevo.run.disk.atomic import write_file
 from embevo.run.errors import DamagedError
-from embevo.run.recovery import recover
-from embevo.run.trajectory import Store
+from embevo.run.format.layout import Store
+from embevo.run.repair.recovery import recover
 from faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
 from faults.oracle import tree
 from faults.rig import FULL, count

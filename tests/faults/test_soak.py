@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zarr
 
-from embevo.run.reader import open_run
+from embevo.run.reading.reader import open_run
 from faults.rig import count, quick_or_full
 
 BLOCK = 128

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from embevo.recording.recorder import Durability, Recorder
-from embevo.run import directory
-from embevo.run.journal import Journal
+from embevo.run.journal.ring import Journal
+from embevo.run.writing import directory
 
 NEVER = 1e9
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embevo import open_run
-from embevo.run.recovery import recover
+from embevo.run.repair.recovery import recover
 
 AT_EXIT = """
 import atexit

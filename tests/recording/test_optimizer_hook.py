@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from embevo import Recorder, open_run
-from embevo.recording.optimizer_hook import capture_every_step
+from embevo.recording.adapters.optimizer_hook import capture_every_step
 
 
 def train(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: int) -> list[Any]:

@@ -18,11 +18,11 @@ import encoded
 import tensors
 from captures import SHAPE, SINKS, STEPS, STORES, capture, expected, filled, steps_on_disk
 from embevo.recording.recorder import Recorder
-from embevo.run import sealing
 from embevo.run.errors import EmbevoError, FrameMismatchError, RecordingError
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
-from embevo.run.trajectory import Store, ZarrDtype
+from embevo.run.format.layout import Store, ZarrDtype
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.writing import sealing
 
 
 def eleven_steps(path: Path, dtype: str, zarr_dtype: ZarrDtype) -> Recorder:

@@ -17,7 +17,7 @@ import encoded
 import tensors
 from embevo.recording.recorder import Recorder
 from embevo.run.errors import DivergedError, EmbevoError
-from embevo.run.reader import Run, open_run
+from embevo.run.reading.reader import Run, open_run
 
 SHAPE = (3, 4)
 

@@ -11,7 +11,7 @@ import encoded
 import tensors
 from embevo.recording.staging import HostStaging, frame_of
 from embevo.run.errors import FrameMismatchError
-from embevo.run.journal import Journal
+from embevo.run.journal.ring import Journal
 
 SHAPE = (6, 6)
 

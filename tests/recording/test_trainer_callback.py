@@ -9,7 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from embevo import open_run
-from embevo.recording.trainer_callback import RecordEmbeddings
+from embevo.recording.adapters.trainer_callback import RecordEmbeddings
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 STEPS = 6

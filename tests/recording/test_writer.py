@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embevo.recording.recorder import Recorder
 from embevo.recording.writer import next_pause
-from embevo.run.journal import Journal
+from embevo.run.journal.ring import Journal
 
 SHORTEST, LONGEST = 0.005, 0.05
 

@@ -12,10 +12,10 @@ import torch
 import encoded
 from captures import SINKS, STEPS, capture, expected, steps_on_disk
 from embevo.recording.recorder import Recorder
-from embevo.run import sealing
 from embevo.run.errors import RecordingError
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.writing import sealing
 from sinks import NO_SPACE, FailingSink
 
 

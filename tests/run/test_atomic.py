@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from embevo.run import atomic
-from embevo.run.atomic import write_file
+from embevo.run.disk import atomic
+from embevo.run.disk.atomic import write_file
 
 
 @pytest.fixture

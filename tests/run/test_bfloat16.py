@@ -11,7 +11,7 @@ import pytest
 import zarr
 
 import encoded
-from embevo.run.bfloat16 import BFloat16, DataTypeValidationError
+from embevo.run.format.bfloat16 import BFloat16, DataTypeValidationError
 
 ALL = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16)
 

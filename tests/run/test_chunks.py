@@ -9,10 +9,10 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 import encoded
-from embevo.run import trajectory
-from embevo.run.chunks import ChunkEncoder
-from embevo.run.frame import FrameSpec
-from embevo.run.trajectory import Layout, ZarrDtype
+from embevo.run.format import layout as trajectory
+from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, ZarrDtype
 
 
 def written_by_zarr(layout: Layout, rows: int, values: np.ndarray) -> dict[str, bytes]:

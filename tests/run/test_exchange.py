@@ -13,17 +13,17 @@ from safetensors.numpy import load_file
 
 import encoded
 import written
-from embevo.run.directory import claim
 from embevo.run.errors import DamagedError, FrameMismatchError, RunExistsError
-from embevo.run.exporting import ExportError, export_snapshots, export_stacked, select_steps
-from embevo.run.importing import import_snapshots, inspect_folder
-from embevo.run.journal import Journal
+from embevo.run.exchange.exporting import ExportError, export_snapshots, export_stacked, select_steps
+from embevo.run.exchange.importing import import_snapshots, inspect_folder
+from embevo.run.format.layout import block_steps_for
+from embevo.run.format.safetensors_header import NotSafetensorsError
+from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.reader import open_run
-from embevo.run.safetensors_header import NotSafetensorsError
-from embevo.run.sealing import Sealer
-from embevo.run.trajectory import block_steps_for
-from embevo.run.verification import verify
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.verification import verify
+from embevo.run.writing.directory import claim
+from embevo.run.writing.sealing import Sealer
 from saved import saved, write_folder
 
 WORDS = {2: np.uint16, 4: np.uint32, 8: np.uint64}

@@ -13,7 +13,7 @@ import xxhash
 import encoded
 import written
 from embevo.run.paths import RunPaths
-from embevo.run.rewinding import rewind
+from embevo.run.repair.rewinding import rewind
 from saved import saved
 
 

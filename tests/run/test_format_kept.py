@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import encoded
-from embevo.run.reader import open_run
-from embevo.run.recovery import recover
-from embevo.run.verification import verify
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 STEPS = encoded.steps_of(11, every=2)

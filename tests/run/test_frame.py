@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 import encoded
 import written
 from embevo.run.errors import FrameMismatchError
-from embevo.run.frame import FrameSpec
+from embevo.run.format.frame import FrameSpec
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,12}", fullmatch=True).filter(
     lambda name: name not in {"step", "token", "dim", "token_count"}

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import encoded
 import written
-from embevo.run import journal as journal_module
-from embevo.run.checksum import checksum
+from embevo.run.disk.checksum import checksum
 from embevo.run.errors import DamagedError, EmbevoError, NotARunError, RecordingError
-from embevo.run.frame import FrameSpec
-from embevo.run.journal import Frame, Journal
+from embevo.run.format.frame import FrameSpec
+from embevo.run.journal import ring as journal_module
+from embevo.run.journal.ring import Frame, Journal
 
 SLOTS = 4
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from embevo.run.disk.lock import WriterLock
 from embevo.run.errors import RunInUseError
-from embevo.run.lock import WriterLock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from embevo.run.lock import WriterLock
+from embevo.run.disk.lock import WriterLock
 lock = WriterLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

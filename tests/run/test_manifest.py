@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embevo.run.errors import DamagedError
-from embevo.run.manifest import Entry, Manifest
+from embevo.run.manifest.manifest import Entry, Manifest
 
 
 def block(number: int, first: int, stop: int) -> Entry:

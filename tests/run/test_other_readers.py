@@ -61,7 +61,7 @@ for path in sys.argv[1:]:
     values, steps = read(path)
     fields = (path, values.dtype.name, list(values.shape), list(map(int, steps)), values.tobytes().hex())
     print(*fields, sep="; ")
-for name in ("torch", "embevo.run.reader", "embevo.recording"):
+for name in ("torch", "embevo.run.reading.reader", "embevo.recording"):
     assert name not in sys.modules, name
 """
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embevo.run.frame import FrameSpec
-from embevo.run.journal import Journal
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, block_steps_for
+from embevo.run.journal.ring import Journal
 from embevo.run.planning import Machine, Plan, warnings_of
-from embevo.run.trajectory import Layout, Store, block_steps_for
 
 SCALARS = ("loss", "learning_rate")
 

@@ -14,9 +14,9 @@ import encoded
 import indices
 import written
 from embevo.run.errors import DamagedError, EmbevoError, NotARunError
+from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.paths import RunPaths
-from embevo.run.reader import Run, open_run
-from embevo.run.trajectory import Store, ZarrDtype
+from embevo.run.reading.reader import Run, open_run
 
 SHAPE = (5, 3)
 STORES: list[Store] = ["both", "zarr", "safetensors"]

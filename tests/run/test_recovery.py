@@ -9,11 +9,11 @@ import pytest
 import encoded
 import written
 from embevo.run.errors import DamagedError, NotARunError
-from embevo.run.journal import Journal
-from embevo.run.reader import open_run
-from embevo.run.recovery import Recovery, recover
-from embevo.run.trajectory import Store
-from embevo.run.verification import verify
+from embevo.run.format.layout import Store
+from embevo.run.journal.ring import Journal
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import Recovery, recover
+from embevo.run.repair.verification import verify
 from written import write_run
 
 ROWS, SEALED = 14, 10

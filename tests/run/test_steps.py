@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embevo.run.steps import describe, from_ranges, to_ranges
+from embevo.run.format.steps import describe, from_ranges, to_ranges
 
 STEPS = st.lists(st.integers(0, 2**40), unique=True).map(sorted)
 NEAR = st.lists(st.integers(0, 60), unique=True).map(sorted)

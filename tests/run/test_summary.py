@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import written
-from embevo.run.journal import Journal
-from embevo.run.lock import WriterLock
+from embevo.run.disk.lock import WriterLock
+from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.summary import BrokenRun, RunSummary, find_runs, summarize
+from embevo.run.reading.summary import BrokenRun, RunSummary, find_runs, summarize
 
 
 def closed(run: written.WrittenRun) -> Path:

@@ -11,8 +11,8 @@ import zarr
 
 import encoded
 import written
-from embevo.run.frame import FrameSpec
-from embevo.run.trajectory import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 
 SHAPE = (6, 5)
 STEPS = 4

@@ -7,10 +7,10 @@ import pytest
 
 import written
 from embevo.run.errors import NotARunError
-from embevo.run.importing import import_snapshots, inspect_folder
-from embevo.run.journal import Journal
-from embevo.run.recovery import recover
-from embevo.run.verification import verify
+from embevo.run.exchange.importing import import_snapshots, inspect_folder
+from embevo.run.journal.ring import Journal
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
 from saved import write_folder
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import encoded
-from embevo.run.widening import narrow, widen
+from embevo.run.format.widening import narrow, widen
 
 ALL = np.arange(1 << 16, dtype=np.uint16)
 

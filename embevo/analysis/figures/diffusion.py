@@ -9,7 +9,7 @@ from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
 from embevo.analysis.figures.groups import line_of, of_group, shown
 from embevo.analysis.figures.style import ALL, COLOURS, FAINT, INK, LENGTH, plain_log_axis, quiet_grid
-from embevo.analysis.plain import number_of
+from embevo.analysis.json_numbers import number_of
 
 
 def draw(analysis: Analysis) -> Drawing:

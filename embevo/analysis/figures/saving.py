@@ -10,7 +10,7 @@ from embevo.analysis.figures.catalogue import FIGURES, NAMES
 from embevo.analysis.figures.drawing import NothingToDrawError
 from embevo.analysis.figures.rendering import Format, render
 from embevo.analysis.figures.style import styled
-from embevo.run.atomic import write_file
+from embevo.run.disk.atomic import write_file
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,165 @@
+"""analyze(): everything that is measured of a run, and the verdicts, in one call."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from embevo.analysis.cache import FORMAT, fingerprint, load, save, save_rest
+from embevo.analysis.errors import AnalysisError
+from embevo.analysis.measurement import listed, measure, sums_of_centroids
+from embevo.analysis.reading import matrix_of
+from embevo.analysis.series import build_series, fit_components
+from embevo.analysis.summary import summarize
+from embevo.analysis.verdicts.judge import judge
+from embevo.analysis.verdicts.thresholds import Thresholds
+from embevo.analysis.verdicts.verdict import Verdict
+from embevo.run.format.tokens import Tokens
+from embevo.run.paths import RunPaths
+from embevo.run.reading.reader import Run, open_run
+
+Basis = Literal["final", "all"]
+_DEFAULTS: Final = Thresholds()
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What was measured of a run.
+
+    Attributes:
+        run_path: the run.
+        series: every measure as a variable of an ``xarray.Dataset``; ``attrs`` of each say what it is and its
+            units, :mod:`embevo.analysis.series` lists them.
+        events: births, fissions, fusions, emissions, captures and deaths of black holes, in order: dicts with
+            ``step``, ``kind``, ``tokens``, and the sizes ``before`` and ``after``.
+        summary: the numbers that fit on a screen, as plain JSON values; null where there is none.
+        verdicts: on the predictions that were made for the run's initialisation.
+        thresholds: what the verdicts were decided by.
+        config: what the recorder was given as configuration.
+        corpus: what is known of the corpus.
+        labels: ``(token,)`` printable names.
+        note: why the analysis was not kept in the run; empty if it was.
+    """
+
+    run_path: Path
+    series: xr.Dataset
+    events: list[dict[str, Any]]
+    summary: dict[str, Any]
+    verdicts: list[Verdict]
+    thresholds: Thresholds
+    config: dict[str, Any]
+    corpus: dict[str, Any]
+    labels: list[str]
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is not in the series, as plain JSON values."""
+        return {
+            "run": str(self.run_path),
+            "summary": self.summary,
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "thresholds": self.thresholds.to_json(),
+            "config": self.config,
+            "corpus": self.corpus,
+        }
+
+
+def analyze(
+    run: str | Path | Run,
+    thresholds: Thresholds | Mapping[str, float] = _DEFAULTS,
+    *,
+    matrix: str | None = None,
+    basis: Basis = "final",
+    keep: bool = True,
+    on_rows: Callable[[int, int], None] | None = None,
+) -> Analysis:
+    """Measure a run and judge it, or take both from what an earlier call has kept in it.
+
+    Args:
+        run: the run or its directory; it may be in the middle of being recorded.
+        thresholds: what verdicts are decided by; a mapping replaces some of the defaults.
+        matrix: which one, of a run with several; by default ``embeddings``, or the first.
+        basis: whether the principal components are those of the last row or of all rows together.
+        keep: look for, and leave behind, ``analysis.zarr`` and ``analysis.json`` in the run. A directory that
+            cannot be written is no error.
+        on_rows: called now and then with how many rows were measured, and how many there are.
+
+    Raises:
+        NotARunError: the path is not a run.
+        AnalysisError: the run has no steps, no such matrix, or there is no such threshold.
+        DamagedError: stored bytes are not what was written.
+    """
+    opened = run if isinstance(run, Run) else open_run(run)
+    limits = thresholds if isinstance(thresholds, Thresholds) else Thresholds.of(thresholds)
+    if not len(opened.steps):
+        raise AnalysisError(f"{opened.path} has no steps yet: there is nothing to measure")
+    name = matrix_of(opened, matrix)
+    key = {
+        "format": FORMAT,
+        "run": fingerprint(opened),
+        "matrix": name,
+        "basis": basis,
+        "fit": [limits.msd_min_lag, limits.msd_max_share],
+    }
+    paths = RunPaths(opened.path)
+    kept = load(paths, key) if keep else None
+    if kept is None:
+        # What is not a number makes others that are none; signalling NaNs say so wherever they are copied.
+        with np.errstate(invalid="ignore", over="ignore"):
+            series, summary, events = _measure(opened, name, basis, limits, on_rows)
+    else:
+        series, summary, events = kept.series, kept.rest["summary"], kept.rest["events"]
+    # Judging takes no time: what is kept is always judged by the thresholds that are asked for.
+    verdicts = judge(series, summary, limits)
+    found = Analysis(
+        run_path=opened.path,
+        series=series,
+        events=events,
+        summary=summary,
+        verdicts=verdicts,
+        thresholds=limits,
+        config=opened.config,
+        corpus=opened.corpus,
+        labels=_labels(opened),
+    )
+    # A run may be moved, so where it lies is not kept.
+    rest = {**found.to_json(), "events": events}
+    del rest["run"]
+    if not keep or (kept is not None and all(kept.rest[part] == rest[part] for part in rest)):
+        return found
+    try:
+        if kept is None:
+            save(paths, key, series, rest)
+        else:
+            save_rest(paths, key, rest, kept.rest["files"])
+    except OSError as error:
+        note = f"the analysis was not kept in the run: {error.filename or paths.analysis}: {error.strerror}"
+        return dataclasses.replace(found, note=note)
+    return found
+
+
+def _measure(
+    run: Run, name: str, basis: Basis, limits: Thresholds, on_rows: Callable[[int, int], None] | None
+) -> tuple[xr.Dataset, dict[str, Any], list[dict[str, Any]]]:
+    """The series, the summary and the events."""
+    rows = len(run.steps)
+    found = measure(run, name, (lambda done: on_rows(done, rows)) if on_rows else None)
+    sums = sums_of_centroids(found)
+    series = build_series(run, found, fit_components(run, found, name, basis), sums, name)
+    summary = summarize(run, found, sums, series, limits)
+    series.attrs |= {
+        part: summary[part] for part in ("unigram_entropy", "freeze_step", "phases", "exponents")
+    }
+    return series, summary, listed(found.events)
+
+
+def _labels(run: Run) -> list[str]:
+    """Characters for a vocabulary of bytes, ids for any other."""
+    count = run.shape[1]
+    if count > 256:
+        return [str(token) for token in range(count)]
+    return Tokens(np.zeros(count, np.int64)).labels

@@ -1,0 +1,82 @@
+"""animate(): the cloud in the plane of its principal components, step by step, as a film."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis import Analysis
+from embevo.analysis.figures.drawing import NothingToDrawError
+from embevo.analysis.figures.style import styled
+from embevo.analysis.film.encoding import Suffix, find_ffmpeg, suffix_of, write_film
+from embevo.analysis.film.moving_cloud import MovingCloud
+from embevo.analysis.membership import black_holes
+from embevo.analysis.projection import project
+
+# Pixels an inch. A GIF is smaller, as its bytes are not compressed from frame to frame.
+_DPI: Final[dict[Suffix, int]] = {".mp4": 120, ".gif": 80}
+
+
+def frame_rows(rows: int, frames: int) -> NDArray[np.int64]:
+    """Rows of a run that are shown: evenly spaced in the logarithm, as far as there are rows for that.
+
+    Args:
+        rows: how many were recorded.
+        frames: how many to show.
+
+    Returns:
+        ``(frame,)`` int64, ascending, from 0 to ``rows - 1``; all rows if there are fewer than ``frames``.
+    """
+    count = min(rows, frames)
+    if count < 2:
+        return np.arange(rows - count, rows)
+    spaced = np.geomspace(1, rows, count).round().astype(np.int64) - 1
+    # Where the logarithm asks for the same row again, the rows follow each other one by one.
+    return np.maximum(spaced, np.arange(count))
+
+
+def animate(
+    analysis: Analysis,
+    out: Path,
+    *,
+    frames: int = 240,
+    fps: int = 24,
+    labels: bool = False,
+    on_frame: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write a film.
+
+    Args:
+        analysis: of the run.
+        out: an .mp4 or a .gif; its directory exists.
+        frames: how many steps to show.
+        fps: of them a second.
+        labels: write the names of frequent tokens beside them, where there is room.
+        on_frame: called after each frame with how many are done, and how many there will be.
+
+    Returns:
+        The number of steps that are shown.
+
+    Raises:
+        DestinationError: another suffix.
+        FilmError: there is no ffmpeg, or it failed.
+        NothingToDrawError: there is no plane to project on.
+    """
+    form = suffix_of(out)
+    if form == ".mp4":
+        find_ffmpeg()
+    series = analysis.series
+    if series.sizes["component"] < 2:
+        raise NothingToDrawError("the embedding has one dimension, or there is one token: that is no plane")
+    rows = frame_rows(series.sizes["step"], frames)
+    steps = series["step"].to_numpy()[rows]
+    points = project(analysis.run_path, steps.tolist(), series)[:, :, :2]
+    if not np.isfinite(points).any():
+        raise NothingToDrawError("no token is at a finite place")
+    with styled():
+        holes = black_holes(analysis.run_path, steps, series.attrs["matrix"])
+        cloud = MovingCloud(analysis, points, holes, steps, _DPI[form], labels=labels)
+        write_film(out, cloud.frames(on_frame), fps)
+    return len(rows)

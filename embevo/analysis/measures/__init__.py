@@ -1,0 +1,1 @@
+"""What is measured of a trajectory, one measure a file."""

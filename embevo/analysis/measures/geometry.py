@@ -1,0 +1,86 @@
+"""Centres and sizes of clouds of points, in float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.measures.interval import PARTS
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Clouds of points at several steps.
+
+    Attributes:
+        centre: ``(step, dim)`` float64 mean of the points: the centroid.
+        squares: ``(step, token)`` float64 squared Euclidean distance of each point from it.
+    """
+
+    centre: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, points: NDArray[np.float64]) -> "Cloud":
+        """Measure ``(step, token, dim)`` float64 points. A NaN or infinity makes its step's numbers NaN.
+
+        The mean is taken of the differences from the first point, and the distances from the mean in a second
+        pass: points that all coincide have their centroid exactly there, and the radius exactly 0.
+        """
+        if not points.shape[1]:
+            # One point that is nowhere: every statistic of nobody is NaN.
+            return cls(np.full(points.shape[::2], np.nan), np.full((len(points), 1), np.nan))
+        with np.errstate(invalid="ignore", over="ignore"):
+            first = points[:, :1]
+            apart = points - first
+            mean = apart.mean(axis=1)
+            apart -= mean[:, None]
+            squares = np.einsum("std,std->st", apart, apart)
+            return cls(first[:, 0] + mean, squares)
+
+    @property
+    def radius_rms(self) -> NDArray[np.float64]:
+        """``(step,)`` sqrt(mean |x - c|^2): the radius of gyration."""
+        return np.asarray(np.sqrt(self.squares.mean(axis=1)), np.float64)
+
+    @property
+    def radius_max(self) -> NDArray[np.float64]:
+        """``(step,)`` max |x - c|."""
+        return np.asarray(np.sqrt(self.squares.max(axis=1)), np.float64)
+
+
+def radius_without(points: NDArray[np.float64], cloud: Cloud) -> NDArray[np.float64]:
+    """RMS radius of clouds without each of ten parts of their points, for a jackknife.
+
+    The parts are every tenth point, from the first, the second, ... on. With a the points less the centroid
+    of all, S and Q the sums of a and of |a|^2 over a part, and n the points that are left, it is the root of
+    ((sum |a|^2 - Q) - |S|^2 / n) / n.
+
+    Args:
+        points: ``(step, token, dim)`` float64.
+        cloud: of these.
+
+    Returns:
+        ``(step, part)``; NaN for fewer than ten points.
+    """
+    count = points.shape[1]
+    found = np.full((len(points), PARTS), np.nan)
+    if count < PARTS:
+        return found
+    total = cloud.squares.sum(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for part in range(PARTS):
+            mine = points[:, part::PARTS]
+            size = mine.shape[1]
+            shift = mine.sum(axis=1) - size * cloud.centre
+            rest = total - cloud.squares[:, part::PARTS].sum(axis=1)
+            rest -= np.einsum("sd,sd->s", shift, shift) / (count - size)
+            # Points that coincide leave a rounding error, of either sign.
+            found[:, part] = np.sqrt(np.maximum(rest, 0) / (count - size))
+    return found
+
+
+def norms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euclidean norm along the last axis."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(np.sqrt(np.einsum("...d,...d->...", vectors, vectors)), np.float64)

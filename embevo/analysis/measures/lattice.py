@@ -1,0 +1,66 @@
+"""Distances on the lattice of representable numbers, in units in the last place (ULPs).
+
+The numbers of a floating-point type are numbered in ascending order: 0 for +0 and for -0, +1 for the smallest
+positive number, -1 for the smallest negative one, and so on through the finite numbers to infinity. The
+distance of two numbers is the difference of their numbers, as in B. Dawson, "Comparing Floating Point
+Numbers, 2012 Edition" (Random ASCII); there both zeros have one place too. Not-a-number has no place: a
+distance from or to one is NaN, here.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.run.format.widening import narrow
+
+# Stored bits of the mantissa, and the exponent of the smallest normal number.
+_FORMATS: Final = {"float64": (52, -1022), "float32": (23, -126), "bfloat16": (7, -126), "float16": (10, -14)}
+
+
+def places(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.integer]:
+    """The number of each value among those that the recorded dtype can represent.
+
+    Args:
+        values: float32 or float64; 16-bit values widened to float32.
+        dtype: in which they were recorded.
+
+    Returns:
+        int32, or int64 for float64. NaNs come beyond the infinities, by their bits, so that two of them are
+        equal only if their bits are.
+    """
+    bits = _bits(values, dtype)
+    wide = np.int64 if dtype.itemsize == 8 else np.int32
+    magnitude: NDArray[np.integer] = (bits & np.iinfo(bits.dtype).max).astype(wide)
+    np.negative(magnitude, out=magnitude, where=bits < 0)
+    return magnitude
+
+
+def _bits(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.integer]:
+    """Signed integers with the bits of the values in the recorded dtype."""
+    if dtype.itemsize == 2:
+        return narrow(values, dtype).view(np.int16)
+    return np.ascontiguousarray(values).view(f"i{dtype.itemsize}")
+
+
+def displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Absolute distance in ULPs between places; exact below 2^53, and correctly rounded above."""
+    if now.dtype == np.int64:
+        # Modulo 2^64 the difference of the larger and the smaller is right, though it may not fit an int64.
+        larger = np.maximum(now, before).view(np.uint64)
+        return np.asarray(larger - np.minimum(now, before).view(np.uint64), np.float64)
+    return np.asarray(np.abs(np.subtract(now, before, dtype=np.int64)), np.float64)
+
+
+def spacing(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Distance from each value to the next larger magnitude that the dtype can represent; NaN if not finite.
+
+    2^(floor(log2 |x|) - m) for a normal number, m being the stored bits of the mantissa, and the smallest
+    subnormal below that: one ULP in the units of x.
+    """
+    bits, smallest_exponent = _FORMATS[dtype.name]
+    magnitude = np.abs(values.astype(np.float64))
+    _, exponent = np.frexp(magnitude)
+    # frexp counts exponents from 1/2; those of zero and of subnormals are that of the smallest normal number.
+    exponent = np.maximum(np.where(magnitude == 0, smallest_exponent, exponent - 1), smallest_exponent)
+    return np.where(np.isfinite(magnitude), np.ldexp(1.0, exponent - bits), np.nan)

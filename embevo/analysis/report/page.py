@@ -1,0 +1,346 @@
+"""report(): one run, or several side by side, on one page of HTML that needs nothing but itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from embevo.analysis import Analysis
+from embevo.analysis.comparison import Comparison, compare
+from embevo.analysis.figures.catalogue import FIGURES, Figure
+from embevo.analysis.figures.drawing import Drawing, NothingToDrawError, share_scales
+from embevo.analysis.figures.rendering import render
+from embevo.analysis.figures.style import styled
+from embevo.analysis.report.markup import Markup, image, joined, table, tag
+from embevo.analysis.report.reproduction import commands, report_command
+from embevo.analysis.report.tables import effects_table, numbers_of, settings_of, thresholds_table
+from embevo.analysis.verdicts.verdict import Check, Verdict
+from embevo.run.reading.reader import Run, open_run
+
+# Of more runs than this, the first of each group is drawn: a page is to stay below a few megabytes.
+_MOST_DRAWN: Final = 4
+_DPI: Final = 240
+_CSS_DPI: Final = 96
+_MARKS: Final = {"supported": "✓ supported", "refuted": "✗ refuted", "undecided": "? undecided"}
+_HYPOTHESES: Final = {
+    "normal": "Normal initialisation: every token starts as a random vector of its own.",
+    "singular": "Singular initialisation: all tokens start as one and the same vector.",
+}
+_WORDS: Final = (
+    (
+        "token",
+        "what the model reads and predicts, here often a single character; each has a vector of its own",
+    ),
+    ("distinct rows", "different vectors; a row is a token's vector"),
+    ("RMS radius", "root-mean-square distance from the centroid"),
+    ("centroid", "the mean of a group of vectors"),
+    ("black hole", "two or more tokens whose vectors are the same in every bit"),
+    ("ULP", "the gap between a number and the next one that the stored type can represent"),
+    ("embedding units", "lengths are Euclidean, in the units of the vectors' elements"),
+)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A run as the page knows it: under a name that no other run on the page has."""
+
+    name: str
+    run: Run
+    analysis: Analysis
+
+
+def report(
+    analyses: Sequence[Analysis],
+    *,
+    out: str = "report.html",
+    on_figure: Callable[[int, int], None] | None = None,
+) -> str:
+    """The page, as text: the same runs give the same text.
+
+    Args:
+        analyses: of the runs, in the order in which they are shown.
+        out: name of the file, for the command that the page says it is made by.
+        on_figure: called after each drawn figure with how many are done, and how many there will be.
+    """
+    names = _names([analysis.run_path for analysis in analyses])
+    subjects = [
+        _Subject(name, open_run(analysis.run_path), analysis)
+        for name, analysis in zip(names, analyses, strict=True)
+    ]
+    comparison = compare(analyses) if len(analyses) > 1 else None
+    title = f"Embedding evolution: {', '.join(names)}"
+    body = joined(
+        _introduction(title, subjects),
+        _verdicts(subjects, comparison),
+        _numbers(subjects, comparison),
+        _figures(subjects, _drawn(subjects, comparison), on_figure),
+        _thresholds(analyses[0]),
+        _settings(subjects),
+        _reproduction(subjects, out),
+        tag("footer", f"Made by embevo {version('embevo')}."),
+    )
+    template = Template(files("embevo.analysis.report").joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(version=version("embevo"), title=joined(title), body=body)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Names of the directories, as many of those above as it takes to tell the runs apart."""
+    parts = [path.absolute().parts for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, 1)]
+
+
+def _introduction(title: str, subjects: Sequence[_Subject]) -> Markup:
+    summary = subjects[0].analysis.summary
+    links = (
+        ("verdicts", "Verdicts"),
+        ("numbers", "Key numbers"),
+        ("figures", "Figures"),
+        ("thresholds", "Thresholds"),
+        ("settings", "Settings"),
+        ("again", "How to reproduce this"),
+    )
+    return tag(
+        "header",
+        tag("h1", title),
+        tag(
+            "p",
+            "A language model keeps a vector for each token of its vocabulary; together they are its "
+            "embedding. They were recorded while the model learnt: "
+            f"{summary['rows']:,} states of {summary['tokens']:,} vectors with {summary['dim']:,} elements"
+            f"{' in the first run' if len(subjects) > 1 else ''}. This page says how they moved, and whether "
+            "they did what had been predicted. A token is live if it occurs in the training text, and dead "
+            "if it never does.",
+        ),
+        tag("nav", [tag("a", text, href=f"#{anchor}") for anchor, text in links]),
+    )
+
+
+# Verdicts
+
+
+def _verdicts(subjects: Sequence[_Subject], comparison: Comparison | None) -> Markup:
+    sections = [
+        joined(
+            tag("h3", subject.name),
+            tag("p", _HYPOTHESES[subject.analysis.summary["initialisation"]], class_="soft"),
+            _verdict_table(subject.analysis.verdicts),
+        )
+        for subject in subjects
+    ]
+    together = []
+    for group in comparison.groups if comparison else ():
+        if len(group.runs) > 1:
+            runs = [
+                f"{verdict}: {', '.join(f'{count} {name}' for name, count in outcomes.items())}"
+                for verdict, outcomes in group.outcomes.items()
+            ]
+            together += [
+                tag("h3", f"{len(group.runs)} runs together: {group.label}"),
+                tag("p", f"Run by run: {'; '.join(runs)}.", class_="soft"),
+                _verdict_table(group.verdicts),
+            ]
+    return tag(
+        "section",
+        tag("h2", "Verdicts", id="verdicts"),
+        tag(
+            "p",
+            "Each prediction was written down before the experiment. It is supported if the measured number, "
+            "with all of its interval, lies in the range that the prediction asks for, refuted if it lies "
+            "outside, and undecided if the interval reaches across the limit or something is missing. Of "
+            "several parts any refutes the prediction, and all support it. Intervals say how much the "
+            "tokens, or stretches, of this one run scatter; how much other seeds would differ, several "
+            "runs tell.",
+        ),
+        together,
+        sections,
+        tag("h3", "Words used here"),
+        tag("dl", [joined(tag("dt", word), tag("dd", meaning)) for word, meaning in _WORDS], class_="words"),
+    )
+
+
+def _verdict_table(verdicts: Sequence[Verdict]) -> Markup:
+    rows = []
+    for verdict in verdicts:
+        checks = [_check(check, alone=len(verdict.checks) == 1) for check in verdict.checks]
+        because: list[Markup] = [tag("ul", [tag("li", check) for check in checks])]
+        if verdict.effect:
+            because.append(tag("p", f"Size of the effect: {verdict.effect}.", class_="soft"))
+        rows.append(
+            [
+                joined(tag("b", verdict.id), f" {verdict.prediction}"),
+                tag("span", _MARKS[verdict.outcome], class_=f"outcome {verdict.outcome}"),
+                joined(because),
+            ]
+        )
+    return table(("Prediction", "Verdict", "What was measured"), rows, class_="verdicts")
+
+
+def _check(check: Check, *, alone: bool) -> Markup:
+    text = check.sentence[0].upper() + check.sentence[1:].replace(">=", "≥").replace("<=", "≤")
+    how = f" Interval: {check.interval_by}." if check.uncertainty else ""
+    mark = "" if alone else tag("b", f" ({check.outcome})", class_=check.outcome)
+    return joined(text, mark, ".", tag("span", how, class_="soft"))
+
+
+# Numbers, thresholds, settings
+
+
+def _numbers(subjects: Sequence[_Subject], comparison: Comparison | None) -> Markup:
+    columns = [numbers_of(subject.analysis) for subject in subjects]
+    rows = [[label, *(column[label] for column in columns)] for label in columns[0]]
+    names = [subject.name for subject in subjects]
+    effects = effects_table(comparison) if comparison and len(subjects) > len(comparison.groups) else None
+    return tag(
+        "section",
+        tag("h2", "Key numbers", id="numbers"),
+        tag(
+            "p",
+            "An arrow leads from the first recorded step to the last; in parentheses are 95 % intervals; "
+            "lengths are in embedding units.",
+            class_="soft",
+        ),
+        table(("", *names), rows, class_="numbers"),
+        [] if effects is None else [tag("h3", "Over all runs"), effects],
+    )
+
+
+def _thresholds(analysis: Analysis) -> Markup:
+    return tag(
+        "section",
+        tag("h2", "Thresholds", id="thresholds"),
+        tag(
+            "p",
+            "What the verdicts were decided by, and why. ",
+            tag("code", "embevo report --threshold NAME=VALUE"),
+            " decides by another.",
+        ),
+        thresholds_table(analysis.thresholds),
+    )
+
+
+def _settings(subjects: Sequence[_Subject]) -> Markup:
+    names = [subject.name for subject in subjects]
+    parts = []
+    for title, of in (
+        ("Configuration", lambda subject: subject.run.config),
+        ("Corpus", lambda subject: subject.run.corpus),
+        ("Versions", lambda subject: _mapping(subject.run, "versions")),
+        ("Environment", lambda subject: _mapping(subject.run, "environment")),
+    ):
+        rows = settings_of([of(subject) for subject in subjects])
+        parts.append(tag("h3", title))
+        if rows:
+            parts.append(table(("", *names), rows, class_="settings"))
+        else:
+            parts.append(tag("p", "Nothing was recorded of it.", class_="soft"))
+    return tag("section", tag("h2", "Settings", id="settings"), parts)
+
+
+def _mapping(run: Run, key: str) -> Mapping[str, Any]:
+    value = run.attributes.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _reproduction(subjects: Sequence[_Subject], out: str) -> Markup:
+    parts = []
+    for subject in subjects:
+        lines = commands(subject.run, subject.run.path.absolute().name)
+        text = (
+            tag("pre", tag("code", "\n".join(lines)))
+            if lines
+            else tag(
+                "p",
+                "This run was recorded by a program of one's own; its configuration is above.",
+                class_="soft",
+            )
+        )
+        parts.append(joined(tag("h3", subject.name), text))
+    paths = [subject.analysis.run_path for subject in subjects]
+    return tag(
+        "section",
+        tag("h2", "How to reproduce this", id="again"),
+        tag(
+            "p",
+            "With the versions above, on the same kind of processor and with the same number of threads, "
+            "training gives the same bits.",
+        ),
+        parts,
+        tag("h3", "This page"),
+        tag("pre", tag("code", report_command(paths, out, subjects[0].analysis.thresholds))),
+    )
+
+
+# Figures
+
+
+def _drawn(subjects: Sequence[_Subject], comparison: Comparison | None) -> list[_Subject]:
+    """The runs whose figures are shown."""
+    if comparison is None or len(subjects) <= _MOST_DRAWN:
+        return list(subjects)
+    firsts = {group.runs[0] for group in comparison.groups}
+    return [subject for subject in subjects if subject.analysis.run_path in firsts][: 2 * _MOST_DRAWN]
+
+
+def _figures(
+    subjects: Sequence[_Subject], drawn: Sequence[_Subject], on_figure: Callable[[int, int], None] | None
+) -> Markup:
+    sections = []
+    for number, figure in enumerate(FIGURES, 1):
+        sections.append(
+            tag(
+                "section",
+                tag("h3", figure.title),
+                tag("p", figure.guide),
+                tag("div", _panels(figure, drawn), class_="runs"),
+                class_="figure",
+                id=f"figure-{figure.name.replace('_', '-')}",
+            )
+        )
+        if on_figure:
+            on_figure(number, len(FIGURES))
+    note = ""
+    if len(drawn) < len(subjects):
+        shown = ", ".join(subject.name for subject in drawn)
+        note = f"Of the {len(subjects)} runs, those drawn are the first of each group: {shown}."
+    return tag(
+        "section",
+        tag("h2", "Figures", id="figures"),
+        tag("p", note, class_="soft") if note else "",
+        tag("div", sections, class_="figures" if len(drawn) == 1 else ""),
+    )
+
+
+def _panels(figure: Figure, subjects: Sequence[_Subject]) -> list[Markup]:
+    """One figure of each run, with common scales."""
+    panels: list[Markup] = []
+    with styled():
+        drawings: dict[str, Drawing | NothingToDrawError] = {}
+        for subject in subjects:
+            try:
+                drawings[subject.name] = figure.draw(subject.analysis)
+            except NothingToDrawError as reason:
+                drawings[subject.name] = reason
+        share_scales([drawing for drawing in drawings.values() if isinstance(drawing, Drawing)])
+        for name, drawing in drawings.items():
+            heading = tag("b", name) if len(subjects) > 1 else ""
+            if isinstance(drawing, NothingToDrawError):
+                panels.append(tag("figure", heading, tag("p", f"Not drawn: {drawing}.", class_="missing")))
+            else:
+                caption = tag("figcaption", " ".join(drawing.notes)) if drawing.notes else ""
+                panels.append(tag("figure", heading, _picture(drawing, figure, name), caption))
+    return panels
+
+
+def _picture(drawing: Drawing, figure: Figure, name: str) -> Markup:
+    drawing.finish()
+    data = render(drawing, figure.form, dpi=_DPI)
+    width, height = (round(float(inches) * _CSS_DPI) for inches in drawing.figure.get_size_inches())
+    kind = "svg+xml" if figure.form == "svg" else figure.form
+    return image(data, kind, f"{name}. {drawing.alt}", width, height)

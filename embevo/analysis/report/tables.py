@@ -1,0 +1,138 @@
+"""The tables of a report: key numbers, settings, thresholds, and what several runs say together."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from embevo.analysis import Analysis
+from embevo.analysis.comparison import Comparison
+from embevo.analysis.json_numbers import number_of
+from embevo.analysis.report.markup import Markup, joined, table, tag
+from embevo.analysis.verdicts.thresholds import Thresholds
+
+_NONE = "-"
+
+
+def numbers_of(analysis: Analysis) -> dict[str, str]:
+    """Label to number, in words: the same labels for every run."""
+    summary = analysis.summary
+    groups: Mapping[str, Mapping[str, Any]] = summary["groups"]
+    everyone, live, dead = (groups[name] for name in ("all", "live", "dead"))
+    distance = _number(summary["live_dead_distance"])
+    interval = summary["live_dead_distance_interval"]
+    if summary["live_dead_distance"] is not None and interval[0] is not None:
+        distance += f" ({_number(interval[0])} to {_number(interval[1])})"
+    exponents = summary["exponents"]
+    events = ", ".join(
+        f"{count:,} {kind}{'s' * (count > 1)}" for kind, count in summary["events"].items() if count
+    )
+    return {
+        "initialisation": summary["initialisation"],
+        "stored type": summary["dtype"],
+        "steps": f"{summary['first_step']:,} to {summary['last_step']:,}, {summary['rows']:,} recorded",
+        "tokens": f"{summary['tokens']:,}" + _of_both(summary),
+        "training loss (nats)": _arrow(summary["loss_first"], summary["loss_last"]),
+        "unigram entropy of the corpus (nats)": _number(summary["unigram_entropy"]),
+        "loss of a model that knows frequencies only (nats)": _number(summary["unigram_loss"]),
+        "RMS radius of all tokens": _change(everyone, "radius_rms"),
+        "RMS radius of live tokens": _change(live, "radius_rms"),
+        "RMS radius of dead tokens": _change(dead, "radius_rms"),
+        "mean length of vectors": _change(everyone, "token_norm_mean"),
+        "distance of the centroid from the origin": _change(everyone, "centroid_norm"),
+        "displacement of the centroid": _number(everyone["centroid_displacement"]),
+        "length of its path": _number(everyone["centroid_path"]),
+        "distance between live and dead centroids": distance,
+        "distinct vectors": _change(everyone, "distinct_rows"),
+        "distinct dead vectors": _change(dead, "distinct_rows"),
+        "tokens in black holes": _change(everyone, "black_hole_population"),
+        "tokens in the largest black hole": _change(everyone, "black_hole_largest"),
+        "events of black holes": events or "none",
+        "mean cosine between displacements of dead tokens, over all steps": _number(
+            summary["dead_coherence"]
+        ),
+        "last motion of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
+        "exponent of mean squared displacement, centroid (1: random walk, 2: straight)": _fit(
+            exponents["centroid"]["all"]
+        ),
+        "the same, live tokens": _fit(exponents["tokens"]["live"]),
+    }
+
+
+def settings_of(columns: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A row for each setting that any run has; where they differ, in bold."""
+    rows = []
+    for name in dict.fromkeys(name for column in columns for name in column):
+        cells = [_plain(column[name]) if name in column else _NONE for column in columns]
+        differ = len(set(cells)) > 1
+        rows.append([tag("b", cell) if differ else cell for cell in (name.replace("_", " "), *cells)])
+    return rows
+
+
+def thresholds_table(thresholds: Thresholds) -> Markup:
+    """Every threshold with its value and the reason for the default; a value that was changed says so."""
+    defaults, reasons = Thresholds().to_json(), Thresholds.reasons()
+    rows = []
+    for name, value in thresholds.to_json().items():
+        changed = f" (changed from {defaults[name]:g})" if value != defaults[name] else ""
+        rows.append([tag("code", name), f"{value:g}{changed}", reasons[name]])
+    return table(("Threshold", "Value", "Why"), rows, class_="thresholds")
+
+
+def effects_table(comparison: Comparison) -> Markup:
+    """Medians of each group, with intervals, and Cohen's d of each pair of groups."""
+    pairs = list(dict.fromkeys((effect.one, effect.other) for effect in comparison.effects))
+    head = ["Median over runs", *(f"{group.label} ({len(group.runs)} runs)" for group in comparison.groups)]
+    head += [f"Cohen's d, {one} against {other}" for one, other in pairs]
+    rows = []
+    for index, first in enumerate(comparison.groups[0].quantities):
+        row = [first.name]
+        for group in comparison.groups:
+            of = group.quantities[index]
+            interval = f" ({_number(of.low)} to {_number(of.high)})" if len(of.values) > 1 else ""
+            row.append(_number(of.median) + interval)
+        for effect in comparison.effects:
+            if effect.quantity == first.name:
+                interval = (
+                    "" if math.isnan(effect.low) else f" ({_number(effect.low)} to {_number(effect.high)})"
+                )
+                row.append(_number(effect.d) + interval)
+        rows.append(row)
+    return joined(table(head, rows, class_="numbers"))
+
+
+def _of_both(summary: Mapping[str, Any]) -> str:
+    if summary["live"] is None:
+        return "; which are dead is not known"
+    return f": {summary['live']:,} live, {summary['dead']:,} dead"
+
+
+def _change(group: Mapping[str, Any], name: str) -> str:
+    return _arrow(group.get(f"{name}_first"), group.get(f"{name}_last"))
+
+
+def _arrow(first: float | str | None, last: float | str | None) -> str:
+    return _NONE if first is None and last is None else f"{_number(first)} → {_number(last)}"
+
+
+def _fit(fit: Mapping[str, Any]) -> str:
+    if fit["value"] is None:
+        return _NONE
+    interval = "" if fit["low"] is None else f" ({_number(fit['low'])} to {_number(fit['high'])})"
+    halves = ", ".join(
+        f"{_number(fit[half])} at the {words} lags"
+        for half, words in (("short", "shorter"), ("long", "longer"))
+        if fit[half] is not None
+    )
+    return f"{_number(fit['value'])}{interval}; {halves}" if halves else _number(fit["value"]) + interval
+
+
+def _number(value: float | str | None) -> str:
+    number = number_of(value)
+    if math.isnan(number):
+        return _NONE
+    return f"{number:,.0f}" if number.is_integer() else f"{number:#.3g}".rstrip(".")
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

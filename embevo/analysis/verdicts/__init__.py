@@ -1,0 +1,1 @@
+"""The experiment's predictions and how each is decided."""

@@ -1,0 +1,1 @@
+"""Recording from loops that embevo does not own, one framework a file."""

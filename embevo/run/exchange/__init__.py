@@ -1,0 +1,1 @@
+"""Runs from and to folders of per-step safetensors files."""

@@ -1,0 +1,190 @@
+"""Exports: the steps of a run as the safetensors files that the model itself would have been saved to."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.errors import EmbevoError
+from embevo.run.format.frame import SAFETENSORS_CODES, FrameSpec, pack_header
+from embevo.run.format.steps import describe
+from embevo.run.paths import snapshot_name
+from embevo.run.reading.reader import Run
+
+_SINGLE_NAME: Final = "steps_{first:07d}_{last:07d}.safetensors"
+
+
+class ExportError(EmbevoError):
+    """What was asked for cannot be exported, or not to there."""
+
+
+def select_steps(run: Run, chosen: slice) -> list[int]:
+    """Rows whose *step numbers* a slice selects, as Python selects from ``range(last step + 1)``.
+
+    So ``100:200`` are the recorded steps from 100 to 199, ``::10`` those whose number is a multiple of ten,
+    and ``-50:`` those among the last fifty numbers. Steps that were not recorded are not there to select.
+
+    Raises:
+        ExportError: the slice goes backwards, or selects no recorded step.
+    """
+    steps = run.steps
+    if not len(steps):
+        raise ExportError(f"{run.path} has no steps yet")
+    if chosen.step is not None and chosen.step < 1:
+        raise ExportError(f"steps are exported in ascending order: the stride {chosen.step} must be positive")
+    start, stop, stride = chosen.indices(int(steps[-1]) + 1)
+    rows = np.flatnonzero((steps >= start) & (steps < stop) & ((steps - start) % stride == 0))
+    if not len(rows):
+        raise ExportError(
+            f"{run.path} has no step in {start}..{stop - 1}{f' every {stride}' if stride > 1 else ''}; "
+            f"it has {describe(steps.tolist())}"
+        )
+    return [int(row) for row in rows]
+
+
+def export_snapshots(
+    run: Run,
+    out: str | Path,
+    rows: Sequence[int],
+    *,
+    tokens: Sequence[int] | None = None,
+    overwrite: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Write one file a step, ``step_0000123.safetensors``, byte for byte what ``save_file`` would have.
+
+    Args:
+        run: where from; it may be in the middle of being recorded.
+        out: folder of the files; it is made if need be.
+        rows: which rows, ascending.
+        tokens: which token ids, ascending; all of them if None.
+        overwrite: replace files that are there.
+        on_step: called with each step that was written.
+
+    Returns:
+        The files.
+
+    Raises:
+        ExportError: a file is there already, or the folder belongs to the run.
+        DamagedError: stored bytes are not what was captured. The files before are whole.
+        OSError: with the path, when the disk is full or not writable.
+    """
+    folder = Path(out)
+    files = [folder / snapshot_name(int(run.steps[row])) for row in rows]
+    _check_free(run, folder, files, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = _frame_of(run, tokens)
+    for file, (step, image) in zip(files, run.images(rows), strict=True):
+        write_file(file, _chosen(run.frame, frame, image, tokens).data, sync=False)
+        if on_step is not None:
+            on_step(step)
+    return files
+
+
+def export_stacked(
+    run: Run,
+    out: str | Path,
+    rows: Sequence[int],
+    *,
+    tokens: Sequence[int] | None = None,
+    overwrite: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> Path:
+    """Write all steps into one file: each matrix ``(step, token, dim)``, and ``step`` ``(step,)`` int64.
+
+    Where tokens are chosen, ``token`` ``(token,)`` int64 names them. The file appears when it is whole; no
+    more than a block of it is ever in memory.
+
+    Args:
+        run: where from; it may be in the middle of being recorded.
+        out: folder of the file; it is made if need be.
+        rows: which rows, ascending.
+        tokens: which token ids, ascending; all of them if None.
+        overwrite: replace the file that is there.
+        on_step: called with each step that was written.
+
+    Returns:
+        The file.
+
+    Raises:
+        ExportError: the file is there already, or the folder belongs to the run.
+        DamagedError: stored bytes are not what was captured; no file is left.
+        OSError: with the path, when the disk is full or not writable; no file is left.
+    """
+    folder = Path(out)
+    steps = run.steps[list(rows)]
+    path = folder / _SINGLE_NAME.format(first=int(steps[0]), last=int(steps[-1]))
+    _check_free(run, folder, [path], overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = _frame_of(run, tokens)
+    vectors = {"step": steps}
+    if tokens is not None:
+        vectors["token"] = np.array(tokens, np.int64)
+    header = pack_header(
+        {
+            **{name: ("I64", vector.shape, vector.nbytes) for name, vector in vectors.items()},
+            **{
+                name: (SAFETENSORS_CODES[dtype], (len(rows), *frame.shape), len(rows) * frame.nbytes(name))
+                for name, dtype in frame.matrices
+            },
+        }
+    )
+    starts: dict[str, int] = {}
+    position = len(header) + sum(vector.nbytes for vector in vectors.values())
+    for name, _ in frame.matrices:
+        starts[name] = position
+        position += len(rows) * frame.nbytes(name)
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        with partial.open("wb") as file:
+            file.write(header)
+            for vector in vectors.values():
+                file.write(vector.tobytes())
+            for index, (step, image) in enumerate(run.images(rows)):
+                chosen = _chosen(run.frame, frame, image, tokens)
+                for name, start in starts.items():
+                    file.seek(start + index * frame.nbytes(name))
+                    file.write(frame.matrix(chosen, name).view(np.uint8).data)
+                if on_step is not None:
+                    on_step(step)
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    return path
+
+
+def _frame_of(run: Run, tokens: Sequence[int] | None) -> FrameSpec:
+    """What the files hold of a step."""
+    if tokens is None:
+        return run.frame
+    count, dim = run.frame.shape
+    outside = [token for token in tokens if not 0 <= token < count]
+    if outside or not tokens:
+        raise ExportError(f"{run.path} has the token ids 0..{count - 1}; asked for {outside or 'none'}")
+    return FrameSpec.of({name: (dtype, (len(tokens), dim)) for name, dtype in run.frame.matrices})
+
+
+def _chosen(
+    whole: FrameSpec, part: FrameSpec, image: NDArray[np.uint8], tokens: Sequence[int] | None
+) -> NDArray[np.uint8]:
+    if tokens is None:
+        return image
+    return part.image({name: whole.matrix(image, name)[list(tokens)] for name, _ in whole.matrices})
+
+
+def _check_free(run: Run, folder: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    if folder.resolve().is_relative_to(run.path.resolve()):
+        raise ExportError(f"{folder} belongs to the run itself: choose a folder outside {run.path}")
+    taken = [] if overwrite else [file for file in files if file.exists()]
+    if taken:
+        raise ExportError(
+            f"{len(taken):,} of the {len(files):,} files are there already, the first is {taken[0]}. "
+            "Choose another folder, or ask to overwrite them."
+        )

@@ -1,0 +1,247 @@
+"""The Zarr group of a run: its arrays, their chunks, shards and codecs, and the bytes that make a block.
+
+Nothing here writes to the disk. What comes out are files by name, in memory: so their checksums are known
+before they are written, and each can be written whole, in the order that survives a kill.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
+from zarr.storage import MemoryStore
+
+from embevo.run.format.chunks import ChunkEncoder, vector_chunk
+from embevo.run.format.frame import NUMPY_DTYPES, FrameSpec
+
+Store = Literal["both", "zarr", "safetensors"]
+ZarrDtype = Literal["float32", "native"]
+FORMAT: Final = 1
+_HALVES: Final = ("bfloat16", "float16")
+# Of the matrices of a block, as the group stores them. Matrices too large for that get blocks of a few steps,
+# up to the second size, so that what does not change from step to step is still stored once.
+_BLOCK_BYTES: Final = 32 << 20
+_LARGE_BLOCK_BYTES: Final = 1 << 30
+_LARGE_BLOCK_STEPS: Final = 5
+# Of a block. Not powers of two: transposing 1,024 steps instead of 1,000 takes four times as long, because
+# the values of all dims then fall into one set of the processor's cache.
+_BLOCK_STEPS: Final = (1000, 500, 200, 100, 50, 20, 10)
+# A chunk is a file of its own up to this many a block; above it, that many chunks make a shard.
+_CHUNK_BYTES: Final = 2 << 20
+_SHARD_CHUNKS: Final = 16
+GROUP_METADATA: Final = "zarr.json"
+# Inside a chunk of many steps, (token, dim, step): the values that one element takes over time lie side by
+# side, which makes a bfloat16 trajectory half the size that it has step by step. Of few steps, (token, step,
+# dim): the rows of a token lie side by side, and are written eight times as fast, for a tenth more bytes.
+_MANY_STEPS: Final = 100
+_TIME_LAST: Final = TransposeCodec(order=(1, 2, 0))
+_TOKEN_FIRST: Final = TransposeCodec(order=(1, 0, 2))
+# All in one directory, c.7.0.0 rather than c/7/0/0: only files to create and to fsync.
+_KEYS: Final[ChunkKeyEncodingLike] = {"name": "default", "separator": "."}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the frames of a run lie in its Zarr group.
+
+    Attributes:
+        frame: what a step records.
+        block_steps: S, the steps of a block: of one shard.
+        arrays: name to the Zarr metadata of the array; the arrays along ``step`` are there at length 0.
+        attributes: of the group.
+    """
+
+    frame: FrameSpec
+    block_steps: int
+    arrays: Mapping[str, Mapping[str, Any]]
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def new(
+        cls,
+        frame: FrameSpec,
+        *,
+        block_steps: int,
+        store: Store,
+        zarr_dtype: ZarrDtype,
+        has_token_count: bool,
+        attributes: Mapping[str, Any],
+    ) -> Self:
+        """The layout of a new run.
+
+        Args:
+            frame: what a step records.
+            block_steps: S.
+            store: ``safetensors`` leaves the matrices out of the group.
+            zarr_dtype: ``float32`` widens 16-bit matrices exactly, ``native`` keeps the model's dtype.
+            has_token_count: whether the group gets the array ``token_count``.
+            attributes: of the group, beside embevo's own.
+        """
+        own = {
+            "format": FORMAT,
+            "frame": frame.to_json(),
+            "block_steps": block_steps,
+            "store": store,
+            "zarr_dtype": zarr_dtype,
+        }
+        dtypes = {name: stored_dtype(dtype, zarr_dtype) for name, dtype in frame.matrices}
+        arrays = _arrays(frame, block_steps, {} if store == "safetensors" else dtypes, has_token_count)
+        return cls(frame, block_steps, arrays, {**attributes, "embevo": own})
+
+    @classmethod
+    def from_group(cls, group: Mapping[str, Any]) -> Self:
+        """The layout of an existing run, from the metadata of its group, which has been checked before."""
+        own = group["attributes"]["embevo"]
+        arrays = group["consolidated_metadata"]["metadata"]
+        frame = FrameSpec.from_json(own["frame"])
+        return cls(frame, int(own["block_steps"]), _at_length(arrays, 0), group["attributes"])
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of the matrices in the group."""
+        return tuple(name for name, _ in self.frame.matrices if name in self.arrays)
+
+    @property
+    def store(self) -> Store:
+        """Where the matrices go."""
+        store: Store = self.attributes["embevo"]["store"]
+        return store
+
+    def metadata(self, rows: int) -> dict[str, bytes]:
+        """The metadata files of the group with ``rows`` rows, in the order in which they are written.
+
+        The group's own comes last and is the one that readers follow: its consolidated metadata lets all
+        arrays grow at once. Those of the single arrays are for readers that open one array by its own path.
+        """
+        arrays = _at_length(self.arrays, rows)
+        group = {
+            "zarr_format": 3,
+            "node_type": "group",
+            "attributes": dict(self.attributes),
+            "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": arrays},
+        }
+        files = {f"{name}/zarr.json": _dump(metadata) for name, metadata in arrays.items()}
+        files[GROUP_METADATA] = _dump(group)
+        return files
+
+    def constants(self, token_count: NDArray[np.int64] | None) -> dict[str, bytes]:
+        """The chunk files of the arrays that do not grow: ``token`` and ``token_count``, ``(token,)``."""
+        files = self._encode("token", 0, np.arange(self.frame.shape[0], dtype=np.int64))
+        if token_count is not None:
+            files |= self._encode("token_count", 0, token_count)
+        return files
+
+    def block(
+        self,
+        block: int,
+        steps: NDArray[np.int64],
+        scalars: NDArray[np.float64],
+        matrices: Mapping[str, NDArray[Any]],
+    ) -> dict[str, bytes]:
+        """The chunk files of one block.
+
+        Args:
+            block: its number; it starts at row ``block * block_steps``.
+            steps: ``(row,)`` global steps, at most ``block_steps`` of them.
+            scalars: ``(row, scalar)``.
+            matrices: each ``(row, token, dim)`` in the recorded dtype.
+        """
+        files = self._encode("step", block, steps)
+        for index, name in enumerate(self.frame.scalars):
+            files |= self._encode(name, block, scalars[:, index])
+        for name in self.matrices:
+            contents = ChunkEncoder.of(self.arrays[name]).files(matrices[name])
+            files |= {f"{name}/c.{block}.{place}.0": data for place, data in enumerate(contents)}
+        return files
+
+    def _encode(self, name: str, block: int, values: NDArray[Any]) -> dict[str, bytes]:
+        """The chunk file of one block of an array of one axis."""
+        return {f"{name}/c.{block}": vector_chunk(self.arrays[name], values)}
+
+
+def _at_length(arrays: Mapping[str, Mapping[str, Any]], rows: int) -> dict[str, dict[str, Any]]:
+    grown = {}
+    for name, metadata in arrays.items():
+        shape = list(metadata["shape"])
+        if metadata["dimension_names"][0] == "step":
+            shape[0] = rows
+        grown[name] = {**metadata, "shape": shape}
+    return grown
+
+
+def _arrays(
+    frame: FrameSpec, steps: int, matrices: Mapping[str, np.dtype[Any]], has_token_count: bool
+) -> dict[str, dict[str, Any]]:
+    """The metadata of every array at length 0, as zarr itself writes it."""
+    held: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(held))
+    tokens, dim = frame.shape
+    for name, dtype in matrices.items():
+        chunk = max(1, min(tokens, _CHUNK_BYTES // (steps * dim * dtype.itemsize)))
+        sharded = tokens > _SHARD_CHUNKS * chunk
+        group.create_array(
+            name,
+            shape=(0, tokens, dim),
+            dtype=dtype,
+            shards=(steps, _SHARD_CHUNKS * chunk, dim) if sharded else None,
+            chunks=(steps, chunk, dim),
+            filters=(_TIME_LAST if steps >= _MANY_STEPS else _TOKEN_FIRST,),
+            compressors=_compressors(dtype, steps, steps * chunk * dim * dtype.itemsize),
+            fill_value=float("nan"),
+            dimension_names=("step", "token", "dim"),
+            chunk_key_encoding=_KEYS,
+        )
+    vectors: list[tuple[str, int, type, object, str]] = [
+        ("step", 0, np.int64, -1, "step"),
+        *((name, 0, np.float64, float("nan"), "step") for name in frame.scalars),
+        ("token", tokens, np.int64, -1, "token"),
+    ]
+    if has_token_count:
+        vectors.append(("token_count", tokens, np.int64, -1, "token"))
+    for name, length, kind, fill, dimension in vectors:
+        group.create_array(
+            name,
+            shape=(length,),
+            dtype=kind,
+            chunks=(length or steps,),
+            compressors=(ZstdCodec(level=3), Crc32cCodec()),
+            fill_value=fill,
+            dimension_names=(dimension,),
+            chunk_key_encoding=_KEYS,
+        )
+    return {name: json.loads(held[f"{name}/zarr.json"].to_bytes()) for name in sorted(group.array_keys())}
+
+
+def _compressors(dtype: np.dtype[Any], steps: int, chunk_bytes: int) -> tuple[BytesBytesCodec, ...]:
+    # A chunk is compressed as one piece: Blosc's own blocks, 256 KiB at this level, make it a quarter larger.
+    # Large matrices come as blocks of few steps, and more bytes a second than zstd takes.
+    name: Literal["zstd", "lz4"] = "zstd" if steps >= _MANY_STEPS else "lz4"
+    level = 3 if steps >= _MANY_STEPS else 5
+    blosc = BloscCodec(
+        cname=name, clevel=level, shuffle="shuffle", typesize=dtype.itemsize, blocksize=chunk_bytes
+    )
+    return (blosc, Crc32cCodec())
+
+
+def block_steps_for(frame: FrameSpec, zarr_dtype: ZarrDtype) -> int:
+    """S for a frame: what 32 MiB of stored matrices hold, at most 1,000; of large matrices five, or one."""
+    stored = sum(stored_dtype(dtype, zarr_dtype).itemsize for _, dtype in frame.matrices)
+    frame_bytes = stored * frame.shape[0] * frame.shape[1]
+    least = _LARGE_BLOCK_STEPS if _LARGE_BLOCK_STEPS * frame_bytes <= _LARGE_BLOCK_BYTES else 1
+    return next((steps for steps in _BLOCK_STEPS if steps * frame_bytes <= _BLOCK_BYTES), least)
+
+
+def stored_dtype(dtype: str, zarr_dtype: ZarrDtype) -> np.dtype[Any]:
+    """The dtype in which the group stores a matrix of a recorded dtype."""
+    return np.dtype(np.float32) if zarr_dtype == "float32" and dtype in _HALVES else NUMPY_DTYPES[dtype]
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, indent=2, allow_nan=False).encode()

@@ -1,0 +1,1 @@
+"""The ring that a capture writes into: a mapped file that survives the process."""

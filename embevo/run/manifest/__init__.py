@@ -1,0 +1,1 @@
+"""The append-only list of what was written, with checksums."""

@@ -1,0 +1,287 @@
+"""open_run(): the sealed blocks and the journal's tail as one view, also while the run is being written."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.run.disk.checksum import checksum, digest
+from embevo.run.disk.regular_file import not_regular, read_regular
+from embevo.run.errors import DamagedError, NotARunError
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
+from embevo.run.format.layout_check import check_journal, layout_of
+from embevo.run.format.steps import describe
+from embevo.run.format.tokens import Tokens
+from embevo.run.format.widening import widen
+from embevo.run.journal.ring import Frame, Journal
+from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
+from embevo.run.paths import RunPaths, snapshot_steps
+from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
+from embevo.run.reading.step_array import Position, StepArray, select
+
+# A writer that is at work can invalidate what has just been read; each try takes well under a millisecond.
+_TRIES: Final = 200
+
+
+def open_run(path: str | Path) -> "Run":
+    """Open a run for reading; it may be complete, interrupted, or being written by another process.
+
+    Raises:
+        NotARunError: the path is not a run, or a run of a newer format.
+        DamagedError: metadata, manifest or journal are not what was written.
+    """
+    return Run(Path(path))
+
+
+class Run:
+    """A run, read-only. Its rows are those of the last :meth:`refresh`, so that they do not change in use.
+
+    Attributes:
+        path: the run directory.
+        layout: shapes, dtypes and chunks of its arrays.
+        steps: ``(step,)`` int64 global step of each row, ascending; gaps are steps that were not recorded.
+        sealed_rows: rows in the Zarr group; the rest are still in the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the run; :func:`open_run` is the usual way."""
+        self.path = path
+        self._paths = RunPaths(path)
+        _check_is_run(self._paths)
+        self._manifest = Manifest(self._paths.manifest)
+        self._journal: Journal | None = None
+        self._journal_id = (0, 0)
+        self._layout_id: list[int | str] = []
+        self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.sealed_rows = -1
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the rows that were recorded since; cheap when there are none."""
+        for _ in range(_TRIES):
+            layout, rows = self._read_group()
+            self._open_journal()
+            tail: list[int] = []
+            damage: DamagedError | None = None
+            try:
+                if self._journal is not None:
+                    check_journal(self._journal, layout)
+                    tail = [self._journal.step(row) for row in range(rows, self._journal.tail(rows))]
+            except DamagedError as error:
+                damage = error
+            # Rows leave the ring only after they were sealed.
+            if self._read_group()[1] == rows:
+                if damage is not None:
+                    raise damage
+                break
+            time.sleep(0.001)
+        else:
+            raise DamagedError(
+                f"{self.path}: the journal and the group's metadata do not agree with each other"
+            )
+        if rows != self.sealed_rows:
+            self.layout = layout
+            self._sealed = SealedRows(self._paths, self._manifest, self.layout, rows)
+            self.sealed_rows = rows
+        self.steps = np.concatenate([self._sealed.steps, np.array(tail, np.int64)])
+        if (np.diff(self.steps, prepend=-1) <= 0).any():
+            raise DamagedError(f"{self.path}: its steps do not ascend: {describe(self.steps[-20:].tolist())}")
+
+    def _read_group(self) -> tuple[Layout, int]:
+        path = self._paths.trajectory / GROUP_METADATA
+        data = read_regular(path, LONGEST_LINE)
+        found = digest(data)
+        if not self._manifest.knows_metadata(found):
+            self._manifest.refresh()
+        try:
+            group = json.loads(data)
+            own = group["attributes"]["embevo"]
+            newer = own["format"] > FORMAT
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DamagedError(f"{path} is not the metadata of a run. {REPAIR}") from error
+        if newer:
+            raise NotARunError(
+                f"{self.path} has run format {own['format']}; this embevo reads up to {FORMAT}. Update it."
+            )
+        if not self._manifest.knows_metadata(found):
+            raise DamagedError(f"{path} is not what was written, or {self._manifest.path} is not. {REPAIR}")
+        if found != self._layout_id:
+            self._group_layout, self._layout_id = layout_of(group, path), found
+            self._group_rows = int(group["consolidated_metadata"]["metadata"]["step"]["shape"][0])
+        return self._group_layout, self._group_rows
+
+    def _open_journal(self) -> None:
+        try:
+            status = self._paths.journal.stat()
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or self._paths.journal.is_symlink():
+                raise not_regular(self._paths.journal) from error
+            # Closed meanwhile: everything is sealed, or will be seen to be at the next look.
+            self._journal, self._journal_id = None, (0, 0)
+            return
+        if self._journal_id != (status.st_dev, status.st_ino):
+            with contextlib.suppress(FileNotFoundError):
+                self._journal = Journal(self._paths.journal)
+                self._journal_id = (status.st_dev, status.st_ino)
+
+    # What is in it
+
+    @property
+    def frame(self) -> FrameSpec:
+        """Names, shape and dtypes of what a step records."""
+        return self.layout.frame
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(step, token, dim)``."""
+        return (len(self.steps), *self.frame.shape)
+
+    @property
+    def store(self) -> Store:
+        """Where the matrices of sealed rows are."""
+        return self.layout.store
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """All attributes of the Zarr group."""
+        return self.layout.attributes
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that was given to the recorder; empty if none was."""
+        return _mapping(self.attributes.get("config"))
+
+    @property
+    def corpus(self) -> dict[str, Any]:
+        """What is known of the corpus (name, bytes, SHA-256); empty if nothing is."""
+        return _mapping(self.attributes.get("corpus"))
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """Of the software that recorded the run; empty if they were not given."""
+        return _mapping(self.attributes.get("versions"))
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Token counts, live and dead ids; None if the recorder was not given the counts."""
+        if "token_count" not in self.layout.arrays:
+            return None
+        return Tokens(self._sealed.token_count())
+
+    def __getitem__(self, name: str) -> StepArray:
+        """An array along ``step`` by name, read when it is sliced; KeyError lists the names there are.
+
+        16-bit matrices come as the float32 that the group stores, unless it stores them natively.
+        """
+        if name in dict(self.frame.matrices):
+            return StepArray(name, self.shape, read_dtype(self.layout, name), partial(self._read, name))
+        if name in self.frame.scalars:
+            return StepArray(name, self.shape[:1], np.dtype(np.float64), partial(self._read, name))
+        names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
+        raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
+
+    def images(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The safetensors images of rows, as ``(step, image)``, bit for bit what was captured.
+
+        Raises:
+            DamagedError: an image does not have the checksum that it was captured with.
+        """
+        # Whole blocks at a time: decoding a chunk for one of its rows costs as much as for all.
+        for _, group in groupby(rows, lambda row: (row < self.sealed_rows, row // self.layout.block_steps)):
+            block = list(group)
+            images = (
+                self._sealed.images(block) if block[0] < self.sealed_rows else map(self._tail_image, block)
+            )
+            yield from zip(self.steps[block].tolist(), images, strict=True)
+
+    def sealed_steps(self, rows: list[int]) -> NDArray[np.int64]:
+        """What the group's own ``step`` array says of sealed rows."""
+        return np.asarray(self._sealed.read("step", np.array(rows), ()), np.int64)
+
+    def image_checksum(self, row: int) -> int:
+        """XXH3-64 of the safetensors image of a sealed row, as it was captured."""
+        return self._sealed.image_checksum(row)
+
+    # Reading rows
+
+    def _read(self, name: str, rows: NDArray[np.int64] | slice, axes: tuple[Position, ...]) -> NDArray[Any]:
+        """Rows by position, from wherever they are."""
+        if isinstance(rows, slice):
+            sealed: NDArray[np.int64] | slice = slice(rows.start, min(rows.stop, self.sealed_rows), rows.step)
+            positions = np.arange(rows.start, rows.stop, rows.step)
+        else:
+            sealed = rows[rows < self.sealed_rows]
+            positions = rows
+        in_tail = positions >= self.sealed_rows
+        if not in_tail.any():
+            return self._sealed.read(name, sealed, axes)
+        tail = select(np.stack([self._tail_values(name, row) for row in positions[in_tail]]), axes)
+        values = np.empty((len(positions), *tail.shape[1:]), tail.dtype)
+        values[in_tail] = tail
+        if not in_tail.all():
+            values[~in_tail] = self._sealed.read(name, sealed, axes)
+        return values
+
+    def _tail_values(self, name: str, row: int) -> NDArray[Any]:
+        frame = self._tail_frame(row)
+        if name in self.frame.scalars:
+            return np.asarray(frame.scalars[self.frame.scalars.index(name)])
+        values = self.frame.matrix(frame.image, name)
+        return widen(values) if values.dtype != read_dtype(self.layout, name) else values
+
+    def _tail_frame(self, row: int) -> Frame:
+        frame = self._journal.read(row) if self._journal else None
+        if frame is not None:
+            return frame
+        # Sealed since the last refresh: it is in the group now.
+        now = Run(self.path)
+        for _ in range(_TRIES):
+            if row < now.sealed_rows:
+                break
+            frame = now._journal.read(row) if now._journal else None
+            if frame is not None:
+                return frame
+            time.sleep(0.001)
+            now.refresh()
+        else:
+            raise DamagedError(f"{self.path}: row {row} is neither in the journal nor in a block any more")
+        scalars = [now._read(name, np.array([row]), ())[0] for name in self.frame.scalars]
+        (image,) = now._sealed.images([row])
+        return Frame(row, int(now.steps[row]), np.array(scalars), image, checksum(image.data))
+
+    def _tail_image(self, row: int) -> NDArray[np.uint8]:
+        return self._tail_frame(row).image
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _check_is_run(paths: RunPaths) -> None:
+    root = paths.root
+    if paths.manifest.is_file() and (paths.trajectory / GROUP_METADATA).is_file():
+        return
+    if not root.exists():
+        reason = "there is no such directory"
+    elif not root.is_dir():
+        reason = "it is a file; a run is a directory"
+    elif paths.manifest.is_file():
+        if len(Manifest(paths.manifest).entries) > 1:
+            raise DamagedError(f"{paths.trajectory / GROUP_METADATA} is missing. {REPAIR}")
+        reason = "its creation was interrupted before anything was captured"
+    elif root.name == "trajectory.zarr" and RunPaths(root.parent).manifest.is_file():
+        reason = f"it is the Zarr group of the run {root.parent}"
+    elif snapshot_steps(root):
+        reason = "it is a folder of safetensors files: embevo import-safetensors makes a run of it"
+    else:
+        parts = {"manifest": paths.manifest.is_file(), "trajectory.zarr": paths.trajectory.is_dir()}
+        reason = "it has no " + " and no ".join(name for name, there in parts.items() if not there)
+    raise NotARunError(f"{root} is not a run: {reason}")

@@ -1,0 +1,47 @@
+"""Comparing steps that are run again with what had been recorded of them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.run.disk.checksum import checksum
+from embevo.run.errors import DivergedError
+from embevo.run.reading.reader import Run
+
+
+class RecordedSteps:
+    """The steps that a resumed run holds already.
+
+    Attributes:
+        last: the last of them; -1 when there is none.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Compare with the sealed rows of this run."""
+        self._run = run
+        self.last = int(run.steps[-1]) if len(run.steps) else -1
+
+    def has(self, step: int) -> bool:
+        """Whether a step up to the last one was recorded; it may have been dropped."""
+        return bool((self._run.steps == step).any())
+
+    def check(self, step: int, image: NDArray[np.uint8]) -> None:
+        """Raise DivergedError unless the image ``(byte,)`` is the one that was recorded for the step."""
+        row = int(np.searchsorted(self._run.steps, step))
+        if checksum(image.data) == self._run.image_checksum(row):
+            return
+        raise DivergedError(
+            f"step {step} diverged: {self._first_difference(row, image)} is not what {self._run.path} had "
+            "recorded. Nothing was overwritten. Resume with the versions and the machine that the run was "
+            "made with, or rewind the run to the checkpoint and record from there anew."
+        )
+
+    def _first_difference(self, row: int, image: NDArray[np.uint8]) -> str:
+        ((_, recorded),) = self._run.images([row])
+        frame = self._run.frame
+        for name, _ in frame.matrices:
+            before = frame.matrix(recorded, name).view(np.uint8)
+            now = frame.matrix(image, name).view(np.uint8)
+            tokens = np.flatnonzero((before != now).any(axis=1))
+            if tokens.size:
+                return f"{name} of token {tokens[0]} (and of {tokens.size - 1} more tokens)"
+        return "the image"

@@ -1,0 +1,174 @@
+"""The sealed rows of a run, read from its blocks or its snapshots, and compared with the manifest first."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from embevo.run.disk.checksum import checksum, file_digest
+from embevo.run.disk.regular_file import read_regular
+from embevo.run.errors import MALFORMED, DamagedError
+from embevo.run.format.layout import Layout
+from embevo.run.format.layout_check import check_blocks
+from embevo.run.format.steps import describe, from_ranges
+from embevo.run.format.widening import narrow, widen
+from embevo.run.manifest.entry import Entry
+from embevo.run.manifest.manifest import Manifest, image_checksum
+from embevo.run.paths import RunPaths
+from embevo.run.reading.step_array import Position, select
+
+# A block of n steps takes about as long to decode as an eighth of n snapshots take to read.
+_SNAPSHOTS_AS_FAST_AS_A_BLOCK: Final = 8
+REPAIR: Final = "embevo verify --deep lists all damage; embevo recover rebuilds what can be rebuilt."
+
+
+class SealedRows:
+    """The first rows of a run, as of one length of its Zarr group.
+
+    Attributes:
+        count: how many rows.
+        steps: ``(row,)`` int64 global step of each.
+    """
+
+    def __init__(self, paths: RunPaths, manifest: Manifest, layout: Layout, rows: int) -> None:
+        """Read ``rows`` rows; the manifest must account for them.
+
+        Raises:
+            DamagedError: it does not.
+        """
+        self.count = rows
+        self._paths = paths
+        self._manifest = manifest
+        self._layout = layout
+        self._entries = manifest.sealed(rows)
+        check_blocks(layout, self._entries, manifest.path)
+        with self._naming_damage("zarr.json"):
+            self._group = zarr.open_group(paths.trajectory, mode="r", use_consolidated=True)
+        self._checked: set[tuple[str, int]] = set()
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        steps = [step for entry in self._entries for step in from_ranges(entry["steps"])]
+        self.steps: NDArray[np.int64] = np.array(steps, np.int64)
+
+    def token_count(self) -> NDArray[np.int64]:
+        """``(token,)`` occurrences in the corpus; only where the group has them."""
+        self._check_files(self._manifest.entries[:1], "token_count")
+        with self._naming_damage("token_count"):
+            return np.asarray(_array(self._group, "token_count")[:], np.int64)
+
+    def read(self, name: str, rows: NDArray[np.int64] | slice, axes: tuple[Position, ...]) -> NDArray[Any]:
+        """Rows of an array by position, and a selection of each further axis."""
+        positions = np.arange(rows.start, rows.stop, rows.step) if isinstance(rows, slice) else rows
+        if name not in self._layout.arrays:
+            return self._from_snapshots(name, positions, axes)
+        few = len(positions) <= self._layout.block_steps // _SNAPSHOTS_AS_FAST_AS_A_BLOCK
+        if self._layout.store == "both" and name in self._layout.matrices and few:
+            # A block has to be decoded whole for one of its rows; a snapshot is that row. One that is missing
+            # or damaged is not needed here.
+            with contextlib.suppress(DamagedError):
+                return self._from_snapshots(name, positions, axes)
+        blocks = np.unique(positions // self._layout.block_steps)
+        self._check_files([self._entries[block] for block in blocks], name)
+        kept = [slice(i, i + 1) if isinstance(i, int) else i for i in axes]
+        with self._naming_damage(name):
+            # Kept, because looking an array up takes zarr as long as reading a small one.
+            if name not in self._arrays:
+                self._arrays[name] = _array(self._group, name)
+            values = np.asarray(self._arrays[name].oindex[(rows, *kept)])
+        return values.squeeze(tuple(axis for axis, i in enumerate(axes, start=1) if isinstance(i, int)))
+
+    def _from_snapshots(self, name: str, rows: NDArray[np.int64], axes: tuple[Position, ...]) -> NDArray[Any]:
+        with self._naming_damage(name):
+            values = np.empty((len(rows), *self._layout.frame.shape), read_dtype(self._layout, name))
+        for index, row in enumerate(rows):
+            matrix = self._layout.frame.matrix(self._snapshot_image(int(row)), name)
+            values[index] = widen(matrix) if matrix.dtype != values.dtype else matrix
+        return select(values, axes)
+
+    def images(self, rows: list[int]) -> Iterator[NDArray[np.uint8]]:
+        """The safetensors images of rows, each compared with the checksum that it was captured with."""
+        if self._layout.store == "safetensors":
+            yield from map(self._snapshot_image, rows)
+            return
+        stored = {name: self.read(name, np.array(rows), ()) for name in self._layout.matrices}
+        for index, row in enumerate(rows):
+            image = self._layout.frame.image(
+                {
+                    name: narrow(values[index], self._layout.frame.dtype(name))
+                    for name, values in stored.items()
+                }
+            )
+            if checksum(image.data) != self.image_checksum(row):
+                raise DamagedError(
+                    f"{self._paths.root}: step {self.steps[row]} is not what was captured. {REPAIR}"
+                )
+            yield image
+
+    def _snapshot_image(self, row: int) -> NDArray[np.uint8]:
+        path = self._paths.snapshot(int(self.steps[row]))
+        try:
+            image = np.frombuffer(read_regular(path, self._layout.frame.image_bytes), np.uint8)
+        except FileNotFoundError as error:
+            raise DamagedError(f"{path} is missing. {REPAIR}") from error
+        if checksum(image.data) != self.image_checksum(row):
+            raise DamagedError(f"{path} (step {self.steps[row]}) is not what was written. {REPAIR}")
+        return image
+
+    def image_checksum(self, row: int) -> int:
+        """XXH3-64 of the safetensors image of a sealed row, as it was captured."""
+        return image_checksum(self._entries[row // self._layout.block_steps], row)
+
+    def _check_files(self, entries: Sequence[Entry], name: str) -> None:
+        """Compare the chunk files of an array with the manifest, each once for every length it has had."""
+        for entry in entries:
+            for key in entry["files"]:
+                mark = (key, entry.get("rows", [0, 0])[1])
+                if key.partition("/")[0] == name and mark not in self._checked:
+                    self._check_file(key, entry)
+                    self._checked.add(mark)
+
+    def _check_file(self, key: str, entry: Entry) -> None:
+        for _ in range(2):
+            written = (
+                [entry] if "rows" not in entry else self._manifest.of_block(entry["block"], entry["rows"][1])
+            )
+            longest = max((other["files"][key][0] for other in written), default=0)
+            found = file_digest(self._paths.trajectory / key, longest)
+            if found in [other["files"][key] for other in written]:
+                return
+            # A short last block may have been sealed longer since.
+            self._manifest.refresh()
+        where = (
+            f" (block {entry['block']}, steps {describe(from_ranges(entry['steps']))})"
+            if "rows" in entry
+            else ""
+        )
+        state = "is missing" if found is None else "is not what was written"
+        raise DamagedError(f"{self._paths.trajectory / key}{where} {state}. {REPAIR}")
+
+    @contextlib.contextmanager
+    def _naming_damage(self, name: str) -> Iterator[None]:
+        """Zarr's errors of damaged chunks and of metadata that asks for the impossible, with their place."""
+        try:
+            yield
+        except (*MALFORMED, RuntimeError, MemoryError, OSError, AssertionError) as error:
+            what = str(error) or type(error).__name__
+            raise DamagedError(
+                f"{self._paths.trajectory / name} cannot be decoded: {what}. {REPAIR}"
+            ) from error
+
+
+def read_dtype(layout: Layout, name: str) -> np.dtype[Any]:
+    """The dtype in which a matrix is read: 16-bit ones as float32, unless the run stores them natively."""
+    dtype = layout.frame.dtype(name)
+    widened = dtype.itemsize == 2 and layout.attributes["embevo"]["zarr_dtype"] == "float32"
+    return np.dtype(np.float32) if widened else dtype
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise DamagedError(f"{group.path}/{name} is not an array")
+    return array

@@ -1,0 +1,251 @@
+"""summarize(): what there is to know of a run at a glance, and find_runs(): the runs below a folder."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from embevo.run.disk.lock import writer_of
+from embevo.run.errors import EmbevoError
+from embevo.run.format.layout import GROUP_METADATA
+from embevo.run.format.steps import count, gaps
+from embevo.run.paths import RunPaths
+from embevo.run.reading.reader import Run
+
+State = Literal["complete", "recording", "interrupted"]
+_MARK_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class MatrixSummary:
+    """One recorded matrix.
+
+    Attributes:
+        name: of its array.
+        dtype: the model's: what was recorded, and what an export gives back.
+        stored_dtype: of the Zarr array; None where the run keeps safetensors files only.
+        shard: ``(step, token, dim)`` elements of one file; None likewise.
+        chunk: ``(step, token, dim)`` elements that are compressed together; None likewise.
+    """
+
+    name: str
+    dtype: str
+    stored_dtype: str | None
+    shard: tuple[int, ...] | None
+    chunk: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class TokenSummary:
+    """What the corpus did with the vocabulary.
+
+    Attributes:
+        live: number of token ids that occur in the corpus.
+        dead: ids that never occur, ascending.
+        dead_labels: a printable name for each of them.
+    """
+
+    live: int
+    dead: list[int]
+    dead_labels: list[str]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run at a glance; everything in it is plain JSON once it went through :meth:`to_json`.
+
+    Attributes:
+        path: the run directory.
+        state: ``complete``; ``recording``, while another process writes it; or ``interrupted``, when its
+            writer died and left rows in the journal.
+        writer: the process that writes it, as "process 123 on host"; None if there is none.
+        rows: steps that can be read.
+        journal_rows: how many of them are in the journal only.
+        first_step: global step of the first row; None if there is no row.
+        last_step: global step of the last row; None likewise.
+        gaps: steps missing in between, as ``[first, last, stride]``.
+        missing: their number.
+        shape: ``(step, token, dim)``.
+        matrices: what was recorded at each step.
+        scalars: names of the numbers recorded beside the matrices.
+        store: ``both``, ``zarr`` or ``safetensors``.
+        block_steps: steps that are sealed together.
+        bytes: size of each part on disk.
+        image_bytes: size of one step's safetensors file.
+        ratio: bytes of the sealed steps as safetensors files over those of the Zarr group; None where the
+            group has no matrices.
+        config: what the recorder was given as configuration.
+        corpus: what is known of the corpus.
+        versions: of the software that recorded the run.
+        attributes: what else the recorder was given to keep with the run.
+        tokens: live and dead tokens; None if the recorder was not given the counts.
+    """
+
+    path: str
+    state: State
+    writer: str | None
+    rows: int
+    journal_rows: int
+    first_step: int | None
+    last_step: int | None
+    gaps: list[list[int]]
+    missing: int
+    shape: tuple[int, int, int]
+    matrices: list[MatrixSummary]
+    scalars: list[str]
+    store: str
+    block_steps: int
+    bytes: dict[str, int]
+    image_bytes: int
+    ratio: float | None
+    config: dict[str, Any]
+    corpus: dict[str, Any]
+    versions: dict[str, Any]
+    attributes: dict[str, Any]
+    tokens: TokenSummary | None
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of the whole run on disk."""
+        return sum(self.bytes.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "total_bytes": self.total_bytes}
+
+
+@dataclass(frozen=True)
+class BrokenRun:
+    """A directory that holds parts of a run and cannot be opened as one.
+
+    Attributes:
+        path: the directory.
+        reason: why not.
+    """
+
+    path: str
+    reason: str
+
+
+def summarize(path: str | Path) -> RunSummary:
+    """Look at a run, also while it is being written.
+
+    Raises:
+        NotARunError: the path is not a run, or a run of a newer format.
+        DamagedError: metadata, manifest or journal are not what was written.
+    """
+    paths = RunPaths(Path(path))
+    # The lock is looked at first: a run that is closed between the looks was being written, not interrupted.
+    writer = writer_of(paths.lock)
+    run = Run(paths.root)
+    has_journal = paths.journal.exists()
+    steps = run.steps.tolist()
+    missing = gaps(steps)
+    sizes = _sizes(paths)
+    known = {"embevo", "config", "corpus", "versions"}
+    in_zarr = run.store != "safetensors"
+    return RunSummary(
+        path=str(path),
+        state="recording" if writer else "interrupted" if has_journal else "complete",
+        writer=writer,
+        rows=len(steps),
+        journal_rows=len(steps) - run.sealed_rows,
+        first_step=steps[0] if steps else None,
+        last_step=steps[-1] if steps else None,
+        gaps=missing,
+        missing=count(missing),
+        shape=run.shape,
+        matrices=[_matrix(name, dtype, run.layout.arrays.get(name)) for name, dtype in run.frame.matrices],
+        scalars=list(run.frame.scalars),
+        store=run.store,
+        block_steps=run.layout.block_steps,
+        bytes=sizes,
+        image_bytes=run.frame.image_bytes,
+        ratio=run.sealed_rows * run.frame.image_bytes / sizes["trajectory.zarr"]
+        if in_zarr and run.sealed_rows
+        else None,
+        config=run.config,
+        corpus=run.corpus,
+        versions=run.versions,
+        attributes={name: value for name, value in run.attributes.items() if name not in known},
+        tokens=_tokens(run),
+    )
+
+
+def find_runs(folder: str | Path, *, depth: int) -> Iterator[RunSummary | BrokenRun]:
+    """The runs in a folder and in those below it, by name; other directories are passed over.
+
+    Args:
+        folder: where to look; it may be a run itself.
+        depth: how many levels of directories below the folder are looked at.
+
+    Raises:
+        OSError: the folder itself cannot be read.
+    """
+    root = Path(folder)
+    if _has_parts_of_run(root):
+        try:
+            yield summarize(root)
+        except EmbevoError as error:
+            yield BrokenRun(str(root), str(error))
+        except OSError as error:
+            yield BrokenRun(str(root), f"{error.filename}: {error.strerror}")
+        return
+    children = sorted(root.iterdir())
+    for child in children if depth > 0 else []:
+        # Links are not followed: they may lead in circles.
+        if child.is_dir() and not child.is_symlink() and os.access(child, os.R_OK | os.X_OK):
+            yield from find_runs(child, depth=depth - 1)
+
+
+def _has_parts_of_run(path: Path) -> bool:
+    """Whether one of its files bears embevo's mark; names alone would take other programs' files for ours."""
+    paths = RunPaths(path)
+    marks = (
+        (paths.manifest, b'{"kind":"created"'),
+        (paths.journal, b"EMBEVO-J"),
+        (paths.trajectory / GROUP_METADATA, b'"embevo"'),
+    )
+    for file, mark in marks:
+        try:
+            with file.open("rb") as opened:
+                if mark in opened.read(_MARK_BYTES):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _matrix(name: str, dtype: str, array: Mapping[str, Any] | None) -> MatrixSummary:
+    if array is None:
+        return MatrixSummary(name, dtype, None, None, None)
+    file = array["chunk_grid"]["configuration"]["chunk_shape"]
+    first = array["codecs"][0]
+    chunk = first["configuration"]["chunk_shape"] if first["name"] == "sharding_indexed" else file
+    return MatrixSummary(name, dtype, str(array["data_type"]), tuple(file), tuple(chunk))
+
+
+def _tokens(run: Run) -> TokenSummary | None:
+    tokens = run.tokens
+    if tokens is None:
+        return None
+    dead = tokens.dead.tolist()
+    labels = tokens.labels
+    return TokenSummary(len(tokens.live), dead, [labels[token] for token in dead])
+
+
+def _sizes(paths: RunPaths) -> dict[str, int]:
+    recorded = (paths.trajectory, paths.snapshots, paths.checkpoints, paths.journal, paths.manifest)
+    parts = (*recorded, paths.analysis, paths.analysis_json)
+    return {part.name: _size(part) for part in parts if part.exists()}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory; what a writer removes meanwhile counts nothing."""
+    try:
+        if not path.is_dir():
+            return path.stat().st_size
+        return sum(_size(child) for child in path.iterdir())
+    except FileNotFoundError:
+        return 0

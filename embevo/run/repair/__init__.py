@@ -1,0 +1,1 @@
+"""Verifying, recovering, rebuilding and rewinding a run."""

@@ -1,0 +1,223 @@
+"""recover(): seal what a killed writer has left in the journal, sweep its litter, rebuild what is damaged.
+
+Every step of it can be repeated: a recovery that is itself killed is finished by the next one, with the same
+bytes.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.disk.checksum import checksum, file_digest
+from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.regular_file import not_regular
+from embevo.run.errors import DamagedError, NotARunError
+from embevo.run.format.layout import GROUP_METADATA, Layout
+from embevo.run.format.layout_check import check_blocks, growing, layout_of
+from embevo.run.format.steps import describe, from_ranges
+from embevo.run.journal.ring import Frame, Journal
+from embevo.run.manifest.entry import Entry
+from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
+from embevo.run.paths import RunPaths, snapshot_steps
+from embevo.run.reading.reader import Run
+from embevo.run.repair.journal_repair import open_for_recovery
+from embevo.run.repair.manifest_repair import usable_manifest
+from embevo.run.repair.rebuilding import Rebuilder
+from embevo.run.repair.tail import seal_tail
+from embevo.run.repair.verification import damaged_files
+from embevo.run.writing.sealing import digests
+
+_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+\.0)?")
+
+
+@dataclass
+class Recovery:
+    """What :func:`recover` has done.
+
+    Attributes:
+        path: the run.
+        sealed: steps that were in the journal only, and now are in the run.
+        removed: unfinished files, and those of steps that a rewind has dropped, which were removed.
+        rebuilt: damaged files that were written again with the bytes they had, below the run directory.
+        lost: what is damaged and could not be rebuilt, and why.
+        unproven: what had no checksum left that could be compared, and was taken as it was found.
+    """
+
+    path: Path
+    sealed: list[int] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    rebuilt: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+
+
+def recover(path: str | Path) -> Recovery:
+    """Bring a run that was interrupted or damaged into order. It does nothing to a run that is in order.
+
+    Raises:
+        NotARunError: there is no run.
+        RunInUseError: its writer is alive.
+        DamagedError: the manifest is damaged and cannot be rebuilt from the files, or what lies there is not
+            what embevo puts there. Nothing has been removed then.
+        OSError: with the path, when the disk is full or not writable; the journal is still there.
+    """
+    paths = RunPaths(Path(path))
+    if not paths.manifest.is_file() and not (paths.trajectory / GROUP_METADATA).is_file():
+        raise NotARunError(f"{path} is not a run: it has no manifest and no trajectory.zarr")
+    lock = WriterLock(paths.lock)
+    try:
+        return recover_locked(paths)
+    except IsADirectoryError as error:
+        raise not_regular(Path(error.filename)) from error
+    finally:
+        lock.release()
+
+
+def recover_locked(paths: RunPaths) -> Recovery:
+    """:func:`recover`, for a caller that holds the writer's lock."""
+    done = Recovery(paths.root)
+    _refuse_links(paths, [paths.trajectory, paths.snapshots, paths.checkpoints])
+    manifest = usable_manifest(paths, done.rebuilt, done.unproven)
+    layout = layout_of(manifest.entries[0]["group"], manifest.path)
+    check_blocks(layout, (entry for entry in manifest.live() if entry["kind"] == "block"), manifest.path)
+    _refuse_links(paths, [paths.trajectory / name for name in layout.arrays])
+    interrupted = paths.journal.exists()
+    journal, wrong = open_for_recovery(paths, layout) if interrupted else (None, "")
+    if wrong:
+        done.lost.append(f"journal: {wrong}; steps that it held and that are not named here may be missing")
+    _sweep(paths, done)
+    manifest.trim()
+    try:
+        rows = _restore_metadata(paths, manifest, layout, done)
+        sealed = Rebuilder(paths, manifest, layout, journal, done.rebuilt, done.lost).rebuild(rows)
+        if journal is not None:
+            rows = seal_tail(
+                paths, manifest, layout, journal, sealed, sealed_steps=done.sealed, lost=done.lost
+            )
+    finally:
+        if journal is not None:
+            journal.close()
+    dropped = [entry for entry in manifest.live() if entry.get("rows", [0, 0])[1] > rows]
+    if dropped:
+        # A power cut has kept the entries of blocks, and not the blocks.
+        manifest.append({"kind": "rewound", "rows": rows}, sync=True)
+        there = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
+        gone = sorted({step for entry in dropped for step in from_ranges(entry["steps"])} - there)
+        if gone:
+            done.lost.append(
+                f"steps {describe(gone)}: the manifest names them, and their files are not there"
+            )
+    done.removed += sweep_strangers(paths, manifest, layout, rows, interrupted=interrupted)
+    if interrupted:
+        paths.journal.unlink()
+    return done
+
+
+def _refuse_links(paths: RunPaths, directories: list[Path]) -> None:
+    """Writing below a directory that is a link would write outside of the run."""
+    for path in directories:
+        if path.is_symlink():
+            raise DamagedError(
+                f"{path} is a symbolic link: what is written there would lie outside of {paths.root}. Put "
+                "the directory itself in its place."
+            )
+
+
+def _sweep(paths: RunPaths, done: Recovery) -> None:
+    for path in sorted(paths.root.rglob("*" + PARTIAL)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        done.removed.append(path.relative_to(paths.root).as_posix())
+
+
+def _restore_metadata(paths: RunPaths, manifest: Manifest, layout: Layout, done: Recovery) -> int:
+    """Make the metadata that of the rows whose blocks are in place; returns how many rows that is."""
+    entries = manifest.live()
+    longest = max(entry["metadata"]["zarr.json"][0] for entry in entries)
+    group = file_digest(paths.trajectory / "zarr.json", longest)
+    known = [entry for entry in entries if entry["metadata"]["zarr.json"] == group]
+    if known:
+        current = known[-1]
+        # A block whose files are all in place, but whose rows the group does not show yet, is whole.
+        for entry in entries[entries.index(current) + 1 :]:
+            if any(damaged_files(paths, manifest, entry)):
+                break
+            shown, current = current.get("rows", [0, 0])[1], entry
+            done.sealed += from_ranges(entry["steps"])[max(0, shown - entry["rows"][0]) :]
+    else:
+        # The last block that is there, or can be rebuilt, if there is any; those behind it never came to be.
+        whole = [entry for entry in entries[1:] if _can_be_had(paths, manifest, layout, entry)]
+        current = (whole or entries)[-1]
+    rows = int(current.get("rows", [0, 0])[1])
+    for key, data in layout.metadata(rows).items():
+        actual = file_digest(paths.trajectory / key, LONGEST_LINE)
+        if actual != digests({key: data})[key]:
+            (paths.trajectory / key).parent.mkdir(parents=True, exist_ok=True)
+            write_file(paths.trajectory / key, data, sync=True)
+            # Metadata of an array that is ahead after a kill is no damage.
+            if actual not in [entry["metadata"][key] for entry in entries]:
+                done.rebuilt.append(f"trajectory.zarr/{key}")
+    return rows
+
+
+def _can_be_had(paths: RunPaths, manifest: Manifest, layout: Layout, entry: Entry) -> bool:
+    """Whether the files of a block are what was written, or can be made from its snapshots."""
+    if not any(damaged_files(paths, manifest, entry)):
+        return True
+    longest = layout.frame.image_bytes
+    return layout.store == "both" and all(
+        file_digest(paths.snapshot(step), longest) == [longest, f"{image_checksum(entry, row):016x}"]
+        for row, step in zip(range(*entry["rows"]), from_ranges(entry["steps"]), strict=True)
+    )
+
+
+def refill(journal: Journal, run: Run, rows: list[int]) -> None:
+    """Put sealed rows of a short last block back into the ring, so that the block can be taken up again."""
+    for row, (step, image) in zip(rows, run.images(rows), strict=True):
+        scalars = np.array([run[name][row] for name in run.frame.scalars])
+        journal.put(Frame(row, step, scalars, image, checksum(image.data)))
+
+
+def sweep_strangers(
+    paths: RunPaths, manifest: Manifest, layout: Layout, rows: int, *, interrupted: bool
+) -> list[str]:
+    """Remove the files of steps that a rewind has dropped; after an interruption, all beyond the last row."""
+    blocks = [entry for entry in manifest.entries if entry["kind"] == "block"]
+    kept = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
+    entered = {step for entry in blocks for step in from_ranges(entry["steps"])}
+    numbers = None if interrupted else {int(entry["block"]) for entry in blocks}
+    strangers = [
+        *_stray_chunks(paths, layout, rows, numbers),
+        *_stray_snapshots(paths, kept, entered, interrupted=interrupted),
+    ]
+    for path in strangers:
+        path.unlink()
+    return [path.relative_to(paths.root).as_posix() for path in strangers]
+
+
+def _stray_chunks(paths: RunPaths, layout: Layout, rows: int, entered: set[int] | None) -> Iterator[Path]:
+    """Chunk files of blocks behind the last row; with ``entered``, only of these blocks."""
+    blocks = -(-rows // layout.block_steps)
+    for name in growing(layout):
+        for path in sorted((paths.trajectory / name).glob("c.*")):
+            match = _CHUNK.fullmatch(path.name)
+            if match and int(match[1]) >= blocks and (entered is None or int(match[1]) in entered):
+                yield path
+
+
+def _stray_snapshots(
+    paths: RunPaths, steps: set[int], entered: set[int], *, interrupted: bool
+) -> Iterator[Path]:
+    """Snapshots of steps that the run does not have: that an entry has had, or that come behind the last."""
+    last = max(steps, default=-1)
+    for step in snapshot_steps(paths.snapshots):
+        if step not in steps and (step in entered or (interrupted and step > last)):
+            yield paths.snapshot(step)

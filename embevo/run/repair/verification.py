@@ -1,0 +1,320 @@
+"""verify(): is what lies on the disk what was written, and is it all there?"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
+from embevo.run.disk.atomic import PARTIAL
+from embevo.run.disk.checksum import checksum, digest, file_digest
+from embevo.run.disk.lock import writer_of
+from embevo.run.disk.regular_file import read_regular
+from embevo.run.errors import MALFORMED, DamagedError, EmbevoError
+from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
+from embevo.run.manifest.entry import Entry
+from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
+from embevo.run.paths import RunPaths, snapshot_name, snapshot_steps
+from embevo.run.reading.reader import Run
+
+_SHALLOW_STEPS: Final = 5
+# More files than a folder has; the attribute may have been made by somebody else.
+_MOST_IMPORTED: Final = 10_000_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        file: path below the run directory.
+        what: what is wrong with it.
+        steps: the steps concerned, for people; empty if it concerns none in particular.
+        block: number of the block; None if it concerns none in particular.
+    """
+
+    file: str
+    what: str
+    steps: str = ""
+    block: int | None = None
+
+
+@dataclass
+class Verification:
+    """What :func:`verify` has found.
+
+    Attributes:
+        path: the run.
+        steps: ``(step,)`` int64 steps that can be read, sealed or in the journal.
+        expected: number of steps that the configuration asks for; None if it says nothing.
+        missing: steps that should be there and are not, by the configuration or by the usual stride, as
+            ``[first, last, stride]``.
+        tail_rows: rows that are in the journal only.
+        checked_files: files whose checksums were compared.
+        compared_steps: steps whose Zarr rows and captured bits were compared.
+        problems: everything that is wrong.
+        notes: what is worth knowing and not wrong.
+    """
+
+    path: Path
+    steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    expected: int | None = None
+    missing: list[list[int]] = field(default_factory=list)
+    tail_rows: int = 0
+    checked_files: int = 0
+    compared_steps: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify(path: str | Path, *, deep: bool = False) -> Verification:
+    """Compare every file of a run with the manifest, and its steps with what was asked for.
+
+    Args:
+        path: the run directory.
+        deep: decode every block and compare every matrix with the checksum it was captured with; otherwise
+            only those of the first and last five steps.
+
+    Raises:
+        NotARunError: there is no run.
+    """
+    found = Verification(Path(path))
+    paths = RunPaths(found.path)
+    try:
+        run = Run(found.path)
+    except EmbevoError as error:
+        # Also what keeps the run from opening is listed file by file, as far as the manifest can be read.
+        if not paths.manifest.is_file():
+            raise
+        found.problems.append(Problem(".", str(error)))
+        _check_without_opening(paths, found)
+        return found
+    found.steps = run.steps
+    found.tail_rows = len(run.steps) - run.sealed_rows
+    manifest = Manifest(paths.manifest)
+    interrupted = paths.journal.exists()
+    # Files that are newer than the rows that were seen are the writer's, and not looked at.
+    live = writer_of(paths.lock) is not None
+    if manifest.torn and not interrupted:
+        found.problems.append(Problem("manifest", "ends in the middle of a line"))
+    _check_metadata(paths, manifest, found, rows=run.sealed_rows, interrupted=interrupted)
+    entries = manifest.sealed(run.sealed_rows)
+    for entry in (manifest.entries[0], *entries):
+        _check_files(paths, manifest, entry, found)
+    if run.store != "zarr":
+        _check_snapshots(run, paths, entries, found, live=live)
+    _check_strangers(paths, manifest, found, interrupted=interrupted, live=live)
+    _check_tail(run, paths, found)
+    _check_values(run, found, deep=deep)
+    _check_checkpoints(paths, found)
+    _check_completeness(run, found)
+    return found
+
+
+def damaged_files(paths: RunPaths, manifest: Manifest, entry: Entry) -> Iterator[tuple[str, str]]:
+    """The chunk files of an entry that are not what was written, as ``(key, what is wrong)``."""
+    for key in entry["files"]:
+        path = paths.trajectory / key
+        versions = [entry]
+        if entry["kind"] == "block":
+            versions = manifest.of_block(entry["block"], entry["rows"][1])
+        actual = file_digest(path, max(version["files"][key][0] for version in versions))
+        if actual is None:
+            yield key, "is missing"
+        elif actual not in [version["files"][key] for version in versions]:
+            yield key, f"is not what was written ({actual[0]} bytes; {entry['files'][key][0]} were written)"
+
+
+def _check_files(paths: RunPaths, manifest: Manifest, entry: Entry, found: Verification) -> None:
+    found.checked_files += len(entry["files"])
+    for key, what in damaged_files(paths, manifest, entry):
+        steps = describe(from_ranges(entry["steps"])) if "steps" in entry else ""
+        found.problems.append(Problem(_below(paths, paths.trajectory / key), what, steps, entry.get("block")))
+
+
+def _check_metadata(
+    paths: RunPaths, manifest: Manifest, found: Verification, *, rows: int, interrupted: bool
+) -> None:
+    """The metadata must be that of the last entry; that of an array may be one block ahead after a kill."""
+    entries = manifest.live()
+    current = [entry for entry in entries if entry.get("rows", [0, 0])[1] == rows][-1]
+    if current is not entries[-1] and not interrupted:
+        found.problems.append(
+            Problem("trajectory.zarr/zarr.json", f"shows {rows} rows; {entries[-1]['rows'][1]} were sealed")
+        )
+    allowed = entries[entries.index(current) :] if interrupted else [current]
+    for key in current["metadata"]:
+        found.checked_files += 1
+        actual = file_digest(paths.trajectory / key, LONGEST_LINE)
+        if actual is None or actual not in [entry["metadata"][key] for entry in allowed]:
+            what = "is missing" if actual is None else "is not what was written"
+            found.problems.append(Problem(f"trajectory.zarr/{key}", what))
+
+
+def _check_snapshots(
+    run: Run, paths: RunPaths, entries: list[Entry], found: Verification, *, live: bool
+) -> None:
+    for entry in entries:
+        for row, step in enumerate(from_ranges(entry["steps"]), entry["rows"][0]):
+            found.checked_files += 1
+            path = paths.snapshot(step)
+            problem = ""
+            try:
+                if checksum(read_regular(path, run.frame.image_bytes)) != image_checksum(entry, row):
+                    problem = "is not what was written"
+            except DamagedError:
+                problem = "is not what was written"
+            except FileNotFoundError:
+                problem = "is missing"
+            if problem:
+                found.problems.append(Problem(_below(paths, path), problem, str(step), entry["block"]))
+    newest = max(run.steps.tolist(), default=-1)
+    strangers = {step for step in snapshot_steps(paths.snapshots) if not (live and step > newest)} - set(
+        run.steps.tolist()
+    )
+    found.problems += [
+        Problem(f"snapshots/{snapshot_name(step)}", "belongs to no step of the run", str(step))
+        for step in sorted(strangers)
+    ]
+
+
+def _check_strangers(
+    paths: RunPaths, manifest: Manifest, found: Verification, *, interrupted: bool, live: bool
+) -> None:
+    """Files in the Zarr group that nobody wrote, and what kills have left behind."""
+    keys = {
+        key for entry in manifest.entries for kind in ("files", "metadata") for key in entry.get(kind, {})
+    }
+    written = {paths.trajectory / key for key in keys}
+    for path in sorted(paths.root.rglob("*")):
+        if live and (path.name.endswith(PARTIAL) or path.is_relative_to(paths.trajectory)):
+            continue
+        if path.name.endswith(PARTIAL):
+            if interrupted:
+                found.notes.append(f"{_below(paths, path)} is an unfinished write; embevo recover removes it")
+            else:
+                found.problems.append(Problem(_below(paths, path), "is an unfinished write"))
+        elif path in written:
+            continue
+        elif path.is_relative_to(paths.trajectory) and path.is_file():
+            found.problems.append(Problem(_below(paths, path), "was not written by the recorder"))
+
+
+def _check_tail(run: Run, paths: RunPaths, found: Verification) -> None:
+    for row in range(run.sealed_rows, len(run.steps)):
+        try:
+            ((step, image),) = run.images([row])
+        except EmbevoError as error:
+            found.problems.append(Problem("journal", str(error), str(run.steps[row])))
+            continue
+        # The file of a step is written before its block is sealed, and may not be there yet.
+        path = paths.snapshot(step)
+        if file_digest(path, len(image)) not in (None, digest(image.data)):
+            found.problems.append(Problem(_below(paths, path), "is not what was captured", str(step)))
+    if found.tail_rows:
+        found.notes.append(
+            f"{found.tail_rows} steps are in the journal only; embevo recover seals them if nobody is writing"
+        )
+
+
+def _check_values(run: Run, found: Verification, *, deep: bool) -> None:
+    """Decode what Zarr holds, and compare it with the checksums of what was captured."""
+    sealed = run.sealed_rows
+    rows = range(sealed)
+    if not deep and sealed > 2 * _SHALLOW_STEPS:
+        rows_to_check = [*rows[:_SHALLOW_STEPS], *rows[-_SHALLOW_STEPS:]]
+    else:
+        rows_to_check = list(rows)
+    size = run.layout.block_steps
+    for block in sorted({row // size for row in rows_to_check}):
+        mine = [row for row in rows_to_check if row // size == block]
+        steps = describe(run.steps[mine].tolist())
+        try:
+            for name in run.frame.scalars:
+                run[name][mine]
+            stored = run.sealed_steps(mine)
+            if not np.array_equal(stored, run.steps[mine]):
+                found.problems.append(
+                    Problem(f"trajectory.zarr/step/c.{block}", "does not hold the steps sealed", steps, block)
+                )
+            found.compared_steps += sum(1 for _ in run.images(mine))
+        except EmbevoError as error:
+            if not any(problem.block == block for problem in found.problems):
+                found.problems.append(Problem("trajectory.zarr", str(error), steps, block))
+
+
+def _check_checkpoints(paths: RunPaths, found: Verification) -> None:
+    for step in checkpoint_steps(paths.checkpoints):
+        found.checked_files += 2
+        try:
+            read_checkpoint(paths.checkpoints / f"step_{step:07d}")
+        except DamagedError as error:
+            found.problems.append(Problem(f"checkpoints/step_{step:07d}", str(error), str(step)))
+
+
+def _check_completeness(run: Run, found: Verification) -> None:
+    have = run.steps.tolist()
+    config: dict[str, Any] = run.config
+    steps, every = config.get("steps"), config.get("every", 1)
+    imported = _imported_steps(run)
+    if imported is not None:
+        found.expected = len(imported)
+        found.missing = to_ranges(sorted(imported - set(have)))
+        _say_missing(found)
+    elif isinstance(steps, int) and isinstance(every, int) and steps >= 0 and every > 0:
+        # Between the recorded multiples of `every`, with the ones before the first and after the last added.
+        beyond = (steps // every + 1) * every
+        found.missing = gaps([-every, *(step for step in have if step % every == 0), beyond], every)
+        if steps % every and steps not in have:
+            found.missing.append([steps, steps, 1])
+        found.expected = steps // every + 1 + bool(steps % every)
+        _say_missing(found)
+    else:
+        found.missing = gaps(have)
+        if found.missing:
+            found.notes.append(f"gaps in the usual stride: {describe_ranges(found.missing)}")
+
+
+def _say_missing(found: Verification) -> None:
+    if found.missing:
+        found.problems.append(
+            Problem(
+                "trajectory.zarr/step",
+                f"{count(found.missing):,} of {found.expected:,} expected steps were not recorded",
+                describe_ranges(found.missing),
+            )
+        )
+
+
+def _imported_steps(run: Run) -> set[int] | None:
+    """The steps of the folder that the run was imported from; None if it does not say that of itself."""
+    try:
+        ranges = [[int(part) for part in each] for each in run.attributes["imported"]["steps"]]
+        sound = all(first <= last and stride > 0 for first, last, stride in ranges)
+        return set(from_ranges(ranges)) if sound and count(ranges) <= _MOST_IMPORTED else None
+    except MALFORMED:
+        return None
+
+
+def _check_without_opening(paths: RunPaths, found: Verification) -> None:
+    with contextlib.suppress(EmbevoError, OSError):
+        manifest = Manifest(paths.manifest)
+        last: dict[int, Entry] = {e["block"]: e for e in manifest.live() if e["kind"] == "block"}
+        for entry in (*manifest.entries[:1], *last.values()):
+            _check_files(paths, manifest, entry, found)
+        for key, written in (manifest.live() or [{"metadata": {}}])[-1]["metadata"].items():
+            if file_digest(paths.trajectory / key, written[0]) != written:
+                found.problems.append(Problem(f"trajectory.zarr/{key}", "is not what was written"))
+
+
+def _below(paths: RunPaths, path: Path) -> str:
+    return path.relative_to(paths.root).as_posix()

@@ -1,0 +1,1 @@
+"""Making a run: claiming its directory, creating it, sealing blocks."""
