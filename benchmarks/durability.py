@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from embevo.recording.recorder import Durability, Recorder
+from embevo.recording.options import Durability
+from embevo.recording.recorder import Recorder
 from embevo.run.format.layout import Store
 
 

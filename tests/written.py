@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 import encoded
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype
-from embevo.run.format.layout_check import identity
+from embevo.run.format.layout import Layout, Store, ZarrDtype, identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths

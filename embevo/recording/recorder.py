@@ -5,13 +5,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from embevo.recording.in_flight import InFlight
+from embevo.recording.options import Durability, WhenFull, check_options
 from embevo.recording.staging import HostStaging, check_matches, frame_of
 from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.transport import transport_for
@@ -25,19 +26,17 @@ from embevo.run.errors import (
     RingFullError,
 )
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
-from embevo.run.format.layout_check import identity
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.reading.recorded_steps import RecordedSteps
-from embevo.run.repair.recovery import Recovery, recover_locked, refill
+from embevo.run.repair.recovery import Recovery, recover_locked
 from embevo.run.writing.directory import claim, clear, sync_run
+from embevo.run.writing.run_writer import refill
 from embevo.run.writing.sealing import Sealer, create_run
 
-WhenFull = Literal["block", "drop", "error"]
-Durability = Literal["process", "power"]
 _NAN: Final = math.nan
 
 
@@ -100,7 +99,7 @@ class Recorder:
             FrameMismatchError: a matrix cannot be recorded, or is not what the resumed run records.
             RecordingError: the run cannot be created, for want of space or permission.
         """
-        _check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
+        check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
         if block_steps is not None and block_steps < 1:
             raise RecordingError(f"block_steps is {block_steps}; a block has at least 1 step")
         frame = frame_of(matrices, ("loss", "learning_rate", *scalars))
@@ -420,18 +419,6 @@ class Recorder:
                 raise
             # The body's own error is what the user must see first.
             error.add_note(f"Recording had failed too: {failure}")
-
-
-def _check_options(*, store: str, when_full: str, zarr_dtype: str, durability: str) -> None:
-    """RecordingError on a value that is none: a misspelt one must not mean something else."""
-    for name, value, known in (
-        ("store", store, get_args(Store)),
-        ("when_full", when_full, get_args(WhenFull)),
-        ("zarr_dtype", zarr_dtype, get_args(ZarrDtype)),
-        ("durability", durability, get_args(Durability)),
-    ):
-        if value not in known:
-            raise RecordingError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
 def _number(value: float | Tensor) -> float:

@@ -1,5 +1,6 @@
 """What is kept in a run: found again, made anew when it must be, and in nobody's way."""
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -15,13 +16,15 @@ import xarray as xr
 
 import trajectories
 from embevo import Recorder
-from embevo.analysis import analysis as module
 from embevo.analysis import analyze
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import open_run
 from embevo.run.reading.summary import find_runs, summarize
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
+
+# The package gives its function the module's name.
+module = importlib.import_module("embevo.analysis.analyze")
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 import embevo.analysis
-from embevo.analysis import identity
+from embevo.analysis.measures import identity
 from embevo.analysis.measures.coherence import mean_pairwise_cosine
 from embevo.analysis.measures.events import events_between
 from embevo.analysis.measures.identity import representatives, row_hashes, words_of
 from embevo.analysis.measures.lattice import displacement, places, spacing
-from embevo.run.format.frame import NUMPY_DTYPES
+from embevo.run.format.dtypes import NUMPY_DTYPES
 from embevo.run.format.widening import widen
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from embevo.recording.recorder import Durability, Recorder
+from embevo.recording.options import Durability
+from embevo.recording.recorder import Recorder
 from embevo.run.journal.ring import Journal
 from embevo.run.writing import directory
 

@@ -44,3 +44,8 @@ def file_digest(path: Path, longest: int) -> list[int | str] | None:
             state.update(piece)
             length += len(piece)
     return [length, f"{state.intdigest() or 1:016x}"]
+
+
+def digests(files: dict[str, bytes]) -> dict[str, list[int | str]]:
+    """``{name: [length in bytes, checksum]}``."""
+    return {key: digest(data) for key, data in files.items()}

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.errors import EmbevoError
-from embevo.run.format.frame import SAFETENSORS_CODES, FrameSpec, pack_header
+from embevo.run.format.dtypes import SAFETENSORS_CODES
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.safetensors_header import pack_header
 from embevo.run.format.steps import describe
 from embevo.run.paths import snapshot_name
 from embevo.run.reading.reader import Run

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from embevo.run.errors import FrameMismatchError, RecordingError
-from embevo.run.format.frame import SAFETENSORS_CODES, FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
-from embevo.run.format.layout_check import identity
+from embevo.run.format.dtypes import SAFETENSORS_CODES
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
 from embevo.run.format.safetensors_header import TensorEntry, read_header
 from embevo.run.format.steps import to_ranges
 from embevo.run.journal.ring import Journal

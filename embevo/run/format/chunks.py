@@ -17,7 +17,7 @@ import numpy as np
 from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 
-from embevo.run.format.frame import NUMPY_DTYPES
+from embevo.run.format.dtypes import NUMPY_DTYPES
 from embevo.run.format.widening import widen
 
 _SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}

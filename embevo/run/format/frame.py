@@ -1,26 +1,18 @@
 """What one step records, and its image: the bytes of that step's safetensors file."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from embevo.run.errors import FrameMismatchError
+from embevo.run.format.dtypes import NUMPY_DTYPES, SAFETENSORS_CODES
+from embevo.run.format.safetensors_header import pack_header
 
-# safetensors lays tensors out by dtype, widest first, and by name within a dtype.
-SAFETENSORS_CODES: Final = {"float64": "F64", "float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-NUMPY_DTYPES: Final[dict[str, np.dtype[Any]]] = {
-    "float64": np.dtype(np.float64),
-    "float32": np.dtype(np.float32),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float16": np.dtype(np.float16),
-}
 RESERVED_NAMES: Final = frozenset({"step", "token", "dim", "token_count"})
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
@@ -140,19 +132,3 @@ class FrameSpec:
             {str(name): (str(dtype), shape) for name, dtype in data["matrices"].items()},
             tuple(str(name) for name in data["scalars"]),
         )
-
-
-def pack_header(tensors: Mapping[str, tuple[str, Sequence[int], int]]) -> bytes:
-    """The header of a safetensors file: length, JSON and padding, as the safetensors library writes it.
-
-    Args:
-        tensors: name to dtype code, shape and bytes, in the order in which their data follow each other.
-    """
-    entries: dict[str, object] = {}
-    offset = 0
-    for name, (code, shape, nbytes) in tensors.items():
-        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + nbytes]}
-        offset += nbytes
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text

@@ -5,7 +5,7 @@ before they are written, and each can be written whole, in the order that surviv
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -18,8 +18,10 @@ from zarr.core.buffer import Buffer
 from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 from zarr.storage import MemoryStore
 
+from embevo.run.disk.checksum import checksum
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
-from embevo.run.format.frame import NUMPY_DTYPES, FrameSpec
+from embevo.run.format.dtypes import NUMPY_DTYPES
+from embevo.run.format.frame import FrameSpec
 
 Store = Literal["both", "zarr", "safetensors"]
 ZarrDtype = Literal["float32", "native"]
@@ -245,3 +247,32 @@ def stored_dtype(dtype: str, zarr_dtype: ZarrDtype) -> np.dtype[Any]:
 
 def _dump(value: object) -> bytes:
     return json.dumps(value, indent=2, allow_nan=False).encode()
+
+
+def growing(layout: Layout) -> list[str]:
+    """The arrays along ``step``, in the order in which their chunks are written."""
+    return ["step", *layout.frame.scalars, *layout.matrices]
+
+
+def files_of_block(layout: Layout, block: int) -> Iterator[str]:
+    """The keys of the chunk files of a block."""
+    for name, count in files_by_array(layout).items():
+        if count:
+            yield from (f"{name}/c.{block}.{part}.0" for part in range(count))
+        else:
+            yield f"{name}/c.{block}"
+
+
+def files_by_array(layout: Layout) -> dict[str, int]:
+    """The arrays that grow, and into how many files the tokens of each are divided; 0 for a vector."""
+    parts = dict.fromkeys(growing(layout), 0)
+    for name in layout.matrices:
+        file_tokens = layout.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][1]
+        parts[name] = -(-layout.frame.shape[0] // file_tokens)
+    return parts
+
+
+def identity(layout: Layout) -> str:
+    """What a journal calls the run that it belongs to: a checksum of the attributes of the group."""
+    text = json.dumps(dict(layout.attributes), sort_keys=True)
+    return f"{checksum(text.encode()):016x}"

@@ -4,18 +4,14 @@ Of the codecs it is checked that embevo can write with them; the rest is left to
 caught where it reads.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.run.disk.checksum import checksum
 from embevo.run.errors import MALFORMED, DamagedError, FrameMismatchError
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
-from embevo.run.journal.ring import Journal
-from embevo.run.manifest.entry import Entry
 
 _MOST: Final = 2**63
 _HALVES: Final = ("bfloat16", "float16")
@@ -106,70 +102,6 @@ def _check_chunks(name: str, array: Mapping[str, Any], shape: list[int], first: 
             or tokens % inner[1]
         ):
             raise ValueError(f"{name} has chunks of {inner} in shards of {chunk}")
-
-
-def check_blocks(layout: Layout, entries: Iterable[Entry], path: Path) -> None:
-    """Raise DamagedError unless the entries of blocks name the files that the layout gives these blocks."""
-    parts = _parts(layout)
-    number = sum(max(1, count) for count in parts.values())
-    metadata = {"zarr.json", *(f"{name}/zarr.json" for name in layout.arrays)}
-    for entry in entries:
-        block, (first, stop) = entry["block"], entry["rows"]
-        start = block * layout.block_steps
-        if (
-            # Before as many names are made as somebody has claimed that there are.
-            len(entry["files"]) != number
-            or entry["files"].keys() != set(files_of_block(layout, block))
-            or entry["metadata"].keys() != metadata
-            or first != start
-            or stop > start + layout.block_steps
-        ):
-            raise DamagedError(
-                f"{path}: the entry of block {block} (rows {first} to {stop}) does not fit the group's "
-                "metadata. embevo has not written that."
-            )
-
-
-def growing(layout: Layout) -> list[str]:
-    """The arrays along ``step``, in the order in which their chunks are written."""
-    return ["step", *layout.frame.scalars, *layout.matrices]
-
-
-def files_of_block(layout: Layout, block: int) -> Iterator[str]:
-    """The keys of the chunk files of a block."""
-    for name, count in _parts(layout).items():
-        if count:
-            yield from (f"{name}/c.{block}.{part}.0" for part in range(count))
-        else:
-            yield f"{name}/c.{block}"
-
-
-def _parts(layout: Layout) -> dict[str, int]:
-    """The arrays that grow, and into how many files the tokens of each are divided; 0 for a vector."""
-    parts = dict.fromkeys(growing(layout), 0)
-    for name in layout.matrices:
-        file_tokens = layout.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][1]
-        parts[name] = -(-layout.frame.shape[0] // file_tokens)
-    return parts
-
-
-def identity(layout: Layout) -> str:
-    """What a journal calls the run that it belongs to: a checksum of the attributes of the group."""
-    text = json.dumps(dict(layout.attributes), sort_keys=True)
-    return f"{checksum(text.encode()):016x}"
-
-
-def check_journal(journal: Journal, layout: Layout) -> None:
-    """Raise DamagedError unless a journal is the run's own and has a ring of at most two blocks."""
-    if journal.run not in {"", identity(layout)}:
-        raise DamagedError(
-            f"{journal.path} belongs to another run, whose attributes are different ones. Move it away."
-        )
-    if journal.frame != layout.frame or journal.slots > 2 * layout.block_steps:
-        raise DamagedError(
-            f"{journal.path} has {journal.slots} slots for {journal.frame.to_json()}; the group has blocks "
-            f"of {layout.block_steps} steps of {layout.frame.to_json()}. It belongs to another run."
-        )
 
 
 def _is_size(value: object) -> bool:

@@ -6,7 +6,7 @@ shape and data_offsets; and the data, which the tensors fill without holes.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -118,3 +118,19 @@ def _check_filled(entries: Mapping[str, TensorEntry], start: int, size: int) -> 
                 f"its tensors should fill bytes {start:,} to {size:,} of the file without holes or overlaps; "
                 f"one ends at {end:,}, the next begins at {begin:,}"
             )
+
+
+def pack_header(tensors: Mapping[str, tuple[str, Sequence[int], int]]) -> bytes:
+    """The header of a safetensors file: length, JSON and padding, as the safetensors library writes it.
+
+    Args:
+        tensors: name to dtype code, shape and bytes, in the order in which their data follow each other.
+    """
+    entries: dict[str, object] = {}
+    offset = 0
+    for name, (code, shape, nbytes) in tensors.items():
+        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + nbytes]}
+        offset += nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.run.format.frame import NUMPY_DTYPES
+from embevo.run.format.dtypes import NUMPY_DTYPES
 
 _BFLOAT16 = NUMPY_DTYPES["bfloat16"]
 _FLOAT16 = NUMPY_DTYPES["float16"]

@@ -33,6 +33,7 @@ from embevo.run.disk.checksum import checksum
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.errors import DamagedError, RecordingError
 from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import HEAD_WORDS, PAGE, align, head_bytes, header_of, parse_header, slot_bytes
 from embevo.run.journal.populate import populate
 
@@ -364,3 +365,16 @@ class Journal:
             view.release()
         with contextlib.suppress(BufferError):
             self._map.close()
+
+
+def check_journal(journal: Journal, layout: Layout) -> None:
+    """Raise DamagedError unless a journal is the run's own and has a ring of at most two blocks."""
+    if journal.run not in {"", identity(layout)}:
+        raise DamagedError(
+            f"{journal.path} belongs to another run, whose attributes are different ones. Move it away."
+        )
+    if journal.frame != layout.frame or journal.slots > 2 * layout.block_steps:
+        raise DamagedError(
+            f"{journal.path} has {journal.slots} slots for {journal.frame.to_json()}; the group has blocks "
+            f"of {layout.block_steps} steps of {layout.frame.to_json()}. It belongs to another run."
+        )

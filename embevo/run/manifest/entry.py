@@ -4,8 +4,12 @@ After these checks an entry names no file outside of the run, and asks for no mo
 """
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
+from embevo.run.errors import DamagedError
+from embevo.run.format.layout import Layout, files_by_array, files_of_block
 from embevo.run.format.steps import count
 
 Entry = dict[str, Any]
@@ -79,3 +83,25 @@ def _is_size(value: object) -> bool:
 
 def _are_sizes(values: object, number: int) -> bool:
     return isinstance(values, list) and len(values) == number and all(map(_is_size, values))
+
+
+def check_blocks(layout: Layout, entries: Iterable[Entry], path: Path) -> None:
+    """Raise DamagedError unless the entries of blocks name the files that the layout gives these blocks."""
+    parts = files_by_array(layout)
+    number = sum(max(1, count) for count in parts.values())
+    metadata = {"zarr.json", *(f"{name}/zarr.json" for name in layout.arrays)}
+    for entry in entries:
+        block, (first, stop) = entry["block"], entry["rows"]
+        start = block * layout.block_steps
+        if (
+            # Before as many names are made as somebody has claimed that there are.
+            len(entry["files"]) != number
+            or entry["files"].keys() != set(files_of_block(layout, block))
+            or entry["metadata"].keys() != metadata
+            or first != start
+            or stop > start + layout.block_steps
+        ):
+            raise DamagedError(
+                f"{path}: the entry of block {block} (rows {first} to {stop}) does not fit the group's "
+                "metadata. embevo has not written that."
+            )

@@ -17,11 +17,11 @@ from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.errors import DamagedError, NotARunError
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
-from embevo.run.format.layout_check import check_journal, layout_of
+from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
 from embevo.run.format.tokens import Tokens
 from embevo.run.format.widening import widen
-from embevo.run.journal.ring import Frame, Journal
+from embevo.run.journal.ring import Frame, Journal, check_journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import RunPaths, snapshot_steps
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype

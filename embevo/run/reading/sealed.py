@@ -12,10 +12,9 @@ from embevo.run.disk.checksum import checksum, file_digest
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.errors import MALFORMED, DamagedError
 from embevo.run.format.layout import Layout
-from embevo.run.format.layout_check import check_blocks
 from embevo.run.format.steps import describe, from_ranges
 from embevo.run.format.widening import narrow, widen
-from embevo.run.manifest.entry import Entry
+from embevo.run.manifest.entry import Entry, check_blocks
 from embevo.run.manifest.manifest import Manifest, image_checksum
 from embevo.run.paths import RunPaths
 from embevo.run.reading.step_array import Position, select

@@ -10,8 +10,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from embevo.run.errors import MALFORMED, DamagedError
-from embevo.run.format.layout import Layout
-from embevo.run.format.layout_check import growing
+from embevo.run.format.layout import Layout, growing
 from embevo.run.format.widening import narrow
 
 

@@ -9,10 +9,9 @@ import os
 
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.errors import DamagedError, NotARunError
-from embevo.run.format.layout import Layout
-from embevo.run.format.layout_check import check_journal, identity
+from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import header_is_whole, header_of, journal_bytes
-from embevo.run.journal.ring import Journal
+from embevo.run.journal.ring import Journal, check_journal
 from embevo.run.paths import RunPaths
 
 

@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from embevo.run.disk.atomic import write_file
-from embevo.run.disk.checksum import checksum, digest, file_digest
+from embevo.run.disk.checksum import checksum, digest, digests, file_digest
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.errors import DamagedError, EmbevoError, NotARunError
-from embevo.run.format.layout import GROUP_METADATA, Layout
-from embevo.run.format.layout_check import files_of_block, growing, layout_of
+from embevo.run.format.layout import GROUP_METADATA, Layout, files_of_block, growing
+from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe, to_ranges
 from embevo.run.manifest.entry import Entry, check_entry
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, packed
 from embevo.run.paths import RunPaths, snapshot_steps
 from embevo.run.repair.block_decoding import decode_array
-from embevo.run.writing.sealing import digests
 
 _SUFFIX = 17
 _MOST_BYTES = 1 << 30

@@ -17,11 +17,11 @@ from embevo.run.errors import DamagedError, EmbevoError
 from embevo.run.format.layout import Layout
 from embevo.run.format.steps import from_ranges
 from embevo.run.journal.ring import Frame, Journal
+from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Entry
 from embevo.run.manifest.manifest import Manifest, image_checksum
 from embevo.run.paths import RunPaths
 from embevo.run.reading.sealed import SealedRows
-from embevo.run.repair.verification import damaged_files
 
 
 @dataclass(frozen=True)

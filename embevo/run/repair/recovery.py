@@ -4,36 +4,27 @@ Every step of it can be repeated: a recovery that is itself killed is finished b
 bytes.
 """
 
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-import numpy as np
 
 from embevo.run.disk.atomic import PARTIAL, write_file
-from embevo.run.disk.checksum import checksum, file_digest
+from embevo.run.disk.checksum import digests, file_digest
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.regular_file import not_regular
 from embevo.run.errors import DamagedError, NotARunError
 from embevo.run.format.layout import GROUP_METADATA, Layout
-from embevo.run.format.layout_check import check_blocks, growing, layout_of
+from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe, from_ranges
-from embevo.run.journal.ring import Frame, Journal
-from embevo.run.manifest.entry import Entry
+from embevo.run.manifest.damage import damaged_files
+from embevo.run.manifest.entry import Entry, check_blocks
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
-from embevo.run.paths import RunPaths, snapshot_steps
-from embevo.run.reading.reader import Run
+from embevo.run.paths import RunPaths
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.rebuilding import Rebuilder
+from embevo.run.repair.strangers import sweep_strangers
 from embevo.run.repair.tail import seal_tail
-from embevo.run.repair.verification import damaged_files
-from embevo.run.writing.sealing import digests
-
-_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+\.0)?")
 
 
 @dataclass
@@ -177,47 +168,3 @@ def _can_be_had(paths: RunPaths, manifest: Manifest, layout: Layout, entry: Entr
         file_digest(paths.snapshot(step), longest) == [longest, f"{image_checksum(entry, row):016x}"]
         for row, step in zip(range(*entry["rows"]), from_ranges(entry["steps"]), strict=True)
     )
-
-
-def refill(journal: Journal, run: Run, rows: list[int]) -> None:
-    """Put sealed rows of a short last block back into the ring, so that the block can be taken up again."""
-    for row, (step, image) in zip(rows, run.images(rows), strict=True):
-        scalars = np.array([run[name][row] for name in run.frame.scalars])
-        journal.put(Frame(row, step, scalars, image, checksum(image.data)))
-
-
-def sweep_strangers(
-    paths: RunPaths, manifest: Manifest, layout: Layout, rows: int, *, interrupted: bool
-) -> list[str]:
-    """Remove the files of steps that a rewind has dropped; after an interruption, all beyond the last row."""
-    blocks = [entry for entry in manifest.entries if entry["kind"] == "block"]
-    kept = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
-    entered = {step for entry in blocks for step in from_ranges(entry["steps"])}
-    numbers = None if interrupted else {int(entry["block"]) for entry in blocks}
-    strangers = [
-        *_stray_chunks(paths, layout, rows, numbers),
-        *_stray_snapshots(paths, kept, entered, interrupted=interrupted),
-    ]
-    for path in strangers:
-        path.unlink()
-    return [path.relative_to(paths.root).as_posix() for path in strangers]
-
-
-def _stray_chunks(paths: RunPaths, layout: Layout, rows: int, entered: set[int] | None) -> Iterator[Path]:
-    """Chunk files of blocks behind the last row; with ``entered``, only of these blocks."""
-    blocks = -(-rows // layout.block_steps)
-    for name in growing(layout):
-        for path in sorted((paths.trajectory / name).glob("c.*")):
-            match = _CHUNK.fullmatch(path.name)
-            if match and int(match[1]) >= blocks and (entered is None or int(match[1]) in entered):
-                yield path
-
-
-def _stray_snapshots(
-    paths: RunPaths, steps: set[int], entered: set[int], *, interrupted: bool
-) -> Iterator[Path]:
-    """Snapshots of steps that the run does not have: that an entry has had, or that come behind the last."""
-    last = max(steps, default=-1)
-    for step in snapshot_steps(paths.snapshots):
-        if step not in steps and (step in entered or (interrupted and step > last)):
-            yield paths.snapshot(step)

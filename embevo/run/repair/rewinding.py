@@ -1,12 +1,13 @@
 """rewind(): shorten a run to its first rows."""
 
 from embevo.run.disk.atomic import write_file
-from embevo.run.format.layout_check import identity
+from embevo.run.format.layout import identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
-from embevo.run.repair.recovery import refill, sweep_strangers
+from embevo.run.repair.strangers import sweep_strangers
+from embevo.run.writing.run_writer import refill
 from embevo.run.writing.sealing import Sealer
 
 

@@ -1,7 +1,6 @@
 """verify(): is what lies on the disk what was written, and is it all there?"""
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from embevo.run.disk.lock import writer_of
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.errors import MALFORMED, DamagedError, EmbevoError
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
+from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Entry
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
 from embevo.run.paths import RunPaths, snapshot_name, snapshot_steps
@@ -118,20 +118,6 @@ def verify(path: str | Path, *, deep: bool = False) -> Verification:
     _check_checkpoints(paths, found)
     _check_completeness(run, found)
     return found
-
-
-def damaged_files(paths: RunPaths, manifest: Manifest, entry: Entry) -> Iterator[tuple[str, str]]:
-    """The chunk files of an entry that are not what was written, as ``(key, what is wrong)``."""
-    for key in entry["files"]:
-        path = paths.trajectory / key
-        versions = [entry]
-        if entry["kind"] == "block":
-            versions = manifest.of_block(entry["block"], entry["rows"][1])
-        actual = file_digest(path, max(version["files"][key][0] for version in versions))
-        if actual is None:
-            yield key, "is missing"
-        elif actual not in [version["files"][key] for version in versions]:
-            yield key, f"is not what was written ({actual[0]} bytes; {entry['files'][key][0]} were written)"
 
 
 def _check_files(paths: RunPaths, manifest: Manifest, entry: Entry, found: Verification) -> None:

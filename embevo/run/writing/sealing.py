@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.run.disk.atomic import sync_file, write_file
-from embevo.run.disk.checksum import digest
+from embevo.run.disk.checksum import digests
 from embevo.run.format.layout import GROUP_METADATA, Layout
 from embevo.run.format.steps import to_ranges
 from embevo.run.journal.ring import Journal
@@ -93,11 +93,6 @@ class Sealer:
         for step in steps:
             sync_file(self._paths.snapshot(step))
         sync_file(self._paths.snapshots)
-
-
-def digests(files: dict[str, bytes]) -> dict[str, list[int | str]]:
-    """``{name: [length in bytes, checksum]}``."""
-    return {key: digest(data) for key, data in files.items()}
 
 
 def create_run(

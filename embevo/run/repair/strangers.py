@@ -1,0 +1,50 @@
+"""Files that belong to no step of the run: left by an interruption, or dropped by a rewind."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from embevo.run.format.layout import Layout, growing
+from embevo.run.format.steps import from_ranges
+from embevo.run.manifest.manifest import Manifest
+from embevo.run.paths import RunPaths, snapshot_steps
+
+_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+\.0)?")
+
+
+def sweep_strangers(
+    paths: RunPaths, manifest: Manifest, layout: Layout, rows: int, *, interrupted: bool
+) -> list[str]:
+    """Remove the files of steps that a rewind has dropped; after an interruption, all beyond the last row."""
+    blocks = [entry for entry in manifest.entries if entry["kind"] == "block"]
+    kept = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
+    entered = {step for entry in blocks for step in from_ranges(entry["steps"])}
+    numbers = None if interrupted else {int(entry["block"]) for entry in blocks}
+    strangers = [
+        *_stray_chunks(paths, layout, rows, numbers),
+        *_stray_snapshots(paths, kept, entered, interrupted=interrupted),
+    ]
+    for path in strangers:
+        path.unlink()
+    return [path.relative_to(paths.root).as_posix() for path in strangers]
+
+
+def _stray_chunks(paths: RunPaths, layout: Layout, rows: int, entered: set[int] | None) -> Iterator[Path]:
+    """Chunk files of blocks behind the last row; with ``entered``, only of these blocks."""
+    blocks = -(-rows // layout.block_steps)
+    for name in growing(layout):
+        for path in sorted((paths.trajectory / name).glob("c.*")):
+            match = _CHUNK.fullmatch(path.name)
+            if match and int(match[1]) >= blocks and (entered is None or int(match[1]) in entered):
+                yield path
+
+
+def _stray_snapshots(
+    paths: RunPaths, steps: set[int], entered: set[int], *, interrupted: bool
+) -> Iterator[Path]:
+    """Snapshots of steps that the run does not have: that an entry has had, or that come behind the last."""
+    last = max(steps, default=-1)
+    for step in snapshot_steps(paths.snapshots):
+        if step not in steps and (step in entered or (interrupted and step > last)):
+            yield paths.snapshot(step)
