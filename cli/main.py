@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from embevo.run.errors import EmbevoError
+from embevo.errors import EmbevoError
 
 # Name to the module and attribute that hold the command. A module is imported when its command is used or
 # listed; what is heavy it imports when it runs, so that looking at a run does not wait for torch.

@@ -1,6 +1,6 @@
 """From a recorded run to numbers, verdicts and figures. Imports from embevo.run only."""
 
-from embevo.analysis.errors import MissingLibraryError
+from embevo.errors import MissingLibraryError
 
 try:
     from embevo.analysis.analyze import Analysis, analyze

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from embevo.analysis.cache import FORMAT, fingerprint, load, save, save_rest
-from embevo.analysis.errors import AnalysisError
 from embevo.analysis.measurement import listed, measure, sums_of_centroids
 from embevo.analysis.reading import matrix_of
 from embevo.analysis.series import build_series, fit_components
@@ -18,6 +17,7 @@ from embevo.analysis.summary import summarize
 from embevo.analysis.verdicts.judge import judge
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.analysis.verdicts.verdict import Verdict
+from embevo.errors import AnalysisError
 from embevo.run.format.tokens import Tokens
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run

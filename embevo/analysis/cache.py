@@ -23,7 +23,7 @@ from zarr.errors import ZarrUserWarning
 
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.disk.checksum import checksum
-from embevo.run.errors import MALFORMED
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 

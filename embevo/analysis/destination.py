@@ -4,15 +4,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-from embevo.analysis.errors import AnalysisError
+from embevo.errors import DestinationError
 
 # Every file that embevo draws names its maker near one of its ends.
 _MARK: Final = b"embevo"
 _LOOKED_AT: Final = 1 << 16
-
-
-class DestinationError(AnalysisError):
-    """The file cannot, or shall not, be written there."""
 
 
 def check_destination(path: Path, *, overwrite: bool) -> None:

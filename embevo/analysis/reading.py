@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.errors import AnalysisError
+from embevo.errors import AnalysisError
 from embevo.run.format.widening import widen
 from embevo.run.reading.reader import Run
 

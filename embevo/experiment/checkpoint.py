@@ -11,11 +11,10 @@ from typing import Final
 
 from safetensors.torch import load, save
 
-from embevo.experiment.errors import CheckpointError
+from embevo.errors import CheckpointError, DamagedError
 from embevo.experiment.loop import LoopState
 from embevo.run.checkpoint_files import INDEX, STATE, checkpoint_steps, pack_index, read_checkpoint
 from embevo.run.disk.atomic import PARTIAL, sync_file, write_file
-from embevo.run.errors import DamagedError
 
 FORMAT: Final = 1
 KEPT: Final = 2

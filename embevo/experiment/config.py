@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hin
 
 import tomli_w
 
-from embevo.experiment.errors import ConfigError
+from embevo.errors import ConfigError
 from embevo.run.reading.reader import open_run
 
 Init = Literal["normal", "qwen", "qwen-unit"]

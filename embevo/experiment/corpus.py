@@ -12,7 +12,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from embevo.experiment.errors import CorpusError
+from embevo.errors import CorpusError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from embevo.experiment.errors import DeviceError
+from embevo.errors import DeviceError
 
 
 @dataclass(frozen=True)

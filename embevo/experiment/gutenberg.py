@@ -7,8 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
+from embevo.errors import CorpusError
 from embevo.experiment.corpus import fetched_path, known_corpora
-from embevo.experiment.errors import CorpusError
 from embevo.run.disk.atomic import write_file
 
 NAME: Final = "gatsby"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
+from embevo.errors import CheckpointError
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus
-from embevo.experiment.errors import CheckpointError
 from embevo.experiment.model import build_model
 from embevo.experiment.optimizer import FUSED, adamw, linear_decay
 from embevo.experiment.rng import restore_rng, rng_state

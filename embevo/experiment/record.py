@@ -9,12 +9,12 @@ from typing import Final
 
 from torch import Tensor
 
+from embevo.errors import ResumeError
 from embevo.experiment.checkpoint import KEPT, save_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus, load_corpus
 from embevo.experiment.device import check_compiles, find_device
 from embevo.experiment.environment import deciding_environment, library_versions
-from embevo.experiment.errors import ResumeError
 from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.model import resolve_matmul

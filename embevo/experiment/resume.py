@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from embevo.errors import ResumeError
 from embevo.experiment.checkpoint import FoundCheckpoint, find_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus
-from embevo.experiment.errors import ResumeError
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run

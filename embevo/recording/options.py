@@ -2,9 +2,7 @@
 
 from typing import Literal, get_args
 
-from embevo.run.errors import (
-    RecordingError,
-)
+from embevo.errors import ArgumentError
 from embevo.run.format.layout import Store, ZarrDtype
 
 WhenFull = Literal["block", "drop", "error"]
@@ -12,7 +10,7 @@ Durability = Literal["process", "power"]
 
 
 def check_options(*, store: str, when_full: str, zarr_dtype: str, durability: str) -> None:
-    """RecordingError on a value that is none: a misspelt one must not mean something else."""
+    """ArgumentError on a value that is none: a misspelt one must not mean something else."""
     for name, value, known in (
         ("store", store, get_args(Store)),
         ("when_full", when_full, get_args(WhenFull)),
@@ -20,4 +18,4 @@ def check_options(*, store: str, when_full: str, zarr_dtype: str, durability: st
         ("durability", durability, get_args(Durability)),
     ):
         if value not in known:
-            raise RecordingError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+            raise ArgumentError(f"{name} is {value!r}; it must be one of {', '.join(known)}")

@@ -11,6 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embevo.errors import (
+    ArgumentError,
+    ClosedError,
+    CreationError,
+    FrameMismatchError,
+    NotARunError,
+    RecordingError,
+    RingFullError,
+)
 from embevo.recording.in_flight import InFlight
 from embevo.recording.options import Durability, WhenFull, check_options
 from embevo.recording.staging import HostStaging, check_matches, frame_of
@@ -18,13 +27,6 @@ from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.transport import transport_for
 from embevo.recording.writer import Writer
 from embevo.run.disk.lock import WriterLock
-from embevo.run.errors import (
-    EmbevoError,
-    FrameMismatchError,
-    NotARunError,
-    RecordingError,
-    RingFullError,
-)
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
 from embevo.run.journal.ring import Journal
@@ -97,14 +99,15 @@ class Recorder:
             RunInUseError: another process is writing the run.
             NotARunError: there is no run to resume.
             FrameMismatchError: a matrix cannot be recorded, or is not what the resumed run records.
-            RecordingError: the run cannot be created, for want of space or permission.
+            ArgumentError: an option has a value that it cannot have.
+            CreationError: the run cannot be created, for want of space or permission.
         """
         check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
         if block_steps is not None and block_steps < 1:
-            raise RecordingError(f"block_steps is {block_steps}; a block has at least 1 step")
+            raise ArgumentError(f"block_steps is {block_steps}; a block has at least 1 step")
         frame = frame_of(matrices, ("loss", "learning_rate", *scalars))
         if token_count is not None and token_count.shape != frame.shape[:1]:
-            raise RecordingError(
+            raise ArgumentError(
                 f"token_count has shape {token_count.shape}; the matrices have {frame.shape[0]} tokens"
             )
         self.paths = RunPaths(Path(run_dir))
@@ -129,7 +132,7 @@ class Recorder:
             # Before anything that is there is deleted for it.
             self._layout.metadata(0)
         except (TypeError, ValueError) as error:
-            raise RecordingError(f"attributes are kept as JSON, and these cannot be: {error}") from error
+            raise ArgumentError(f"attributes are kept as JSON, and these cannot be: {error}") from error
         self._lock = claim(self.paths, overwrite=overwrite)
         sync = durability == "power"
         try:
@@ -141,7 +144,7 @@ class Recorder:
             clear(self.paths)
             self._lock.release()
             if isinstance(error, OSError):
-                raise RecordingError(
+                raise CreationError(
                     f"cannot create the run {self.paths.root}: {error.filename}: {error.strerror}. "
                     "Mend that, or choose another directory."
                 ) from error
@@ -224,6 +227,8 @@ class Recorder:
             scalars: a value for each name given as ``scalars`` when the recorder was made; NaN if left out.
 
         Raises:
+            ArgumentError: the step does not come after the one before, or a scalar has no such name.
+            ClosedError: the recorder was closed.
             RecordingError: the writer has failed before; this step was not captured, all before it are safe.
             RingFullError: no slot is free and the policy is ``error``; the step was not captured.
             FrameMismatchError: a tensor has changed its shape or dtype.
@@ -236,7 +241,7 @@ class Recorder:
         if writer.error is not None or self._closed:
             self._raise_failure()
         if step <= self._last_step:
-            raise EmbevoError(
+            raise ArgumentError(
                 f"step {step} after step {self._last_step}: steps are captured in ascending order, from 0"
             )
         if self._recorded is not None and self._compare(self._recorded, step):
@@ -331,7 +336,7 @@ class Recorder:
     def _extra_values(self, scalars: Mapping[str, float]) -> tuple[float, ...]:
         unknown = scalars.keys() - set(self._extra)
         if unknown:
-            raise EmbevoError(
+            raise ArgumentError(
                 f"no scalar {', '.join(sorted(unknown))}: the recorder was made with scalars={self._extra}"
             )
         return tuple(float(scalars.get(name, _NAN)) for name in self._extra)
@@ -339,7 +344,7 @@ class Recorder:
     def _raise_failure(self) -> None:
         if self._writer.error is not None:
             raise RecordingError(str(self._writer.error)) from self._writer.error.__cause__
-        raise RecordingError(f"the recorder of {self.paths.root} is closed")
+        raise ClosedError(f"the recorder of {self.paths.root} is closed")
 
     @property
     def durable_step(self) -> int | None:

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from embevo.run.errors import FrameMismatchError
+from embevo.errors import FrameMismatchError
 from embevo.run.format.frame import FrameSpec
 from embevo.run.journal.ring import Journal
 

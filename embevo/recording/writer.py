@@ -4,8 +4,8 @@ import threading
 import time
 from typing import Final
 
+from embevo.errors import RecordingError
 from embevo.recording.in_flight import InFlight
-from embevo.run.errors import RecordingError
 from embevo.run.journal.ring import Journal
 from embevo.run.writing.sealing import Sealer
 

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from embevo.errors import DamagedError
 from embevo.run.disk.checksum import checksum
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
-from embevo.run.errors import MALFORMED, DamagedError
 
 STATE: Final = "state.safetensors"
 INDEX: Final = "checkpoint.json"

@@ -15,17 +15,15 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-import drawn
-import trajectories
 from embevo.analysis import Analysis, analyze
-from embevo.analysis.destination import DestinationError
-from embevo.analysis.figures.drawing import NothingToDrawError
 from embevo.analysis.figures.holes import largest_holes
 from embevo.analysis.figures.style import DEAD, INK, LIVE
 from embevo.analysis.film import animation
 from embevo.analysis.film import encoding as film
 from embevo.analysis.film.animation import animate, frame_rows
-from embevo.analysis.film.encoding import FilmError, find_ffmpeg, suffix_of, write_film
+from embevo.analysis.film.encoding import find_ffmpeg, suffix_of, write_film
+from embevo.errors import DestinationError, FilmError, NothingToDrawError
+from support import drawn, trajectories
 
 
 @pytest.fixture(scope="module")

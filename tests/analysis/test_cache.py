@@ -14,7 +14,6 @@ import pytest
 import torch
 import xarray as xr
 
-import trajectories
 from embevo import Recorder
 from embevo.analysis import analyze
 from embevo.run.paths import RunPaths
@@ -22,6 +21,7 @@ from embevo.run.reading.reader import open_run
 from embevo.run.reading.summary import find_runs, summarize
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
+from support import trajectories
 
 # The package gives its function the module's name.
 module = importlib.import_module("embevo.analysis.analyze")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import trajectories
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.comparison import compare
 from embevo.analysis.measures.effect import Effect
 from embevo.analysis.measures.interval import median_interval
+from support import trajectories
 
 
 def runs(folder: Path, count: int, **config: object) -> list[Analysis]:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import trajectories
 from embevo.analysis import Thresholds
 from embevo.analysis.series import VARIABLES
+from support import trajectories
 
 TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
 
@@ -47,7 +47,7 @@ def test_every_threshold_is_there_with_its_default_and_its_reason() -> None:
 
 def test_the_tables_of_the_novel_are_those_of_the_recorded_numbers() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    made = runpy.run_path(str(docs / "make_novel.py"))
+    made = runpy.run_path(str(docs.parent / "scripts/make_novel.py"))
     shown = TEXT.partition(made["BEGIN"])[2].partition(made["END"])[0].strip()
     assert shown == made["page"](json.loads((docs / "novel.json").read_text()))
 
@@ -55,7 +55,11 @@ def test_the_tables_of_the_novel_are_those_of_the_recorded_numbers() -> None:
 def test_the_notebook_runs_and_was_made_by_its_script(tmp_path: Path) -> None:
     docs = Path(__file__).parents[2] / "docs"
     made = tmp_path / "made.ipynb"
-    subprocess.run([sys.executable, "-W", "error", docs / "make_notebook.py", made], cwd=tmp_path, check=True)
+    subprocess.run(
+        [sys.executable, "-W", "error", docs.parent / "scripts/make_notebook.py", made],
+        cwd=tmp_path,
+        check=True,
+    )
     kept, again = (json.loads(path.read_text())["cells"] for path in (docs / "analysis.ipynb", made))
     assert [cell["source"] for cell in kept] == [cell["source"] for cell in again]
     # Numbers may differ from machine to machine, what kind of output there is may not.

@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import QuadMesh
 
-import drawn
-import trajectories
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.figures.binning import even_bins, log_bins, medians_in, rms_in
 from embevo.analysis.figures.catalogue import FIGURES, NAMES, Figure
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError, apart, share_scales
+from embevo.analysis.figures.drawing import Drawing, apart, share_scales
 from embevo.analysis.figures.rendering import FORMATS, render
 from embevo.analysis.figures.saving import save_figures
 from embevo.analysis.figures.style import styled
 from embevo.analysis.figures.token_names import name_of
+from embevo.errors import NothingToDrawError
+from support import drawn, trajectories
 
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 

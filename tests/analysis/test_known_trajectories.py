@@ -8,12 +8,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import encoded
-import trajectories
 from embevo.analysis import analyze
-from embevo.analysis.errors import AnalysisError
 from embevo.analysis.projection import project
 from embevo.analysis.verdicts.judge import judge
+from embevo.errors import AnalysisError
+from support import encoded, trajectories
 
 # Keeping an analysis takes longer than making one; tests/analysis/test_cache.py does that.
 measured = partial(analyze, keep=False)

@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-import trajectories
 from embevo.analysis import Analysis, analyze
-from embevo.analysis.errors import AnalysisError
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
+from embevo.errors import AnalysisError
 from embevo.run.exchange.exporting import export_snapshots
 from embevo.run.reading.reader import open_run
+from support import trajectories
 
 DEAD = [2, 3, 7, 8]
 LIVE = [0, 1, 4, 5, 6, 9, 10]

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from embevo_cli.train import train
 
-import drawn
-import trajectories
 from embevo.analysis import Thresholds, analyze
 from embevo.analysis.figures.catalogue import FIGURES
 from embevo.analysis.report import page as module
@@ -22,6 +20,7 @@ from embevo.analysis.report.page import report
 from embevo.analysis.report.reproduction import commands
 from embevo.experiment.config import ExperimentConfig
 from embevo.run.reading.reader import open_run
+from support import drawn, trajectories
 
 HOSTILE = "<script>alert('1')</script>\"&amp;$body\x00</style>"
 SHOWN = tuple(

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import trajectories
 from embevo.analysis import Thresholds, Verdict
 from embevo.analysis import analyze as analyze_run
-from embevo.analysis.errors import AnalysisError
 from embevo.analysis.measures.growth import half_growth_share, late_change, late_row
 from embevo.analysis.measures.interval import delete_one_interval, jackknife_interval, share_interval
 from embevo.analysis.verdicts.verdict import Check
+from embevo.errors import AnalysisError
+from support import trajectories
 
 analyze = partial(analyze_run, keep=False)
 ROWS, TOKENS, DIM = 601, 24, 16

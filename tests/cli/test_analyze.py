@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trajectories
+from support import trajectories
 
 
 def run(path: Path, seed: int = 0, **config: object) -> Path:

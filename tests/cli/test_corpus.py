@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 from embevo_cli.corpus import corpus
 
-from embevo.experiment.errors import CorpusError
+from embevo.errors import CorpusError
 
 
 def run(*arguments: str) -> str:

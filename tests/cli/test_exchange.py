@@ -9,10 +9,9 @@ from click.testing import Result
 from embevo_cli.selection import token_ids
 from safetensors.torch import load_file, save_file
 
-import encoded
-import written
 from embevo import Recorder, open_run
-from saved import write_folder
+from support import encoded, written
+from support.saved import write_folder
 
 TORCH = {
     "bfloat16": torch.bfloat16,

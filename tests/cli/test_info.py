@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-import written
 from embevo import Recorder
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
+from support import written
 
 
 def test_info_says_all_on_one_screen(invoke: Any, tmp_path: Path) -> None:

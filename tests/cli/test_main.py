@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from embevo_cli.main import COMMANDS, embevo
 
-import written
-from embevo.run.errors import EmbevoError
+from embevo.errors import EmbevoError
+from support import written
 
 EMBEVO = Path(sys.executable).with_name("embevo")
 RUN_ONE = """

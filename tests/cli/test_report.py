@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import drawn
 from embevo.analysis.figures import saving
 from embevo.analysis.figures.catalogue import FIGURES, NAMES
 from embevo.analysis.report import page as module
+from support import drawn
 
 WITHOUT = """
 import sys

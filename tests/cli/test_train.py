@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from embevo_cli.train import train
 
 from embevo import open_run
+from embevo.errors import ConfigError
 from embevo.experiment.config import ExperimentConfig
-from embevo.experiment.errors import ConfigError
 
 SMALL = [
     "--dim",

@@ -6,7 +6,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from embevo_cli.main import embevo
 
-import written
+from support import written
 
 
 def invoke(*arguments: object) -> Result:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from embevo.errors import CheckpointError
 from embevo.experiment import checkpoint as checkpoint_module
 from embevo.experiment.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus, load_corpus
-from embevo.experiment.errors import CheckpointError
 from embevo.experiment.loop import LoopState, TrainingLoop
 
 SECOND_HALF = """

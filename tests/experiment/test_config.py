@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embevo import Recorder
+from embevo.errors import ConfigError, NotARunError
 from embevo.experiment.config import ExperimentConfig, load_settings, settings_of
-from embevo.experiment.errors import ConfigError
-from embevo.run.errors import NotARunError
 
 # The first page of the notebook.
 NOTEBOOK = {

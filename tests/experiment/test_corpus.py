@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embevo.errors import CorpusError
 from embevo.experiment import corpus as corpus_module
 from embevo.experiment.corpus import id_ranges, known_corpora, load_corpus
-from embevo.experiment.errors import CorpusError
 
 
 def test_the_default_corpus_is_what_the_registry_says() -> None:
@@ -42,7 +42,7 @@ def test_the_script_makes_the_shipped_file(tmp_path: Path) -> None:
         pytest.skip("the reference text of this Python is not CPython 3.11.7's")
     data = files("embevo_data")
     made = tmp_path / "made.txt"
-    script = str(data.joinpath("make_python_reference.py"))
+    script = str(Path(__file__).parents[2] / "scripts/make_python_reference.py")
     subprocess.run([sys.executable, script, str(made)], check=True)
     assert made.read_bytes() == data.joinpath("python-reference.txt").read_bytes()
 

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from embevo_cli.corpus import corpus
 
+from embevo.errors import CorpusError
 from embevo.experiment import corpus as corpus_module
 from embevo.experiment import gutenberg
-from embevo.experiment.errors import CorpusError
 from embevo.experiment.gutenberg import clean, fetch_gatsby
 
 LINE = "So we beat on, boats against the current, borne back ceaselessly \u2014 caf\u00e9.\r\n"

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 import torch
 
+from embevo.errors import CheckpointError
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus
-from embevo.experiment.errors import CheckpointError
 from embevo.experiment.loop import LoopState, TrainingLoop
 
 

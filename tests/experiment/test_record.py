@@ -16,15 +16,14 @@ import zarr
 from safetensors.torch import load_file
 
 from embevo import open_run
+from embevo.errors import CorpusError, DeviceError, DivergedError, NotARunError, ResumeError, RunExistsError
 from embevo.experiment import record as record_module
 from embevo.experiment.config import ExperimentConfig, load_settings
 from embevo.experiment.corpus import Corpus
 from embevo.experiment.device import find_device
-from embevo.experiment.errors import CorpusError, DeviceError, ResumeError
 from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.record import Beginning, run_experiment
-from embevo.run.errors import DivergedError, NotARunError, RunExistsError
 
 # Trains with a checkpoint every 5 steps, and dies without a word after a step.
 DIES = """

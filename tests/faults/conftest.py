@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faults.rig import COUNTS, Rig
+from support.faults.rig import COUNTS, Rig
 
 MEMORY = Path("/dev/shm")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.oracle import Plan
-from faults.rig import CREATED, Rig, count, quick_or_full
+from support.faults.oracle import Plan
+from support.faults.rig import CREATED, Rig, count, quick_or_full
 
 KIB = 1 << 10
 SIZE = 3 << 20

@@ -12,15 +12,15 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-import encoded
+from embevo.errors import EmbevoError
 from embevo.experiment.checkpoint import save_checkpoint
 from embevo.experiment.loop import LoopState
 from embevo.recording.recorder import Recorder
-from embevo.run.errors import EmbevoError
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
-from faults.rig import FULL, count
+from support import encoded
+from support.faults.rig import FULL, count
 
 torch = pytest.importorskip("torch")
 

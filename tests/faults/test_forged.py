@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import encoded
+from embevo.errors import EmbevoError
 from embevo.run.disk.checksum import checksum
-from embevo.run.errors import EmbevoError
 from embevo.run.exchange.importing import import_snapshots, inspect_folder
 from embevo.run.format.layout import Store
 from embevo.run.reading.reader import Run
-from faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
-from faults.oracle import tree
-from faults.rig import FULL, count
-from saved import write_folder
+from support import encoded
+from support.faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
+from support.faults.oracle import tree
+from support.faults.rig import FULL, count
+from support.saved import write_folder
 
 EXAMPLES = 100 if FULL else 12
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import written
+from embevo.errors import DamagedError
 from embevo.run.disk.atomic import write_file
-from embevo.run.errors import DamagedError
 from embevo.run.format.layout import Store
 from embevo.run.repair.recovery import recover
-from faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
-from faults.oracle import tree
-from faults.rig import FULL, count
+from support import written
+from support.faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
+from support.faults.oracle import tree
+from support.faults.rig import FULL, count
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from faults.oracle import Plan
-from faults.rig import CREATED, STARTED, Rig, count, quick_or_full, random_kill
+from support.faults.oracle import Plan
+from support.faults.rig import CREATED, STARTED, Rig, count, quick_or_full, random_kill
 
 CHUNK = 50
 

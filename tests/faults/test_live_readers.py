@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from faults.oracle import Plan
-from faults.rig import Rig, count, quick_or_full
+from support.faults.oracle import Plan
+from support.faults.rig import Rig, count, quick_or_full
 
 KINDS = ["refresh", "reopen", "zarr", "xarray"]
 
 
 def start_reader(path: str, kind: str, plan: Plan) -> subprocess.Popen[str]:
-    here = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     reader = subprocess.Popen(
         [
             sys.executable,
             "-W",
             "error",
-            str(here / "live_reader.py"),
+            str(tests / "support/faults/live_reader.py"),
             path,
             kind,
             json.dumps(dataclasses.asdict(plan)),
@@ -32,7 +32,7 @@ def start_reader(path: str, kind: str, plan: Plan) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(here.parent)},
+        env={**os.environ, "PYTHONPATH": str(tests)},
     )
     assert reader.stdout is not None
     assert reader.stdout.readline() == "started\n"

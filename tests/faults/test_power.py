@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from faults.disk import Disk, ext4
-from faults.oracle import Plan
-from faults.rig import CREATED, STARTED, Rig, count, quick_or_full
+from support.faults.disk import Disk, ext4
+from support.faults.oracle import Plan
+from support.faults.rig import CREATED, STARTED, Rig, count, quick_or_full
 
 # What ext4 does with its own journal: it is written out first, or not.
 LOG_FLUSHED, LOG_LOST = 1, 2

@@ -13,14 +13,14 @@ import pytest
 import zarr
 
 from embevo.run.reading.reader import open_run
-from faults.rig import count, quick_or_full
+from support.faults.rig import count, quick_or_full
 
 BLOCK = 128
 MIB = 1 << 20
 
 
 def soak(path: Path, steps: int, policy: str) -> dict[str, Any]:
-    script = Path(__file__).parent / "soak.py"
+    script = Path(__file__).parents[1] / "support/faults/soak.py"
     command = [sys.executable, str(script), str(path), str(steps), policy]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from faults.oracle import Plan
-from faults.rig import FULL, Rig, count, needs_strace
+from support.faults.oracle import Plan
+from support.faults.rig import FULL, Rig, count, needs_strace
 
 pytestmark = [needs_strace, pytest.mark.timeout(300)]
 

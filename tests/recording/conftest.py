@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from captures import SHAPE
-from sinks import SlowSink
+from support.captures import SHAPE
+from support.sinks import SlowSink
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import encoded
 from embevo import Recorder, open_run
+from embevo.errors import FrameMismatchError, RecordingError, RingFullError
 from embevo.recording import recorder as recorder_module
 from embevo.recording.transport import CudaTransport, transport_for
-from embevo.run.errors import FrameMismatchError, RecordingError, RingFullError
+from support import encoded
 
 SHAPE = (6, 5)
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-import encoded
-from captures import SINKS, STEPS, capture, expected, filled, steps_on_disk
+from embevo.errors import ClosedError, RunInUseError
 from embevo.recording.recorder import Recorder
-from embevo.run.errors import RecordingError, RunInUseError
-from sinks import SlowSink
+from support import encoded
+from support.captures import SINKS, STEPS, capture, expected, filled, steps_on_disk
+from support.sinks import SlowSink
 
 
 def test_an_interrupt_anywhere_in_capture_neither_loses_nor_repeats_a_step(
@@ -87,7 +87,7 @@ def test_an_interrupt_while_close_waits_leaves_the_run_to_the_writer_until_it_is
     threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         recorder.close()
-    with pytest.raises(RecordingError, match="is closed"):
+    with pytest.raises(ClosedError, match="is closed"):
         recorder.capture(6)
     with pytest.raises(RunInUseError):
         Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True)

@@ -14,15 +14,14 @@ import safetensors.torch
 import torch
 import zarr
 
-import encoded
-import tensors
-from captures import SHAPE, SINKS, STEPS, STORES, capture, expected, filled, steps_on_disk
+from embevo.errors import ArgumentError, ClosedError, EmbevoError, FrameMismatchError
 from embevo.recording.recorder import Recorder
-from embevo.run.errors import EmbevoError, FrameMismatchError, RecordingError
 from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.writing import sealing
+from support import encoded, tensors
+from support.captures import SHAPE, SINKS, STEPS, STORES, capture, expected, filled, steps_on_disk
 
 
 def eleven_steps(path: Path, dtype: str, zarr_dtype: ZarrDtype) -> Recorder:
@@ -126,7 +125,7 @@ def test_several_matrices_and_scalars(tmp_path: Path) -> None:
                 recorder.capture(step, loss=torch.tensor(step + 0.5), lr=1.0 / (step + 1), norm=float(step))
             else:
                 recorder.capture(step)
-        with pytest.raises(EmbevoError, match="no scalar typo"):
+        with pytest.raises(ArgumentError, match="no scalar typo"):
             recorder.capture(6, typo=1.0)
     group = zarr.open_group(tmp_path / "run" / "trajectory.zarr", mode="r")
     assert encoded.same_bits(np.asarray(group["z"][:]), expected(list(range(6))))
@@ -153,7 +152,7 @@ def test_steps_with_gaps_keep_their_numbers(tmp_path: Path, parameter: torch.nn.
 def test_steps_go_up(tmp_path: Path, parameter: torch.nn.Parameter, step: int) -> None:
     with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS) as recorder:
         capture(recorder, parameter, 2)
-        with pytest.raises(EmbevoError, match="ascending"):
+        with pytest.raises(ArgumentError, match="ascending"):
             recorder.capture(step)
         capture(recorder, parameter, 3)
     assert steps_on_disk(tmp_path / "run") == [2, 3]
@@ -230,7 +229,7 @@ def test_close_leaves_a_complete_run_and_nothing_else(
     assert open_run(tmp_path / "run").sealed_rows == steps
     assert recorder.stats.captured == steps
     for call in (recorder.flush, lambda: recorder.capture(99)):
-        with pytest.raises(RecordingError, match="is closed"):
+        with pytest.raises(ClosedError, match="is closed"):
             call()
 
 
@@ -258,7 +257,7 @@ def test_an_exception_of_the_body_is_the_one_that_is_seen(
 EXIT = """
 import sys, torch
 sys.path.insert(0, sys.argv[2])
-import tensors
+from support import tensors
 from embevo import Recorder
 parameter = torch.zeros(6, 4)
 recorder = Recorder(sys.argv[1], {"embeddings": parameter}, block_steps=4)

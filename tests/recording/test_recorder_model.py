@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import encoded
-import tensors
+from embevo.errors import DivergedError, EmbevoError
 from embevo.recording.recorder import Recorder
-from embevo.run.errors import DivergedError, EmbevoError
 from embevo.run.reading.reader import Run, open_run
+from support import encoded, tensors
 
 SHAPE = (3, 4)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import encoded
-from captures import SINKS, STEPS, capture, expected, steps_on_disk
+from embevo.errors import RingFullError
 from embevo.recording.recorder import Recorder
-from embevo.run.errors import RingFullError
-from sinks import SlowSink
+from support import encoded
+from support.captures import SINKS, STEPS, capture, expected, steps_on_disk
+from support.sinks import SlowSink
 
 
 def test_capture_does_not_wait_while_the_ring_has_room(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from captures import SHAPE, STEPS, capture, steps_on_disk
+from embevo.errors import ArgumentError, CreationError, EmbevoError, RunExistsError, RunInUseError
 from embevo.recording.recorder import Recorder
-from embevo.run.errors import RecordingError, RunExistsError, RunInUseError
-from sinks import NO_SPACE, FailingSink
+from support.captures import SHAPE, STEPS, capture, steps_on_disk
+from support.sinks import NO_SPACE, FailingSink
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
@@ -68,7 +68,7 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_its_path(
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        RecordingError, match=f"{tmp_path}/file/run: .*\\. Choose a directory that can be made"
+        CreationError, match=f"{tmp_path}/file/run: .*\\. Choose a directory that can be made"
     ):
         Recorder(tmp_path / "file" / "run", {"embeddings": parameter})
 
@@ -83,7 +83,7 @@ def test_a_creation_that_fails_leaves_nothing_behind(
     problem = ""
     try:
         Recorder(tmp_path / "run", {"embeddings": parameter}, token_count=counts).close()
-    except RecordingError as error:
+    except CreationError as error:
         problem = str(error)
     assert bool(problem) == failing.failed.is_set()
     if problem:
@@ -95,7 +95,7 @@ def test_a_creation_that_fails_leaves_nothing_behind(
 
 
 def test_token_counts_must_fit(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
-    with pytest.raises(RecordingError, match=r"token_count has shape \(5,\); the matrices have 6 tokens"):
+    with pytest.raises(ArgumentError, match=r"token_count has shape \(5,\); the matrices have 6 tokens"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, token_count=np.zeros(5, np.int64))
     assert not (tmp_path / "run").exists()
 
@@ -104,7 +104,7 @@ def test_attributes_that_are_no_json_leave_nothing_behind(
     tmp_path: Path, parameter: torch.nn.Parameter
 ) -> None:
     for attributes in ({"f": float("nan")}, {"o": object()}):
-        with pytest.raises((RecordingError, TypeError, ValueError)):
+        with pytest.raises((EmbevoError, TypeError, ValueError)):
             Recorder(tmp_path / "run", {"embeddings": parameter}, attributes=attributes)
         assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
     Recorder(tmp_path / "run", {"embeddings": parameter}, attributes={"config": {"lr": 0.1}}).close()
@@ -120,9 +120,9 @@ def test_a_misspelt_option_is_refused_before_anything_is_written(
     tmp_path: Path, parameter: torch.nn.Parameter, options: Any
 ) -> None:
     (name, value), *_ = options.items()
-    with pytest.raises(RecordingError, match=f"{name} is '{value}'; it must be one of"):
+    with pytest.raises(ArgumentError, match=f"{name} is '{value}'; it must be one of"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, **options)
-    with pytest.raises(RecordingError, match="block_steps is 0"):
+    with pytest.raises(ArgumentError, match="block_steps is 0"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=0)
     assert not (tmp_path / "run").exists()
 
@@ -136,7 +136,7 @@ def test_overwriting_deletes_nothing_when_it_has_to_be_refused(
     with pytest.raises(RunExistsError, match=r"already holds notes\.txt\. These are not parts of a run"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True)
     (tmp_path / "run" / "notes.txt").unlink()
-    with pytest.raises(RecordingError, match="attributes are kept as JSON"):
+    with pytest.raises(ArgumentError, match="attributes are kept as JSON"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True, attributes={"x": tmp_path})
     assert steps_on_disk(tmp_path / "run") == [0]
     # Figures of the old run go with it.

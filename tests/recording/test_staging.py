@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import encoded
-import tensors
+from embevo.errors import FrameMismatchError
 from embevo.recording.staging import HostStaging, frame_of
-from embevo.run.errors import FrameMismatchError
 from embevo.run.journal.ring import Journal
+from support import encoded, tensors
 
 SHAPE = (6, 6)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import zarr
 
-import encoded
 from embevo.run.format.bfloat16 import BFloat16, DataTypeValidationError
+from support import encoded
 
 ALL = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16)
 

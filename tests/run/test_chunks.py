@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-import encoded
 from embevo.run.format import layout as trajectory
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, ZarrDtype
+from support import encoded
 
 
 def written_by_zarr(layout: Layout, rows: int, values: np.ndarray) -> dict[str, bytes]:

@@ -11,20 +11,18 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-import encoded
-import written
-from embevo.run.errors import DamagedError, FrameMismatchError, RunExistsError
-from embevo.run.exchange.exporting import ExportError, export_snapshots, export_stacked, select_steps
+from embevo.errors import DamagedError, ExportError, FrameMismatchError, NotSafetensorsError, RunExistsError
+from embevo.run.exchange.exporting import export_snapshots, export_stacked, select_steps
 from embevo.run.exchange.importing import import_snapshots, inspect_folder
 from embevo.run.format.layout import block_steps_for
-from embevo.run.format.safetensors_header import NotSafetensorsError
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.verification import verify
 from embevo.run.writing.directory import claim
 from embevo.run.writing.sealing import Sealer
-from saved import saved, write_folder
+from support import encoded, written
+from support.saved import saved, write_folder
 
 WORDS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 # Negative zero, the smallest subnormal, a signalling NaN and a NaN with every bit set.

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import xxhash
 
-import encoded
-import written
 from embevo.run.paths import RunPaths
 from embevo.run.repair.rewinding import rewind
-from saved import saved
+from support import encoded, written
+from support.saved import saved
 
 
 def checksum(data: bytes, seed: int = 0) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import encoded
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
+from support import encoded
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 STEPS = encoded.steps_of(11, every=2)

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import encoded
-import written
-from embevo.run.errors import FrameMismatchError
+from embevo.errors import FrameMismatchError
 from embevo.run.format.frame import FrameSpec
+from support import encoded, written
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,12}", fullmatch=True).filter(
     lambda name: name not in {"step", "token", "dim", "token_count"}

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import encoded
-import written
+from embevo.errors import CreationError, DamagedError, EmbevoError, NotARunError
 from embevo.run.disk.checksum import checksum
-from embevo.run.errors import DamagedError, EmbevoError, NotARunError, RecordingError
 from embevo.run.format.frame import FrameSpec
 from embevo.run.journal import ring as journal_module
 from embevo.run.journal.ring import Frame, Journal
+from support import encoded, written
 
 SLOTS = 4
 
@@ -304,7 +303,7 @@ def test_no_room_is_an_error_at_the_start_that_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(RecordingError, match=r"cannot reserve [\d,]+ bytes for the ring .*No space left"):
+    with pytest.raises(CreationError, match=r"cannot reserve [\d,]+ bytes for the ring .*No space left"):
         Journal.create(tmp_path / "journal", frame, 3)
     assert not list(tmp_path.iterdir())
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from embevo.errors import RunInUseError
 from embevo.run.disk.lock import WriterLock
-from embevo.run.errors import RunInUseError
 
 HOLDER = """
 import sys

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embevo.run.errors import DamagedError
+from embevo.errors import DamagedError
 from embevo.run.manifest.manifest import Entry, Manifest
 
 

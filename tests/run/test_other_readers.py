@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-import encoded
-import written
+from support import encoded, written
 
 # zarr 3.1 looks for extension types only once it has read a group.
 ZARR_3_1 = zarr.__version__.startswith("3.1.")

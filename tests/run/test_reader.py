@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-import encoded
-import indices
-import written
-from embevo.run.errors import DamagedError, EmbevoError, NotARunError
+from embevo.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
+from support import encoded, indices, written
 
 SHAPE = (5, 3)
 STORES: list[Store] = ["both", "zarr", "safetensors"]

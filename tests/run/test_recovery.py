@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import encoded
-import written
-from embevo.run.errors import DamagedError, NotARunError
+from embevo.errors import DamagedError, NotARunError
 from embevo.run.format.layout import Store
 from embevo.run.journal.ring import Journal
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import Recovery, recover
 from embevo.run.repair.verification import verify
-from written import write_run
+from support import encoded, written
+from support.written import write_run
 
 ROWS, SEALED = 14, 10
 COUNTS = np.arange(5, dtype=np.int64)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
-from embevo.run.format.safetensors_header import NotSafetensorsError, read_header
-from saved import saved
+from embevo.errors import NotSafetensorsError
+from embevo.run.format.safetensors_header import read_header
+from support.saved import saved
 
 MATRIX = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import indices
 from embevo.run.reading.step_array import Position, StepArray, select
+from support import indices
 
 SHAPE = (7, 4, 5)
 VALUES = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.float32)

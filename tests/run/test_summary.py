@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import written
 from embevo.run.disk.lock import WriterLock
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.reading.summary import BrokenRun, RunSummary, find_runs, summarize
+from support import written
 
 
 def closed(run: written.WrittenRun) -> Path:

@@ -9,10 +9,9 @@ import pytest
 import xarray
 import zarr
 
-import encoded
-import written
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
+from support import encoded, written
 
 SHAPE = (6, 5)
 STEPS = 4

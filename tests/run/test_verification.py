@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import written
-from embevo.run.errors import NotARunError
+from embevo.errors import NotARunError
 from embevo.run.exchange.importing import import_snapshots, inspect_folder
 from embevo.run.journal.ring import Journal
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
-from saved import write_folder
+from support import written
+from support.saved import write_folder
 
 
 def test_a_whole_run_is_as_it_was_written(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import encoded
 from embevo.run.format.widening import narrow, widen
+from support import encoded
 
 ALL = np.arange(1 << 16, dtype=np.uint16)
 

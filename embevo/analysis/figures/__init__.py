@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from embevo.analysis.errors import MissingLibraryError
+from embevo.errors import MissingLibraryError
 
 if find_spec("matplotlib") is None:
     raise MissingLibraryError("Figures need matplotlib: pip install 'embevo[analysis]'.")

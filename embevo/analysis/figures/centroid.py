@@ -6,9 +6,10 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.placement import place_labels
 from embevo.analysis.figures.style import INK, LENGTH
+from embevo.errors import NothingToDrawError
 
 
 def draw(analysis: Analysis) -> Drawing:

@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import shown, tokens_of
 from embevo.analysis.figures.holes import largest_holes, put_ring, ring
 from embevo.analysis.figures.placement import place_labels
 from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS
 from embevo.analysis.figures.token_names import name_of
 from embevo.analysis.projection import project
+from embevo.errors import NothingToDrawError
 
 _NAMED = 40
 

@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import line_of, of_group, shown
 from embevo.analysis.figures.style import ALL, COLOURS, FAINT, INK, LENGTH, plain_log_axis, quiet_grid
 from embevo.analysis.json_numbers import number_of
+from embevo.errors import NothingToDrawError
 
 
 def draw(analysis: Analysis) -> Drawing:

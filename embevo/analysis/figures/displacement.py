@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.binning import even_bins, log_bins, rms_in
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import shown, tokens_of
 from embevo.analysis.figures.style import COLOURS, LENGTH, interval_between, step_axis
+from embevo.errors import NothingToDrawError
 
 _PER_DECADE = 60
 _MOST_ROWS = 300

@@ -9,12 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from embevo.analysis.errors import AnalysisError
 from embevo.analysis.figures.style import HEIGHT, WIDTH
-
-
-class NothingToDrawError(AnalysisError):
-    """The run does not hold what a figure shows; the message says what is missing."""
 
 
 @dataclass

@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import UNKNOWN, tokens_of
 from embevo.analysis.figures.placement import place_labels
 from embevo.analysis.figures.style import COLOURS, LENGTH, MARKERS, from_one_axis, quiet_grid
 from embevo.analysis.figures.token_names import name_of
+from embevo.errors import NothingToDrawError
 
 _NAMED = 40
 

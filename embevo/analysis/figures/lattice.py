@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.binning import log_bins
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import shown, tokens_of
 from embevo.analysis.figures.style import COLOURS, FAINT, INK, interval_between, plain_log_axis, step_axis
+from embevo.errors import NothingToDrawError
 
 # Okabe and Ito's orange.
 _LINF: Final = "#B87A00"

@@ -4,8 +4,9 @@ import numpy as np
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.binning import log_bins, medians_in
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.style import ALL, DEAD, quiet_grid, step_axis
+from embevo.errors import NothingToDrawError
 
 
 def draw(analysis: Analysis) -> Drawing:

@@ -3,9 +3,10 @@
 import numpy as np
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError
+from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import line_of, of_group, shown
 from embevo.analysis.figures.style import COLOURS, LENGTH, plain_log_axis, quiet_grid, step_axis
+from embevo.errors import NothingToDrawError
 
 
 def draw(analysis: Analysis) -> Drawing:

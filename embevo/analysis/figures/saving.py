@@ -7,9 +7,9 @@ from pathlib import Path
 from embevo.analysis import Analysis
 from embevo.analysis.destination import check_destination, check_directory
 from embevo.analysis.figures.catalogue import FIGURES, NAMES
-from embevo.analysis.figures.drawing import NothingToDrawError
 from embevo.analysis.figures.rendering import Format, render
 from embevo.analysis.figures.style import styled
+from embevo.errors import NothingToDrawError
 from embevo.run.disk.atomic import write_file
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import NothingToDrawError
 from embevo.analysis.figures.style import styled
 from embevo.analysis.film.encoding import Suffix, find_ffmpeg, suffix_of, write_film
 from embevo.analysis.film.moving_cloud import MovingCloud
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
+from embevo.errors import NothingToDrawError
 
 # Pixels an inch. A GIF is smaller, as its bytes are not compressed from frame to frame.
 _DPI: Final[dict[Suffix, int]] = {".mp4": 120, ".gif": 80}

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from embevo.analysis.destination import DestinationError
-from embevo.analysis.errors import AnalysisError
+from embevo.errors import DestinationError, FilmError
 from embevo.run.disk.atomic import PARTIAL
 
 Suffix = Literal[".mp4", ".gif"]
@@ -22,10 +21,6 @@ _MAKER: Final = "embevo"
 # A GIF counts time in hundredths of a second.
 _GIF_TICK: Final = 10
 _HOLD_SECONDS: Final = 1.5
-
-
-class FilmError(AnalysisError):
-    """A film could not be made."""
 
 
 def suffix_of(path: Path) -> Suffix:

@@ -11,13 +11,14 @@ from typing import Any, Final
 from embevo.analysis import Analysis
 from embevo.analysis.comparison import Comparison, compare
 from embevo.analysis.figures.catalogue import FIGURES, Figure
-from embevo.analysis.figures.drawing import Drawing, NothingToDrawError, share_scales
+from embevo.analysis.figures.drawing import Drawing, share_scales
 from embevo.analysis.figures.rendering import render
 from embevo.analysis.figures.style import styled
 from embevo.analysis.report.markup import Markup, image, joined, table, tag
 from embevo.analysis.report.reproduction import commands, report_command
 from embevo.analysis.report.tables import effects_table, numbers_of, settings_of, thresholds_table
 from embevo.analysis.verdicts.verdict import Check, Verdict
+from embevo.errors import NothingToDrawError
 from embevo.run.reading.reader import Run, open_run
 
 # Of more runs than this, the first of each group is drawn: a page is to stay below a few megabytes.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from embevo.analysis.errors import AnalysisError
+from embevo.errors import AnalysisError
 
 
 def _because(default: float, reason: str) -> Any:

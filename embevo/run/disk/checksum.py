@@ -6,8 +6,8 @@ from typing import Final
 
 import xxhash
 
+from embevo.errors import DamagedError
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.errors import DamagedError
 
 _PIECE: Final = 1 << 20
 

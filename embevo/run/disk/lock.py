@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from embevo.errors import DamagedError, RunInUseError
 from embevo.run.disk.regular_file import not_regular, open_regular
-from embevo.run.errors import DamagedError, RunInUseError
 
 # A reader that looks who is writing holds the lock for an instant; that must not turn a writer away.
 _TRIES: Final = 20

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from embevo.run.errors import DamagedError
+from embevo.errors import DamagedError
 
 # What open() says of a symbolic link to itself, of a socket, of a path below a file, and of a directory
 # or a link where neither may be written.

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.errors import ExportError
 from embevo.run.disk.atomic import PARTIAL, write_file
-from embevo.run.errors import EmbevoError
 from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.safetensors_header import pack_header
@@ -18,10 +18,6 @@ from embevo.run.paths import snapshot_name
 from embevo.run.reading.reader import Run
 
 _SINGLE_NAME: Final = "steps_{first:07d}_{last:07d}.safetensors"
-
-
-class ExportError(EmbevoError):
-    """What was asked for cannot be exported, or not to there."""
 
 
 def select_steps(run: Run, chosen: slice) -> list[int]:

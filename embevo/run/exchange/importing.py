@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.run.errors import FrameMismatchError, RecordingError
+from embevo.errors import ArgumentError, CreationError, FrameMismatchError
 from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
@@ -106,7 +106,8 @@ def import_snapshots(
     Raises:
         RunExistsError: the directory holds something.
         RunInUseError: another process is writing the run.
-        RecordingError: the run cannot be created.
+        ArgumentError: the folder lies in the run.
+        CreationError: the run cannot be created.
         FrameMismatchError: a file has changed since it was inspected.
         OSError: with the path, when a file cannot be read or the disk is full.
     """
@@ -122,7 +123,7 @@ def import_snapshots(
         attributes=_attributes(folder),
     )
     if folder.path.resolve().is_relative_to(paths.root.resolve()):
-        raise RecordingError(
+        raise ArgumentError(
             f"{folder.path} lies in {paths.root}, which is where the run shall go: name another directory"
         )
     lock = claim(paths, overwrite=overwrite)
@@ -133,7 +134,7 @@ def import_snapshots(
         except BaseException as error:
             clear(paths)
             if isinstance(error, OSError):
-                raise RecordingError(f"cannot create the run: {error.filename}: {error.strerror}") from error
+                raise CreationError(f"cannot create the run: {error.filename}: {error.strerror}") from error
             raise
         try:
             sealer = Sealer(paths, layout, manifest, rows=0, sync=False)

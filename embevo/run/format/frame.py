@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.run.errors import FrameMismatchError
+from embevo.errors import FrameMismatchError
 from embevo.run.format.dtypes import NUMPY_DTYPES, SAFETENSORS_CODES
 from embevo.run.format.safetensors_header import pack_header
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.run.errors import MALFORMED, DamagedError, FrameMismatchError
+from embevo.errors import DamagedError, FrameMismatchError
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout

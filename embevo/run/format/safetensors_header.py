@@ -13,8 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from embevo.errors import NotSafetensorsError
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.errors import EmbevoError
 
 # The format's own limit: a length beyond it is a damaged file, or another format.
 _MAX_HEADER_BYTES: Final = 100_000_000
@@ -23,10 +23,6 @@ _BITS: Final = {
     "F8_E5M2FNUZ": 8, "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32,
     "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
-
-
-class NotSafetensorsError(EmbevoError):
-    """The file is not a whole, well-formed safetensors file."""
 
 
 @dataclass(frozen=True)

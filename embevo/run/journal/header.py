@@ -5,8 +5,9 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.checksum import checksum
-from embevo.run.errors import MALFORMED, DamagedError, NotARunError
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.frame import FrameSpec
 
 _MAGIC: Final = b"EMBEVO-J"

@@ -29,9 +29,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.errors import CreationError, DamagedError
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.errors import DamagedError, RecordingError
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import HEAD_WORDS, PAGE, align, head_bytes, header_of, parse_header, slot_bytes
@@ -145,7 +145,7 @@ class Journal:
         ``run`` names the run that it belongs to, if that is known.
 
         Raises:
-            RecordingError: the disk has no room for it; nothing is left behind.
+            CreationError: the disk has no room for it; nothing is left behind.
         """
         prefix = header_of(frame, slots, run=run, boot=boot_id())
         header_bytes = align(len(prefix), PAGE)
@@ -166,7 +166,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            raise RecordingError(
+            raise CreationError(
                 f"cannot reserve {size:,} bytes for the ring {path} ({slots} slots): {error.strerror}. "
                 "Free that much space, choose another directory, or use fewer steps per block."
             ) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.run.errors import DamagedError
+from embevo.errors import DamagedError
 from embevo.run.format.layout import Layout, files_by_array, files_of_block
 from embevo.run.format.steps import count
 

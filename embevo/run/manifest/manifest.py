@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
+from embevo.errors import DamagedError
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.errors import DamagedError
 from embevo.run.manifest.entry import Entry, check_entry
 
 _SUFFIX: Final = 1 + 16

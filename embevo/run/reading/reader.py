@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.checksum import checksum, digest
 from embevo.run.disk.regular_file import not_regular, read_regular
-from embevo.run.errors import DamagedError, NotARunError
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
 from embevo.run.format.layout_check import layout_of

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.errors import DivergedError
 from embevo.run.disk.checksum import checksum
-from embevo.run.errors import DivergedError
 from embevo.run.reading.reader import Run
 
 

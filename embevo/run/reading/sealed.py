@@ -8,9 +8,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from embevo.errors import DamagedError
 from embevo.run.disk.checksum import checksum, file_digest
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
-from embevo.run.errors import MALFORMED, DamagedError
 from embevo.run.format.layout import Layout
 from embevo.run.format.steps import describe, from_ranges
 from embevo.run.format.widening import narrow, widen

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from embevo.errors import EmbevoError
 from embevo.run.disk.lock import writer_of
-from embevo.run.errors import EmbevoError
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
 from embevo.run.paths import RunPaths

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from embevo.run.errors import MALFORMED, DamagedError
+from embevo.errors import DamagedError
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.layout import Layout, growing
 from embevo.run.format.widening import narrow
 

@@ -7,8 +7,8 @@ and the length of the file.
 
 import os
 
+from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.errors import DamagedError, NotARunError
 from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import header_is_whole, header_of, journal_bytes
 from embevo.run.journal.ring import Journal, check_journal

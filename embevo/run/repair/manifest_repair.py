@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from embevo.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import checksum, digest, digests, file_digest
 from embevo.run.disk.regular_file import read_regular
-from embevo.run.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.format.layout import GROUP_METADATA, Layout, files_of_block, growing
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe, to_ranges

@@ -8,11 +8,11 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.disk.checksum import digests, file_digest
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.regular_file import not_regular
-from embevo.run.errors import DamagedError, NotARunError
 from embevo.run.format.layout import GROUP_METADATA, Layout
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe, from_ranges

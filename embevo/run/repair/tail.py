@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.errors import DamagedError, EmbevoError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.regular_file import read_regular
-from embevo.run.errors import DamagedError, EmbevoError
 from embevo.run.format.layout import Layout
 from embevo.run.format.steps import describe
 from embevo.run.journal.ring import Frame, Journal

@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.errors import DamagedError, EmbevoError
 from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
 from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.checksum import checksum, digest, file_digest
 from embevo.run.disk.lock import writer_of
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
-from embevo.run.errors import MALFORMED, DamagedError, EmbevoError
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
 from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Entry

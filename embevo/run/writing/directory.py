@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
+from embevo.errors import CreationError, RunExistsError
 from embevo.run.disk.atomic import PARTIAL, sync_file
 from embevo.run.disk.lock import WriterLock
-from embevo.run.errors import RecordingError, RunExistsError
 from embevo.run.paths import RunPaths
 
 
@@ -15,13 +15,13 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
     Raises:
         RunExistsError: it holds something, and either ``overwrite`` is not set or that is not a run.
         RunInUseError: another process is writing it.
-        RecordingError: it cannot be made.
+        CreationError: it cannot be made.
     """
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
         lock = WriterLock(paths.lock)
     except OSError as error:
-        raise RecordingError(
+        raise CreationError(
             f"cannot create the run in {paths.root}: {error.strerror}. "
             "Choose a directory that can be made and written to."
         ) from error
@@ -32,7 +32,7 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
-            raise RecordingError(
+            raise CreationError(
                 f"cannot create the run: {error.filename}: {error.strerror}. Mend that, or choose another "
                 "directory."
             ) from error

@@ -27,19 +27,18 @@ from typing import Any
 import numpy as np
 import torch
 
-import encoded
-import tensors
+from embevo.errors import EmbevoError
 from embevo.recording import recorder as recorder_module
 from embevo.recording.recorder import Recorder
 from embevo.run.disk.lock import WriterLock
-from embevo.run.errors import EmbevoError
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind
 from embevo.run.writing import sealing
-from faults import oracle
-from faults.oracle import Plan
+from support import encoded, tensors
+from support.faults import oracle
+from support.faults.oracle import Plan
 
 STARTED, CREATED, CLOSING, DONE = 1, 2, 3, 4
 EXT4_IOC_SHUTDOWN = 0x8004587D

@@ -1,6 +1,6 @@
 """Makes docs/analysis.ipynb: runs its cells here, in order, and keeps what they print and plot.
 
-    python docs/make_notebook.py [FILE]
+    python scripts/make_notebook.py [FILE]
 
 Jupyter is not needed to make it. The run that it records is deleted afterwards.
 """
@@ -120,7 +120,9 @@ def _outputs(printed: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Make the notebook."""
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("analysis.ipynb")).absolute()
+    target = Path(
+        sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs/analysis.ipynb"
+    ).absolute()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         cells = run_cells(CELLS)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-import encoded
+from embevo.errors import EmbevoError, NotARunError
 from embevo.run.disk.checksum import checksum
-from embevo.run.errors import EmbevoError, NotARunError
 from embevo.run.journal.header import header_is_whole
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
+from support import encoded
 
 
 @dataclass(frozen=True)

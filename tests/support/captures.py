@@ -10,11 +10,10 @@ import torch
 import xarray
 import zarr
 
-import encoded
-import tensors
 from embevo.recording.recorder import Recorder
 from embevo.run.format.layout import Store
 from embevo.run.reading.reader import open_run
+from support import encoded, tensors
 
 SHAPE = (6, 4)
 STEPS = 4

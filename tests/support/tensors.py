@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-import encoded
+from support import encoded
 
 DTYPES = {
     "float64": torch.float64,

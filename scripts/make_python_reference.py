@@ -3,7 +3,7 @@
 Run it on the interpreter whose reference is wanted; the text differs between micro versions of Python,
 which is why embevo ships the result and not only this script:
 
-    python3.11 data/make_python_reference.py data/python-reference.txt
+    python3.11 scripts/make_python_reference.py data/python-reference.txt
 """
 
 import re

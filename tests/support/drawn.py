@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-import trajectories
+from support import trajectories
 
 DEAD = [0, 1, 2, 3, 64, 94]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from faults.oracle import Plan
+from support.faults.oracle import Plan
 
 FULL = os.environ.get("EMBEVO_FAULTS") == "full"
 COUNTS: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Rig:
 
     def _start(self) -> subprocess.Popen[str]:
         here = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(here.parents[1]), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             [sys.executable, str(here / "rig_server.py")],
             stdin=subprocess.PIPE,

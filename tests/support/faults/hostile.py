@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-import written
-from embevo.run.errors import EmbevoError
+from embevo.errors import EmbevoError
 from embevo.run.format.layout import Store
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
+from support import written
 
 ROOM = 1 << 29
 FILES = [

@@ -1,6 +1,6 @@
 """Makes the tables of "What the novel shows" in docs/analysis.md, and docs/novel.json, which they come from.
 
-    python docs/make_novel.py CORPUS [--runs DIRECTORY] [--seeds 5]
+    python scripts/make_novel.py CORPUS [--runs DIRECTORY] [--seeds 5]
 
 CORPUS is The Great Gatsby: the name ``great-gatsby``, or the path of its text. Every run is the experiment as
 it is by default, 5,000 steps; a run that is in the directory already is taken, or continued. Each
@@ -26,7 +26,7 @@ from embevo.analysis.comparison import Group, compare
 from embevo.analysis.json_numbers import to_plain
 from embevo.run.reading.reader import open_run
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- novel: begin -->", "<!-- novel: end -->"
 SEED = 42
 # What the notebook printed; it ran on another kind of device.
@@ -191,7 +191,7 @@ def page(found: dict[str, Any]) -> str:
     """The tables as Markdown."""
     seeds = len(found["seeds"])
     made = (
-        f"Made by `python docs/make_novel.py great-gatsby` ({found['where']}). Two runs of 5,000 steps on "
+        f"Made by `python scripts/make_novel.py great-gatsby` ({found['where']}). Two runs of 5,000 steps on "
         f"*The Great Gatsby*, seed {SEED}, bfloat16, next-token objective:"
     )
     columns = found["runs"]

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-import encoded
-from embevo.run.errors import NotARunError
+from embevo.errors import NotARunError
 from embevo.run.reading.reader import Run, open_run
-from faults.oracle import Plan
+from support import encoded
+from support.faults.oracle import Plan
 
 COUNTS: Counter[str] = Counter()
 # Reading the same seed in four processes would have them look at the same places.

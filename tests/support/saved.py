@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-import encoded
+from support import encoded
 
 
 def saved(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
