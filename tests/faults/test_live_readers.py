@@ -32,7 +32,7 @@ def start_reader(path: str, kind: str, plan: Plan) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(tests)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])},
     )
     assert reader.stdout is not None
     assert reader.stdout.readline() == "started\n"

@@ -50,7 +50,10 @@ class Rig:
 
     def _start(self) -> subprocess.Popen[str]:
         here = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": str(here.parents[1]), "OMP_NUM_THREADS": "1"}
+        tests = here.parents[1]
+        # The tree that the tests are part of, whichever embevo is installed.
+        path = os.pathsep.join([str(tests.parent), str(tests)])
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             [sys.executable, str(here / "rig_server.py")],
             stdin=subprocess.PIPE,
