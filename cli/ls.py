@@ -34,7 +34,7 @@ def ls(folder: Path, depth: int, as_json: bool) -> None:
         table.add_column(name, justify="right" if name in {"steps", "last", "size"} else "left")
     broken: list[BrokenRun] = []
     for found in find_runs(folder, depth=depth):
-        name = Path(found.path).relative_to(folder).as_posix()
+        name = Path(found.path).relative_to(folder.absolute()).as_posix()
         if isinstance(found, BrokenRun):
             table.add_row(Text(name), Text("broken", "red"))
             broken.append(found)

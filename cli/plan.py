@@ -92,7 +92,7 @@ def plan(
 
 def _shape(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) != 2 or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"{text!r} is not TOKENSxDIM, such as 128x64.", param_hint="--shape")
     return int(parts[0]), int(parts[1])
 

@@ -56,4 +56,4 @@ def token_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def _token(text: str) -> int:
-    return int(text) if text.isdecimal() else ord(text)
+    return int(text) if text.isascii() and text.isdecimal() else ord(text)

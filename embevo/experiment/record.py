@@ -21,7 +21,7 @@ from embevo.experiment.model import resolve_matmul
 from embevo.experiment.resume import check_same, forget_after, starting_point
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
-from embevo.run.paths import RunPaths
+from embevo.run.paths import RunPaths, absolute
 from embevo.run.reading.reader import open_run
 
 _COMPILED: Final = "The model is compiled at its first step, which takes half a minute or so."
@@ -105,6 +105,7 @@ def run_experiment(
         DivergedError: a step trained again is not what was recorded.
         RecordingError, CheckpointError: writing failed; what was captured is safe.
     """
+    run_dir = absolute(run_dir)
     corpus = load_corpus(
         config.corpus, config.vocab_size, config.context, drop_out_of_vocab=config.drop_out_of_vocab
     )

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -31,7 +30,7 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.reading.recorded_steps import RecordedSteps
 from embevo.run.repair.recovery import Recovery, recover_locked
@@ -54,7 +53,7 @@ class Recorder:
 
     def __init__(
         self,
-        run_dir: str | Path,
+        run_dir: PathLike,
         matrices: Mapping[str, Tensor],
         *,
         store: Store = "both",
@@ -110,7 +109,7 @@ class Recorder:
             raise ArgumentError(
                 f"token_count has shape {token_count.shape}; the matrices have {frame.shape[0]} tokens"
             )
-        self.paths = RunPaths(Path(run_dir))
+        self.paths = RunPaths(run_dir)
         self._matrices = dict(matrices)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None

@@ -17,7 +17,7 @@ from embevo.run.disk.regular_file import read_regular
 STATE: Final = "state.safetensors"
 INDEX: Final = "checkpoint.json"
 _MAX_INDEX_BYTES: Final = 1 << 26
-_NAME: Final = re.compile(r"step_(\d{7,})")
+_NAME: Final = re.compile(r"step_([0-9]{7,})")
 
 
 def checkpoint_steps(directory: Path) -> list[int]:

@@ -1,22 +1,35 @@
 """Where the parts of a run lie below its directory."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_SNAPSHOT: Final = re.compile(r"step_(\d{7,})\.safetensors")
+from embevo.errors import ArgumentError
+
+_SNAPSHOT: Final = re.compile(r"step_([0-9]{7,})\.safetensors")
+PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunPaths:
     """The names below a run directory.
 
     Attributes:
-        root: the run directory.
+        root: the run directory: absolute, and with every link that led to it followed, so that it stays the
+            same directory when the working directory is changed or a link is made to point elsewhere.
     """
 
     root: Path
+
+    def __init__(self, root: PathLike) -> None:
+        """Of the run directory that a path leads to now.
+
+        Raises:
+            ArgumentError: it is not a path.
+        """
+        object.__setattr__(self, "root", _followed(absolute(root)))
 
     @property
     def trajectory(self) -> Path:
@@ -66,6 +79,42 @@ class RunPaths:
     def snapshot(self, step: int) -> Path:
         """The safetensors file of a step."""
         return self.snapshots / snapshot_name(step)
+
+
+def absolute(path: PathLike) -> Path:
+    """A path as it is meant now, whatever becomes the working directory later.
+
+    Raises:
+        ArgumentError: it is not a path, or a relative one while the working directory is gone.
+    """
+    given = path if isinstance(path, str) else _spelled(path)
+    if not given or "\0" in given:
+        raise ArgumentError(
+            f"{given!r} names no file or directory: a path has at least one character, none NUL"
+        )
+    try:
+        return Path(given).absolute()
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"{given} is a relative path, and the working directory is gone. Give an absolute one."
+        ) from error
+
+
+def _spelled(path: object) -> str:
+    given = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(given, str):
+        raise ArgumentError(f"{path!r} is a {type(path).__name__}; a path is a str or a pathlib.Path")
+    return given
+
+
+def _followed(path: Path) -> Path:
+    """The path without links, as far as they lead somewhere; a link into nothing is left as it is."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        if path.is_symlink() or path == path.parent:
+            return path
+        return _followed(path.parent) / path.name
 
 
 def snapshot_name(step: int) -> str:

@@ -11,6 +11,7 @@ from embevo.analysis.figures.rendering import Format, render
 from embevo.analysis.figures.style import styled
 from embevo.errors import NothingToDrawError
 from embevo.run.disk.atomic import write_file
+from embevo.run.paths import absolute
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def save_figures(
         DestinationError: the folder cannot be written, or a file is in the way.
         OSError: writing failed; the file of that name is what it was.
     """
+    folder = absolute(folder)
     check_folder(folder, form, names, overwrite=overwrite)
     folder.mkdir(exist_ok=True)
     saved = []

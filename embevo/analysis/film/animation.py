@@ -14,6 +14,7 @@ from embevo.analysis.film.moving_cloud import MovingCloud
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
 from embevo.errors import NothingToDrawError
+from embevo.run.paths import absolute
 
 # Pixels an inch. A GIF is smaller, as its bytes are not compressed from frame to frame.
 _DPI: Final[dict[Suffix, int]] = {".mp4": 120, ".gif": 80}
@@ -64,6 +65,7 @@ def animate(
         FilmError: there is no ffmpeg, or it failed.
         NothingToDrawError: there is no plane to project on.
     """
+    out = absolute(out)
     form = suffix_of(out)
     if form == ".mp4":
         find_ffmpeg()

@@ -1,13 +1,13 @@
 """Recording a Hugging Face Trainer: one more entry in its callbacks."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from embevo.recording.recorder import Recorder
+from embevo.run.paths import PathLike, absolute
 
 
 class RecordEmbeddings(TrainerCallback):
@@ -22,10 +22,10 @@ class RecordEmbeddings(TrainerCallback):
         recorder: of the training under way, or the last one; None before the first.
     """
 
-    def __init__(self, run_dir: str | Path, **options: Any) -> None:
+    def __init__(self, run_dir: PathLike, **options: Any) -> None:
         """Record into ``run_dir``; the options are those of :class:`Recorder`, ``resume=True`` among them."""
         self.recorder: Recorder | None = None
-        self._run_dir = run_dir
+        self._run_dir = absolute(run_dir)
         self._options = options
         self._learning_rate = math.nan
 

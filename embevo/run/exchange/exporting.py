@@ -14,7 +14,7 @@ from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.safetensors_header import pack_header
 from embevo.run.format.steps import describe
-from embevo.run.paths import snapshot_name
+from embevo.run.paths import PathLike, absolute, snapshot_name
 from embevo.run.reading.reader import Run
 
 _SINGLE_NAME: Final = "steps_{first:07d}_{last:07d}.safetensors"
@@ -46,7 +46,7 @@ def select_steps(run: Run, chosen: slice) -> list[int]:
 
 def export_snapshots(
     run: Run,
-    out: str | Path,
+    out: PathLike,
     rows: Sequence[int],
     *,
     tokens: Sequence[int] | None = None,
@@ -71,7 +71,7 @@ def export_snapshots(
         DamagedError: stored bytes are not what was captured. The files before are whole.
         OSError: with the path, when the disk is full or not writable.
     """
-    folder = Path(out)
+    folder = absolute(out)
     files = [folder / snapshot_name(int(run.steps[row])) for row in rows]
     _check_free(run, folder, files, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def export_snapshots(
 
 def export_stacked(
     run: Run,
-    out: str | Path,
+    out: PathLike,
     rows: Sequence[int],
     *,
     tokens: Sequence[int] | None = None,
@@ -113,7 +113,7 @@ def export_stacked(
         DamagedError: stored bytes are not what was captured; no file is left.
         OSError: with the path, when the disk is full or not writable; no file is left.
     """
-    folder = Path(out)
+    folder = absolute(out)
     steps = run.steps[list(rows)]
     path = folder / _SINGLE_NAME.format(first=int(steps[0]), last=int(steps[-1]))
     _check_free(run, folder, [path], overwrite=overwrite)

@@ -15,12 +15,12 @@ from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, 
 from embevo.run.format.safetensors_header import TensorEntry, read_header
 from embevo.run.format.steps import to_ranges
 from embevo.run.journal.ring import Journal
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.writing.directory import claim, clear
 from embevo.run.writing.sealing import Sealer, create_run
 
 # Any number of digits: other programs pad otherwise than we do.
-_STEP_FILE: Final = re.compile(r"step_(\d+)\.safetensors")
+_STEP_FILE: Final = re.compile(r"step_([0-9]+)\.safetensors")
 _MAX_STEP: Final = 2**63 - 1
 _PACKAGES: Final = ("embevo", "zarr", "numpy")
 
@@ -44,7 +44,7 @@ class SnapshotFolder:
     left_out: list[str] = field(default_factory=list)
 
 
-def inspect_folder(path: str | Path, keys: Mapping[str, str] | None = None) -> SnapshotFolder:
+def inspect_folder(path: PathLike, keys: Mapping[str, str] | None = None) -> SnapshotFolder:
     """Read the headers of all files, and nothing else.
 
     Args:
@@ -57,7 +57,7 @@ def inspect_folder(path: str | Path, keys: Mapping[str, str] | None = None) -> S
         NotSafetensorsError: a file is damaged or not safetensors.
         OSError: the folder or a file cannot be read.
     """
-    folder = Path(path)
+    folder = absolute(path)
     keys = dict(keys or {"embeddings": "embeddings"})
     if len(set(keys.values())) != len(keys):
         raise FrameMismatchError(f"each tensor needs an array of its own; got {keys}")
@@ -83,7 +83,7 @@ def inspect_folder(path: str | Path, keys: Mapping[str, str] | None = None) -> S
 
 def import_snapshots(
     folder: SnapshotFolder,
-    out: str | Path,
+    out: PathLike,
     *,
     store: Store = "both",
     zarr_dtype: ZarrDtype = "float32",
@@ -111,7 +111,7 @@ def import_snapshots(
         FrameMismatchError: a file has changed since it was inspected.
         OSError: with the path, when a file cannot be read or the disk is full.
     """
-    paths = RunPaths(Path(out))
+    paths = RunPaths(out)
     frame = folder.frame
     block_steps = block_steps_for(frame, zarr_dtype)
     layout = Layout.new(
@@ -122,7 +122,7 @@ def import_snapshots(
         has_token_count=False,
         attributes=_attributes(folder),
     )
-    if folder.path.resolve().is_relative_to(paths.root.resolve()):
+    if folder.path.resolve().is_relative_to(paths.root):
         raise ArgumentError(
             f"{folder.path} lies in {paths.root}, which is where the run shall go: name another directory"
         )

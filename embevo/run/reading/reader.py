@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +22,7 @@ from embevo.run.format.tokens import Tokens
 from embevo.run.format.widening import widen
 from embevo.run.journal.ring import Frame, Journal, check_journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
-from embevo.run.paths import RunPaths, snapshot_steps
+from embevo.run.paths import PathLike, RunPaths, snapshot_steps
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
 
@@ -31,30 +30,31 @@ from embevo.run.reading.step_array import Position, StepArray, select
 _TRIES: Final = 200
 
 
-def open_run(path: str | Path) -> "Run":
+def open_run(path: PathLike) -> "Run":
     """Open a run for reading; it may be complete, interrupted, or being written by another process.
 
     Raises:
         NotARunError: the path is not a run, or a run of a newer format.
         DamagedError: metadata, manifest or journal are not what was written.
+        ArgumentError: it is not a path.
     """
-    return Run(Path(path))
+    return Run(path)
 
 
 class Run:
     """A run, read-only. Its rows are those of the last :meth:`refresh`, so that they do not change in use.
 
     Attributes:
-        path: the run directory.
+        path: the run directory, absolute and without links.
         layout: shapes, dtypes and chunks of its arrays.
         steps: ``(step,)`` int64 global step of each row, ascending; gaps are steps that were not recorded.
         sealed_rows: rows in the Zarr group; the rest are still in the journal.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PathLike) -> None:
         """Open the run; :func:`open_run` is the usual way."""
-        self.path = path
         self._paths = RunPaths(path)
+        self.path = self._paths.root
         _check_is_run(self._paths)
         self._manifest = Manifest(self._paths.manifest)
         self._journal: Journal | None = None

@@ -10,7 +10,7 @@ from embevo.errors import EmbevoError
 from embevo.run.disk.lock import writer_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.reader import Run
 
 State = Literal["complete", "recording", "interrupted"]
@@ -128,14 +128,14 @@ class BrokenRun:
     reason: str
 
 
-def summarize(path: str | Path) -> RunSummary:
+def summarize(path: PathLike) -> RunSummary:
     """Look at a run, also while it is being written.
 
     Raises:
         NotARunError: the path is not a run, or a run of a newer format.
         DamagedError: metadata, manifest or journal are not what was written.
     """
-    paths = RunPaths(Path(path))
+    paths = RunPaths(path)
     # The lock is looked at first: a run that is closed between the looks was being written, not interrupted.
     writer = writer_of(paths.lock)
     run = Run(paths.root)
@@ -146,7 +146,7 @@ def summarize(path: str | Path) -> RunSummary:
     known = {"embevo", "config", "corpus", "versions"}
     in_zarr = run.store != "safetensors"
     return RunSummary(
-        path=str(path),
+        path=str(absolute(path)),
         state="recording" if writer else "interrupted" if has_journal else "complete",
         writer=writer,
         rows=len(steps),
@@ -173,7 +173,7 @@ def summarize(path: str | Path) -> RunSummary:
     )
 
 
-def find_runs(folder: str | Path, *, depth: int) -> Iterator[RunSummary | BrokenRun]:
+def find_runs(folder: PathLike, *, depth: int) -> Iterator[RunSummary | BrokenRun]:
     """The runs in a folder and in those below it, by name; other directories are passed over.
 
     Args:
@@ -183,7 +183,7 @@ def find_runs(folder: str | Path, *, depth: int) -> Iterator[RunSummary | Broken
     Raises:
         OSError: the folder itself cannot be read.
     """
-    root = Path(folder)
+    root = absolute(folder)
     if _has_parts_of_run(root):
         try:
             yield summarize(root)

@@ -19,7 +19,7 @@ from embevo.run.format.steps import describe, from_ranges
 from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Entry, check_blocks
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.rebuilding import Rebuilder
@@ -48,7 +48,7 @@ class Recovery:
     unproven: list[str] = field(default_factory=list)
 
 
-def recover(path: str | Path) -> Recovery:
+def recover(path: PathLike) -> Recovery:
     """Bring a run that was interrupted or damaged into order. It does nothing to a run that is in order.
 
     Raises:
@@ -58,9 +58,9 @@ def recover(path: str | Path) -> Recovery:
             what embevo puts there. Nothing has been removed then.
         OSError: with the path, when the disk is full or not writable; the journal is still there.
     """
-    paths = RunPaths(Path(path))
+    paths = RunPaths(path)
     if not paths.manifest.is_file() and not (paths.trajectory / GROUP_METADATA).is_file():
-        raise NotARunError(f"{path} is not a run: it has no manifest and no trajectory.zarr")
+        raise NotARunError(f"{paths.root} is not a run: it has no manifest and no trajectory.zarr")
     lock = WriterLock(paths.lock)
     try:
         return recover_locked(paths)

@@ -19,7 +19,7 @@ from embevo.run.format.steps import count, describe, describe_ranges, from_range
 from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Entry
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
-from embevo.run.paths import RunPaths, snapshot_name, snapshot_steps
+from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.reader import Run
 
 _SHALLOW_STEPS: Final = 5
@@ -77,7 +77,7 @@ class Verification:
         return not self.problems
 
 
-def verify(path: str | Path, *, deep: bool = False) -> Verification:
+def verify(path: PathLike, *, deep: bool = False) -> Verification:
     """Compare every file of a run with the manifest, and its steps with what was asked for.
 
     Args:
@@ -88,8 +88,8 @@ def verify(path: str | Path, *, deep: bool = False) -> Verification:
     Raises:
         NotARunError: there is no run.
     """
-    found = Verification(Path(path))
-    paths = RunPaths(found.path)
+    paths = RunPaths(path)
+    found = Verification(paths.root)
     try:
         run = Run(found.path)
     except EmbevoError as error:

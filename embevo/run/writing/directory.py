@@ -22,7 +22,7 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
         lock = WriterLock(paths.lock)
     except OSError as error:
         raise CreationError(
-            f"cannot create the run in {paths.root}: {error.strerror}. "
+            f"cannot create the run in {paths.root}: {_why(paths.root, error)}. "
             "Choose a directory that can be made and written to."
         ) from error
     try:
@@ -38,6 +38,13 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
             ) from error
         raise
     return lock
+
+
+def _why(root: Path, error: OSError) -> str:
+    for path in (root, *root.parents):
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a symbolic link to {path.readlink()}, and there is nothing"
+    return str(error.strerror)
 
 
 def sync_run(paths: RunPaths) -> None:
