@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.errors import AnalysisError
+from embevo.run.format.dtypes import FLOATS
+from embevo.run.format.frame import PLAIN
 from embevo.run.format.widening import widen
 from embevo.run.reading.reader import Run
 
@@ -20,14 +22,24 @@ def matrix_of(run: Run, name: str | None) -> str:
     """The matrix to look at: the one that is named, or ``embeddings``, or the first there is.
 
     Raises:
-        AnalysisError: there is none of that name.
+        AnalysisError: there is none of that name, or it is not a matrix ``(token, dim)`` of floats.
     """
-    names = [matrix for matrix, _ in run.frame.matrices]
+    arrays = run.frame.by_name
+    names = [array for array, spec in arrays.items() if spec.dimensions == PLAIN and spec.dtype in FLOATS]
+    if name in names or (name is None and names):
+        return name or ("embeddings" if "embeddings" in names else names[0])
+    known = f"its matrices are {', '.join(names)}" if names else "it has none"
     if name is None:
-        return "embeddings" if "embeddings" in names else names[0]
-    if name not in names:
-        raise AnalysisError(f"{run.path} has no matrix {name!r}; it has {', '.join(names)}")
-    return name
+        raise AnalysisError(
+            f"{run.path} records no matrix (token, dim) of floats: there is nothing to measure"
+        )
+    if name in arrays:
+        found = arrays[name]
+        raise AnalysisError(
+            f"{name} of {run.path} is {found.dtype} along {', '.join(found.dimensions)}; what is measured is "
+            f"a matrix (token, dim) of floats, and {known}"
+        )
+    raise AnalysisError(f"{run.path} has no matrix {name!r}; {known}")
 
 
 def values_of(run: Run, name: str, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
@@ -40,7 +52,7 @@ def parts(run: Run, name: str) -> Iterator[tuple[int, NDArray[Any]]]:
 
     A block is read at once, unless it is very large, and handed out in parts.
     """
-    count, tokens, dim = run.shape
+    count, tokens, dim = run[name].shape
     block = max(1, min(run.layout.block_steps, _BLOCK_BYTES // (8 * tokens * dim)))
     part = max(1, _PART_BYTES // (8 * tokens * dim))
     for start in range(0, count, block):

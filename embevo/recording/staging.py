@@ -18,6 +18,15 @@ _DTYPE_NAMES: Final = {
     torch.float32: "float32",
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.int16: "int16",
+    torch.int8: "int8",
+    torch.uint64: "uint64",
+    torch.uint32: "uint32",
+    torch.uint16: "uint16",
+    torch.uint8: "uint8",
+    torch.bool: "bool",
 }
 _TORCH_DTYPES: Final = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
 # Below this a plain memory copy that keeps the interpreter lock is over sooner than the lock could change
@@ -42,7 +51,8 @@ def frame_of(matrices: Mapping[str, Tensor], scalars: tuple[str, ...]) -> FrameS
 def check_matches(name: str, tensor: Tensor, frame: FrameSpec) -> None:
     """Raise FrameMismatchError unless the tensor is what the run records under this name."""
     found = (_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
-    expected = (dict(frame.matrices)[name], frame.shape)
+    spec = frame.by_name[name]
+    expected = (spec.dtype, spec.shape)
     if found != expected:
         raise FrameMismatchError(
             f"{name} is now {found[0]} {found[1]}; this run records {expected[0]} {expected[1]}. "
@@ -94,5 +104,5 @@ class HostStaging:
 
 def slot_tensor(journal: Journal, row: int, name: str) -> Tensor:
     """One matrix in the slot of a row, as a tensor ``(token, dim)`` over the mapping."""
-    dtype = _TORCH_DTYPES[dict(journal.frame.matrices)[name]]
-    return torch.frombuffer(journal.payload(row, name), dtype=dtype).view(journal.frame.shape)
+    spec = journal.frame.by_name[name]
+    return torch.frombuffer(journal.payload(row, name), dtype=_TORCH_DTYPES[spec.dtype]).view(spec.shape)

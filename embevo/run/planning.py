@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -225,15 +226,15 @@ def _copy_rate() -> float:
 def _encode_rate(frame: FrameSpec, zarr_dtype: ZarrDtype) -> float:
     """Of values that all change a little from step to step, in chunks as the run would have them."""
     block = block_steps_for(frame, zarr_dtype)
-    tokens, dim = frame.shape
-    name, dtype = frame.matrices[0]
-    width = stored_dtype(dtype, zarr_dtype).itemsize
+    name = frame.main
+    spec = frame.by_name[name]
+    width = prod(spec.shape[1:]) * stored_dtype(spec.dtype, zarr_dtype).itemsize
     layout = Layout.new(
         frame, block_steps=block, store="zarr", zarr_dtype=zarr_dtype, has_token_count=False, attributes={}
     )
     # As the run would be encoded, on all cores where it would be.
     encoder = ChunkEncoder.of(layout.arrays[name])
-    sample = (max(1, min(tokens, _PROBE_BYTES // (block * dim * width))), dim)
+    sample = (max(1, min(spec.shape[0], _PROBE_BYTES // (block * width))), *spec.shape[1:])
     rng = np.random.default_rng(0)
     steps = rng.normal(0, 1e-4, (block, *sample)).astype(np.float32)
     steps[0] += rng.normal(0, 0.02, sample)

@@ -408,8 +408,8 @@ def test_headers_of_someone_elses_making_are_refused(tmp_path: Path, text: bytes
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(NotARunError, match="journal format 2; this embevo reads up to 1"):
-        Journal(forge(tmp_path / "newer", header(format=2)))
+    with pytest.raises(NotARunError, match="journal format 3; this embevo reads up to 2"):
+        Journal(forge(tmp_path / "newer", header(format=3)))
 
 
 # Ready to be stored into

@@ -226,9 +226,9 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     run = written.write_run(tmp_path / "run", rows=5, sealed=5)
     path = run.path / "trajectory.zarr" / "zarr.json"
     group = json.loads(path.read_text())
-    group["attributes"]["embevo"]["format"] = 2
+    group["attributes"]["embevo"]["format"] = 3
     path.write_text(json.dumps(group))
-    with pytest.raises(NotARunError, match="run format 2; this embevo reads up to 1"):
+    with pytest.raises(NotARunError, match="run format 3; this embevo reads up to 2"):
         open_run(run.path)
 
 

@@ -2,14 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embevo.errors import ExportError
 from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.format.array_spec import ArraySpec
 from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.safetensors_header import pack_header
@@ -75,9 +77,9 @@ def export_snapshots(
     files = [folder / snapshot_name(int(run.steps[row])) for row in rows]
     _check_free(run, folder, files, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    frame = _frame_of(run, tokens)
+    chosen = _Chosen.of(run, tokens)
     for file, (step, image) in zip(files, run.images(rows), strict=True):
-        write_file(file, _chosen(run.frame, frame, image, tokens).data, sync=False)
+        write_file(file, chosen.image(image).data, sync=False)
         if on_step is not None:
             on_step(step)
     return files
@@ -118,7 +120,8 @@ def export_stacked(
     path = folder / _SINGLE_NAME.format(first=int(steps[0]), last=int(steps[-1]))
     _check_free(run, folder, [path], overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    frame = _frame_of(run, tokens)
+    selected = _Chosen.of(run, tokens)
+    frame = selected.frame
     vectors = {"step": steps}
     if tokens is not None:
         vectors["token"] = np.array(tokens, np.int64)
@@ -126,8 +129,8 @@ def export_stacked(
         {
             **{name: ("I64", vector.shape, vector.nbytes) for name, vector in vectors.items()},
             **{
-                name: (SAFETENSORS_CODES[dtype], (len(rows), *frame.shape), len(rows) * frame.nbytes(name))
-                for name, dtype in frame.matrices
+                name: (SAFETENSORS_CODES[spec.dtype], (len(rows), *spec.shape), len(rows) * spec.nbytes)
+                for name, spec in frame.arrays
             },
         }
     )
@@ -143,10 +146,10 @@ def export_stacked(
             for vector in vectors.values():
                 file.write(vector.tobytes())
             for index, (step, image) in enumerate(run.images(rows)):
-                chosen = _chosen(run.frame, frame, image, tokens)
+                chosen = selected.image(image)
                 for name, start in starts.items():
                     file.seek(start + index * frame.nbytes(name))
-                    file.write(frame.matrix(chosen, name).view(np.uint8).data)
+                    file.write(frame.matrix(chosen, name).reshape(-1).view(np.uint8).data)
                 if on_step is not None:
                     on_step(step)
         partial.replace(path)
@@ -158,23 +161,55 @@ def export_stacked(
     return path
 
 
-def _frame_of(run: Run, tokens: Sequence[int] | None) -> FrameSpec:
-    """What the files hold of a step."""
-    if tokens is None:
-        return run.frame
-    count, dim = run.frame.shape
-    outside = [token for token in tokens if not 0 <= token < count]
-    if outside or not tokens:
-        raise ExportError(f"{run.path} has the token ids 0..{count - 1}; asked for {outside or 'none'}")
-    return FrameSpec.of({name: (dtype, (len(tokens), dim)) for name, dtype in run.frame.matrices})
+@dataclass(frozen=True)
+class _Chosen:
+    """What the files hold of a step.
+
+    Attributes:
+        whole: what the run records.
+        frame: what the files hold.
+        positions: ``(token,)`` which rows along ``token`` these are; None for all of them.
+    """
+
+    whole: FrameSpec
+    frame: FrameSpec
+    positions: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, run: Run, tokens: Sequence[int] | None) -> Self:
+        """All that a run records, or the rows of some token ids of its arrays along ``token``."""
+        whole = run.frame
+        if tokens is None:
+            return cls(whole, whole, None)
+        ids = whole.token_ids
+        outside = sorted(set(tokens) - set(ids.tolist()))
+        if outside or not tokens:
+            there = describe(ids.tolist()) if len(ids) else "none"
+            raise ExportError(f"{run.path} has the token ids {there}; asked for {outside or 'none'}")
+        frame = FrameSpec.of(
+            {
+                name: (spec.dtype, (len(tokens), *spec.shape[1:]) if _has_tokens(spec) else spec.shape)
+                for name, spec in whole.arrays
+            },
+            dimensions={name: spec.dimensions for name, spec in whole.arrays},
+        )
+        return cls(whole, frame, np.searchsorted(ids, np.array(tokens, np.int64)))
+
+    def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image of the file of a step, from that of the run."""
+        if self.positions is None:
+            return image
+        arrays = {name: self.whole.matrix(image, name) for name, _ in self.whole.arrays}
+        return self.frame.image(
+            {
+                name: values[self.positions] if _has_tokens(self.whole.by_name[name]) else values
+                for name, values in arrays.items()
+            }
+        )
 
 
-def _chosen(
-    whole: FrameSpec, part: FrameSpec, image: NDArray[np.uint8], tokens: Sequence[int] | None
-) -> NDArray[np.uint8]:
-    if tokens is None:
-        return image
-    return part.image({name: whole.matrix(image, name)[list(tokens)] for name, _ in whole.matrices})
+def _has_tokens(spec: ArraySpec) -> bool:
+    return spec.dimensions[0] == "token"
 
 
 def _check_free(run: Run, folder: Path, files: Sequence[Path], *, overwrite: bool) -> None:

@@ -201,7 +201,8 @@ def _take_in(journal: Journal, row: int, step: int, file: Path, folder: Snapshot
     with file.open("rb") as opened:
         for key, name in folder.keys.items():
             entry = _tensor(file, header, key)
-            expected = (SAFETENSORS_CODES[dict(folder.frame.matrices)[name]], folder.frame.shape)
+            spec = folder.frame.by_name[name]
+            expected = (SAFETENSORS_CODES[spec.dtype], spec.shape)
             if (entry.dtype, entry.shape) != expected:
                 raise FrameMismatchError(f"{file} has changed while it was imported: {key} is {entry}")
             opened.seek(entry.start)

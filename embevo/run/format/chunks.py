@@ -17,7 +17,7 @@ import numpy as np
 from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 
-from embevo.run.format.dtypes import NUMPY_DTYPES
+from embevo.run.format.dtypes import NUMPY_DTYPES, fill_of
 from embevo.run.format.widening import widen
 
 _SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
@@ -27,12 +27,12 @@ _NO_CHUNK: Final = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True)
 class ChunkEncoder:
-    """Makes the files of one matrix.
+    """Makes the files of one array, which are divided along its first axis after ``step``.
 
     Attributes:
         dtype: in which the group stores it.
         steps: S, of a chunk.
-        tokens: of a chunk.
+        tokens: of a chunk: its length along the first axis after ``step``.
         file_tokens: of a file; more than ``tokens`` where the file is a shard.
         sharded: whether the file is a shard, even of one chunk.
         order: of the axes inside a chunk.
@@ -50,7 +50,7 @@ class ChunkEncoder:
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Self:
         """The encoder that an array's Zarr metadata, written by embevo, asks for."""
-        steps, file_tokens, _ = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        steps, file_tokens, *_ = metadata["chunk_grid"]["configuration"]["chunk_shape"]
         codecs, tokens = metadata["codecs"], file_tokens
         sharded = codecs[0]["name"] == "sharding_indexed"
         if sharded:
@@ -68,9 +68,10 @@ class ChunkEncoder:
         )
 
     def files(self, values: NDArray[Any]) -> Iterator[bytes]:
-        """The files of one block along the tokens, of ``(row, token, dim)`` values in the recorded dtype.
+        """The files of one block, of ``(row, token, dim)`` values, or of other axes, in the recorded dtype.
 
-        A block of less than S rows, and a last chunk of fewer tokens, are filled up with NaN.
+        A block of less than S rows, and a last chunk of fewer tokens, are filled up with NaN, or zeros where
+        the dtype has none.
         """
         parts = [values[:, first : first + self.tokens] for first in range(0, values.shape[1], self.tokens)]
         if not self.sharded:
@@ -93,11 +94,11 @@ class ChunkEncoder:
 
     def _chunk(self, values: NDArray[Any]) -> tuple[bytes, bytes]:
         """A compressed chunk, and its CRC-32C."""
-        rows, tokens, dim = values.shape
-        shape = (self.steps, self.tokens, dim)
+        rows, tokens, *rest = values.shape
+        shape = (self.steps, self.tokens, *rest)
         chunk = np.empty([shape[axis] for axis in self.order], self.dtype)
         if (rows, tokens) != shape[:2]:
-            chunk.fill(np.nan)
+            chunk.fill(fill_of(self.dtype))
         # Bits are copied, not numbers: no conversion may touch the payload of a NaN.
         bits = chunk.view(f"u{self.dtype.itemsize}")
         filled = bits.transpose(np.argsort(self.order))[:rows, :tokens]

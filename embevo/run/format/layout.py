@@ -7,6 +7,7 @@ before they are written, and each can be written whole, in the order that surviv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -20,13 +21,13 @@ from zarr.storage import MemoryStore
 
 from embevo.run.disk.checksum import checksum
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
-from embevo.run.format.dtypes import NUMPY_DTYPES
+from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
 from embevo.run.format.frame import FrameSpec
 
 Store = Literal["both", "zarr", "safetensors"]
 ZarrDtype = Literal["float32", "native"]
-FORMAT: Final = 1
-_HALVES: Final = ("bfloat16", "float16")
+# The newest that is written and read. What format 1 can hold is written as that.
+FORMAT: Final = 2
 # Of the matrices of a block, as the group stores them. Matrices too large for that get blocks of a few steps,
 # up to the second size, so that what does not change from step to step is still stored once.
 _BLOCK_BYTES: Final = 32 << 20
@@ -43,8 +44,6 @@ GROUP_METADATA: Final = "zarr.json"
 # side, which makes a bfloat16 trajectory half the size that it has step by step. Of few steps, (token, step,
 # dim): the rows of a token lie side by side, and are written eight times as fast, for a tenth more bytes.
 _MANY_STEPS: Final = 100
-_TIME_LAST: Final = TransposeCodec(order=(1, 2, 0))
-_TOKEN_FIRST: Final = TransposeCodec(order=(1, 0, 2))
 # All in one directory, c.7.0.0 rather than c/7/0/0: only files to create and to fsync.
 _KEYS: Final[ChunkKeyEncodingLike] = {"name": "default", "separator": "."}
 
@@ -87,7 +86,7 @@ class Layout:
             attributes: of the group, beside embevo's own.
         """
         own = {
-            "format": FORMAT,
+            "format": 1 if frame.is_plain else FORMAT,
             "frame": frame.to_json(),
             "block_steps": block_steps,
             "store": store,
@@ -135,7 +134,7 @@ class Layout:
 
     def constants(self, token_count: NDArray[np.int64] | None) -> dict[str, bytes]:
         """The chunk files of the arrays that do not grow: ``token`` and ``token_count``, ``(token,)``."""
-        files = self._encode("token", 0, np.arange(self.frame.shape[0], dtype=np.int64))
+        files = self._encode("token", 0, self.frame.token_ids) if self.frame.token_count else {}
         if token_count is not None:
             files |= self._encode("token_count", 0, token_count)
         return files
@@ -153,14 +152,15 @@ class Layout:
             block: its number; it starts at row ``block * block_steps``.
             steps: ``(row,)`` global steps, at most ``block_steps`` of them.
             scalars: ``(row, scalar)``.
-            matrices: each ``(row, token, dim)`` in the recorded dtype.
+            matrices: each ``(row, ...)`` in the recorded dtype, its shape at a step after the rows.
         """
         files = self._encode("step", block, steps)
         for index, name in enumerate(self.frame.scalars):
             files |= self._encode(name, block, scalars[:, index])
         for name in self.matrices:
             contents = ChunkEncoder.of(self.arrays[name]).files(matrices[name])
-            files |= {f"{name}/c.{block}.{place}.0": data for place, data in enumerate(contents)}
+            rest = ".0" * (len(self.frame.by_name[name].shape) - 1)
+            files |= {f"{name}/c.{block}.{place}{rest}": data for place, data in enumerate(contents)}
         return files
 
     def _encode(self, name: str, block: int, values: NDArray[Any]) -> dict[str, bytes]:
@@ -184,26 +184,29 @@ def _arrays(
     """The metadata of every array at length 0, as zarr itself writes it."""
     held: dict[str, Buffer] = {}
     group = zarr.create_group(MemoryStore(held))
-    tokens, dim = frame.shape
+    tokens = frame.token_count
     for name, dtype in matrices.items():
-        chunk = max(1, min(tokens, _CHUNK_BYTES // (steps * dim * dtype.itemsize)))
-        sharded = tokens > _SHARD_CHUNKS * chunk
+        spec = frame.by_name[name]
+        first, rest = spec.shape[0], spec.shape[1:]
+        row_bytes = steps * prod(rest) * dtype.itemsize
+        chunk = max(1, min(first, _CHUNK_BYTES // row_bytes))
+        sharded = first > _SHARD_CHUNKS * chunk
         group.create_array(
             name,
-            shape=(0, tokens, dim),
+            shape=(0, *spec.shape),
             dtype=dtype,
-            shards=(steps, _SHARD_CHUNKS * chunk, dim) if sharded else None,
-            chunks=(steps, chunk, dim),
-            filters=(_TIME_LAST if steps >= _MANY_STEPS else _TOKEN_FIRST,),
-            compressors=_compressors(dtype, steps, steps * chunk * dim * dtype.itemsize),
-            fill_value=float("nan"),
-            dimension_names=("step", "token", "dim"),
+            shards=(steps, _SHARD_CHUNKS * chunk, *rest) if sharded else None,
+            chunks=(steps, chunk, *rest),
+            filters=(_transpose(len(spec.shape) + 1, steps),),
+            compressors=_compressors(dtype, steps, chunk * row_bytes),
+            fill_value=fill_of(dtype),
+            dimension_names=("step", *spec.dimensions),
             chunk_key_encoding=_KEYS,
         )
     vectors: list[tuple[str, int, type, object, str]] = [
         ("step", 0, np.int64, -1, "step"),
         *((name, 0, np.float64, float("nan"), "step") for name in frame.scalars),
-        ("token", tokens, np.int64, -1, "token"),
+        *([("token", tokens, np.int64, -1, "token")] if tokens else []),
     ]
     if has_token_count:
         vectors.append(("token_count", tokens, np.int64, -1, "token"))
@@ -221,6 +224,12 @@ def _arrays(
     return {name: json.loads(held[f"{name}/zarr.json"].to_bytes()) for name in sorted(group.array_keys())}
 
 
+def _transpose(axes: int, steps: int) -> TransposeCodec:
+    """The order of the axes inside a chunk: steps last where there are many, otherwise the token first."""
+    rest = range(2, axes)
+    return TransposeCodec(order=(1, *rest, 0) if steps >= _MANY_STEPS else (1, 0, *rest))
+
+
 def _compressors(dtype: np.dtype[Any], steps: int, chunk_bytes: int) -> tuple[BytesBytesCodec, ...]:
     # A chunk is compressed as one piece: Blosc's own blocks, 256 KiB at this level, make it a quarter larger.
     # Large matrices come as blocks of few steps, and more bytes a second than zstd takes.
@@ -234,15 +243,16 @@ def _compressors(dtype: np.dtype[Any], steps: int, chunk_bytes: int) -> tuple[By
 
 def block_steps_for(frame: FrameSpec, zarr_dtype: ZarrDtype) -> int:
     """S for a frame: what 32 MiB of stored matrices hold, at most 1,000; of large matrices five, or one."""
-    stored = sum(stored_dtype(dtype, zarr_dtype).itemsize for _, dtype in frame.matrices)
-    frame_bytes = stored * frame.shape[0] * frame.shape[1]
+    frame_bytes = sum(
+        prod(spec.shape) * stored_dtype(spec.dtype, zarr_dtype).itemsize for _, spec in frame.arrays
+    )
     least = _LARGE_BLOCK_STEPS if _LARGE_BLOCK_STEPS * frame_bytes <= _LARGE_BLOCK_BYTES else 1
     return next((steps for steps in _BLOCK_STEPS if steps * frame_bytes <= _BLOCK_BYTES), least)
 
 
 def stored_dtype(dtype: str, zarr_dtype: ZarrDtype) -> np.dtype[Any]:
     """The dtype in which the group stores a matrix of a recorded dtype."""
-    return np.dtype(np.float32) if zarr_dtype == "float32" and dtype in _HALVES else NUMPY_DTYPES[dtype]
+    return np.dtype(np.float32) if zarr_dtype == "float32" and dtype in HALVES else NUMPY_DTYPES[dtype]
 
 
 def _dump(value: object) -> bytes:
@@ -258,17 +268,18 @@ def files_of_block(layout: Layout, block: int) -> Iterator[str]:
     """The keys of the chunk files of a block."""
     for name, count in files_by_array(layout).items():
         if count:
-            yield from (f"{name}/c.{block}.{part}.0" for part in range(count))
+            rest = ".0" * (len(layout.frame.by_name[name].shape) - 1)
+            yield from (f"{name}/c.{block}.{part}{rest}" for part in range(count))
         else:
             yield f"{name}/c.{block}"
 
 
 def files_by_array(layout: Layout) -> dict[str, int]:
-    """The arrays that grow, and into how many files the tokens of each are divided; 0 for a vector."""
+    """The arrays that grow, and into how many files the first axis of each is divided; 0 for a vector."""
     parts = dict.fromkeys(growing(layout), 0)
     for name in layout.matrices:
         file_tokens = layout.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][1]
-        parts[name] = -(-layout.frame.shape[0] // file_tokens)
+        parts[name] = -(-layout.frame.by_name[name].shape[0] // file_tokens)
     return parts
 
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 from embevo.errors import DamagedError, FrameMismatchError
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.dtypes import HALVES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
 
 _MOST: Final = 2**63
-_HALVES: Final = ("bfloat16", "float16")
 
 
 def layout_of(group: object, path: Path) -> Layout:
@@ -41,6 +41,8 @@ def _checked(group: Any) -> Layout:
     own = group["attributes"]["embevo"]
     arrays: Mapping[str, Any] = group["consolidated_metadata"]["metadata"]
     frame = FrameSpec.from_json(own["frame"])
+    if own["format"] != (1 if frame.is_plain else 2):
+        raise ValueError(f"a run of format {own['format']!r} does not record such a frame")
     steps = own["block_steps"]
     if not _is_size(steps) or steps < 1:
         raise ValueError(f"block_steps is {steps!r}")
@@ -52,22 +54,22 @@ def _checked(group: Any) -> Layout:
     if not _is_size(rows):
         raise ValueError(f"step has {rows!r} rows")
     wide = own["zarr_dtype"] == "float32"
-    matrices = {} if own["store"] == "safetensors" else dict(frame.matrices)
-    tokens, dim = frame.shape
+    matrices = {} if own["store"] == "safetensors" else frame.by_name
+    tokens = frame.token_count
     expected: dict[str, tuple[str, list[int], list[str]]] = {
         "step": ("int64", [rows], ["step"]),
-        "token": ("int64", [tokens], ["token"]),
+        **({"token": ("int64", [tokens], ["token"])} if tokens else {}),
         **{name: ("float64", [rows], ["step"]) for name in frame.scalars},
         **{
             name: (
-                "float32" if wide and dtype in _HALVES else dtype,
-                [rows, tokens, dim],
-                ["step", "token", "dim"],
+                "float32" if wide and spec.dtype in HALVES else spec.dtype,
+                [rows, *spec.shape],
+                ["step", *spec.dimensions],
             )
-            for name, dtype in matrices.items()
+            for name, spec in matrices.items()
         },
     }
-    if "token_count" in arrays:
+    if "token_count" in arrays and tokens:
         expected["token_count"] = expected["token"]
     if arrays.keys() != expected.keys():
         raise ValueError(f"the arrays are {sorted(arrays)}; {sorted(expected)} were expected")
@@ -84,14 +86,14 @@ def _checked(group: Any) -> Layout:
 
 
 def _check_chunks(name: str, array: Mapping[str, Any], shape: list[int], first: int) -> None:
-    """ValueError unless chunks have the given first size and, of a matrix, hold all tokens and dims."""
+    """ValueError unless chunks have the given first size and are divided along the second axis only."""
     chunk = array["chunk_grid"]["configuration"]["chunk_shape"]
     if len(shape) == 1:
         if chunk != [first]:
             raise ValueError(f"{name} has chunks of {chunk}")
         return
     tokens = chunk[1]
-    if not _is_size(tokens) or tokens < 1 or chunk != [first, tokens, shape[2]]:
+    if not _is_size(tokens) or tokens < 1 or chunk != [first, tokens, *shape[2:]]:
         raise ValueError(f"{name} has chunks of {chunk}")
     codec = array["codecs"][0]
     if codec["name"] == "sharding_indexed":
@@ -99,7 +101,7 @@ def _check_chunks(name: str, array: Mapping[str, Any], shape: list[int], first: 
         if (
             not _is_size(inner[1])
             or inner[1] < 1
-            or inner != [first, inner[1], shape[2]]
+            or inner != [first, inner[1], *shape[2:]]
             or tokens % inner[1]
         ):
             raise ValueError(f"{name} has chunks of {inner} in shards of {chunk}")

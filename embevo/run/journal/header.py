@@ -11,7 +11,7 @@ from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.frame import FrameSpec
 
 _MAGIC: Final = b"EMBEVO-J"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 PAGE: Final = 4096
 HEAD_WORDS: Final = 4
 
@@ -23,7 +23,13 @@ def align(size: int, to: int) -> int:
 
 def header_of(frame: FrameSpec, slots: int, *, run: str, boot: str) -> bytes:
     """The first bytes of a journal, up to the zeros before its slots."""
-    header = {"format": _FORMAT, "frame": frame.to_json(), "slots": slots, "run": run, "boot": boot}
+    header = {
+        "format": 1 if frame.is_plain else _FORMAT,
+        "frame": frame.to_json(),
+        "slots": slots,
+        "run": run,
+        "boot": boot,
+    }
     text = json.dumps(header).encode()
     return _MAGIC + struct.pack("<QQ", len(text), checksum(text)) + text
 
@@ -64,6 +70,8 @@ def parse_header(path: Path, head: bytes) -> tuple[FrameSpec, int, str, str, int
         header = json.loads(text)
         if header["format"] <= _FORMAT:
             frame = FrameSpec.from_json(header["frame"])
+            if header["format"] != (1 if frame.is_plain else _FORMAT):
+                raise ValueError(f"journal format {header['format']} does not hold such frames")
             names = str(header.get("run", "")), str(header["boot"])
             return frame, int(header["slots"]), *names, align(24 + length, PAGE)
     except MALFORMED as error:

@@ -289,12 +289,14 @@ class Journal:
         return Frame(row, step, scalars, image, image_checksum)
 
     def stacked(self, first_row: int, rows: int, name: str) -> NDArray[Any]:
-        """One matrix over consecutive rows that do not wrap, a view ``(row, token, dim)``."""
+        """One array over consecutive rows that do not wrap, a view ``(row, ...)`` of its shape at a step."""
         start = self._start(first_row) + self._image_start + self.frame.offsets[name]
-        dtype = self.frame.dtype(name)
-        dim = self.frame.shape[1]
-        strides = (self._slot_bytes, dim * dtype.itemsize, dtype.itemsize)
-        return np.ndarray((rows, *self.frame.shape), dtype, self._map, start, strides)
+        spec = self.frame.by_name[name]
+        strides = [spec.numpy_dtype.itemsize]
+        for size in reversed(spec.shape[1:]):
+            strides.insert(0, strides[0] * size)
+        shape = (rows, *spec.shape)
+        return np.ndarray(shape, spec.numpy_dtype, self._map, start, (self._slot_bytes, *strides))
 
     def head(self, row: int) -> tuple[int, NDArray[np.float64], int]:
         """Step, scalars ``(scalar,)`` and image checksum of a sealed row, for the process that wrote it."""

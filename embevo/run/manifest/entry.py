@@ -13,8 +13,8 @@ from embevo.run.format.layout import Layout, files_by_array, files_of_block
 from embevo.run.format.steps import count
 
 Entry = dict[str, Any]
-_METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,63}/)?zarr\.json")
-_CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}/c\.[0-9]{1,19}(\.[0-9]{1,19}\.0)?")
+_METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,127}/)?zarr\.json")
+_CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}(\.0){0,2})?")
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 _IMAGES: Final = re.compile(r"([0-9a-f]{16})*")
 _MOST: Final = 2**63

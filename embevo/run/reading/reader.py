@@ -140,8 +140,8 @@ class Run:
         return self.layout.frame
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """``(step, token, dim)``."""
+    def shape(self) -> tuple[int, ...]:
+        """Of the main array: ``(step, token, dim)`` of ``embeddings``, or of the first there is."""
         return (len(self.steps), *self.frame.shape)
 
     @property
@@ -181,10 +181,11 @@ class Run:
 
         16-bit matrices come as the float32 that the group stores, unless it stores them natively.
         """
-        if name in dict(self.frame.matrices):
-            return StepArray(name, self.shape, read_dtype(self.layout, name), partial(self._read, name))
+        if name in self.frame.by_name:
+            shape = (len(self.steps), *self.frame.by_name[name].shape)
+            return StepArray(name, shape, read_dtype(self.layout, name), partial(self._read, name))
         if name in self.frame.scalars:
-            return StepArray(name, self.shape[:1], np.dtype(np.float64), partial(self._read, name))
+            return StepArray(name, (len(self.steps),), np.dtype(np.float64), partial(self._read, name))
         names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
         raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
 

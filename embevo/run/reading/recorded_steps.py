@@ -39,9 +39,13 @@ class RecordedSteps:
         ((_, recorded),) = self._run.images([row])
         frame = self._run.frame
         for name, _ in frame.matrices:
-            before = frame.matrix(recorded, name).view(np.uint8)
-            now = frame.matrix(image, name).view(np.uint8)
-            tokens = np.flatnonzero((before != now).any(axis=1))
-            if tokens.size:
-                return f"{name} of token {tokens[0]} (and of {tokens.size - 1} more tokens)"
+            spec = frame.by_name[name]
+            length = spec.shape[0]
+            before = frame.matrix(recorded, name).reshape(length, -1).view(np.uint8)
+            now = frame.matrix(image, name).reshape(length, -1).view(np.uint8)
+            found = np.flatnonzero((before != now).any(axis=1))
+            if found.size and spec.dimensions[0] == "token":
+                return f"{name} of token {frame.token_ids[found[0]]} (and of {found.size - 1} more tokens)"
+            if found.size:
+                return f"{name} at {spec.dimensions[0]} {found[0]} (and at {found.size - 1} more)"
         return "the image"

@@ -12,7 +12,7 @@ from embevo.errors import DamagedError
 from embevo.run.disk.checksum import checksum, file_digest
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
-from embevo.run.format.layout import Layout
+from embevo.run.format.layout import Layout, stored_dtype
 from embevo.run.format.steps import describe, from_ranges
 from embevo.run.format.widening import narrow, widen
 from embevo.run.manifest.entry import Entry, check_blocks
@@ -81,7 +81,8 @@ class SealedRows:
 
     def _from_snapshots(self, name: str, rows: NDArray[np.int64], axes: tuple[Position, ...]) -> NDArray[Any]:
         with self._naming_damage(name):
-            values = np.empty((len(rows), *self._layout.frame.shape), read_dtype(self._layout, name))
+            shape = (len(rows), *self._layout.frame.by_name[name].shape)
+            values = np.empty(shape, read_dtype(self._layout, name))
         for index, row in enumerate(rows):
             matrix = self._layout.frame.matrix(self._snapshot_image(int(row)), name)
             values[index] = widen(matrix) if matrix.dtype != values.dtype else matrix
@@ -161,10 +162,8 @@ class SealedRows:
 
 
 def read_dtype(layout: Layout, name: str) -> np.dtype[Any]:
-    """The dtype in which a matrix is read: 16-bit ones as float32, unless the run stores them natively."""
-    dtype = layout.frame.dtype(name)
-    widened = dtype.itemsize == 2 and layout.attributes["embevo"]["zarr_dtype"] == "float32"
-    return np.dtype(np.float32) if widened else dtype
+    """The dtype in which an array is read: 16-bit floats as float32, unless the run stores them natively."""
+    return stored_dtype(layout.frame.by_name[name].dtype, layout.attributes["embevo"]["zarr_dtype"])
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

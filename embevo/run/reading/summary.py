@@ -91,7 +91,7 @@ class RunSummary:
     last_step: int | None
     gaps: list[list[int]]
     missing: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     matrices: list[MatrixSummary]
     scalars: list[str]
     store: str

@@ -36,5 +36,5 @@ def decode_array(layout: Layout, name: str, rows: slice, files: Mapping[str, byt
         values = np.asarray(array[rows.start :] if name in growing(layout) else array[:])
     except (*MALFORMED, RuntimeError, MemoryError) as error:
         raise DamagedError(f"trajectory.zarr/{name}: {error or type(error).__name__}") from error
-    dtype = dict(layout.frame.matrices).get(name)
+    dtype = layout.frame.by_name.get(name)
     return values if dtype is None else narrow(values, layout.frame.dtype(name))

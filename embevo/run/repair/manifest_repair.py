@@ -158,9 +158,9 @@ def _created(paths: RunPaths, layout: Layout) -> Entry:
     for name in layout.arrays:
         if name not in growing(layout):
             key = f"{name}/c.0"
-            files[key] = read_regular(paths.trajectory / key, 8 * layout.frame.shape[0] + _MOST_BYTES)
+            files[key] = read_regular(paths.trajectory / key, 8 * layout.frame.token_count + _MOST_BYTES)
             values = decode_array(layout, name, slice(0, 0), files)
-            if name == "token" and not np.array_equal(values, np.arange(layout.frame.shape[0])):
+            if name == "token" and not np.array_equal(values, layout.frame.token_ids):
                 raise DamagedError(f"{paths.trajectory / key} is damaged, too")
     metadata = layout.metadata(0)
     return {

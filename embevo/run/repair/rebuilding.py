@@ -84,7 +84,7 @@ class Rebuilder:
         matrices = {
             name: np.stack([layout.frame.matrix(image, name) for image in images])
             if images
-            else np.zeros((len(rows), *layout.frame.shape), layout.frame.dtype(name))
+            else np.zeros((len(rows), *layout.frame.by_name[name].shape), layout.frame.dtype(name))
             for name in layout.matrices
         }
         files = layout.block(entry["block"], np.array(steps, np.int64), scalars, matrices)

@@ -10,7 +10,7 @@ from embevo.run.format.steps import from_ranges
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths, snapshot_steps
 
-_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+\.0)?")
+_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+(\.0){0,2})?")
 
 
 def sweep_strangers(
