@@ -14,6 +14,8 @@ def state_of(summary: "RunSummary") -> str:
     """The state of a run, in a few words."""
     if summary.state == "recording":
         return f"being written by {summary.writer}"
+    if summary.state == "unknown":
+        return f"not closed; whether {summary.writer} still writes it cannot be told from here"
     if summary.state == "interrupted":
         return f"interrupted: {summary.journal_rows:,} rows in the journal"
     return "complete"

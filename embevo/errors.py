@@ -5,6 +5,10 @@ class EmbevoError(Exception):
     """Base of every error that embevo raises on purpose."""
 
 
+class WeakerPromiseWarning(UserWarning):
+    """The machine lacks something, and a promise holds in a weaker form there; the message says which."""
+
+
 # What was asked for.
 
 

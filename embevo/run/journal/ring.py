@@ -20,8 +20,6 @@ import fcntl
 import mmap
 import os
 import struct
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -31,6 +29,7 @@ from numpy.typing import NDArray
 
 from embevo.errors import CreationError, DamagedError
 from embevo.run.disk.checksum import checksum
+from embevo.run.disk.process import boot_id
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, identity
@@ -59,17 +58,6 @@ class Frame:
     scalars: NDArray[np.float64]
     image: NDArray[np.uint8]
     image_checksum: int
-
-
-def boot_id() -> str:
-    """Names this boot of this machine; empty where that cannot be told, and then nothing equals it."""
-    if sys.platform == "darwin":
-        command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from embevo.errors import EmbevoError
-from embevo.run.disk.lock import writer_of
+from embevo.run.disk.lock import Owner, writer_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.reader import Run
 
-State = Literal["complete", "recording", "interrupted"]
+State = Literal["complete", "recording", "interrupted", "unknown"]
 _MARK_BYTES: Final = 1 << 16
 
 
@@ -57,9 +57,10 @@ class RunSummary:
 
     Attributes:
         path: the run directory.
-        state: ``complete``; ``recording``, while another process writes it; or ``interrupted``, when its
-            writer died and left rows in the journal.
-        writer: the process that writes it, as "process 123 on host"; None if there is none.
+        state: ``complete``; ``recording``, while a process writes it; ``interrupted``, when its writer died
+            and left rows in the journal; or ``unknown``, where the file system has no locks and this machine
+            cannot tell whether the writer lives.
+        writer: the process that writes it, or may write it, as "process 123 on host"; None if there is none.
         rows: steps that can be read.
         journal_rows: how many of them are in the journal only.
         first_step: global step of the first row; None if there is no row.
@@ -147,8 +148,8 @@ def summarize(path: PathLike) -> RunSummary:
     in_zarr = run.store != "safetensors"
     return RunSummary(
         path=str(absolute(path)),
-        state="recording" if writer else "interrupted" if has_journal else "complete",
-        writer=writer,
+        state=_state(writer, has_journal=has_journal),
+        writer=None if writer is None else writer.name,
         rows=len(steps),
         journal_rows=len(steps) - run.sealed_rows,
         first_step=steps[0] if steps else None,
@@ -197,6 +198,12 @@ def find_runs(folder: PathLike, *, depth: int) -> Iterator[RunSummary | BrokenRu
         # Links are not followed: they may lead in circles.
         if child.is_dir() and not child.is_symlink() and os.access(child, os.R_OK | os.X_OK):
             yield from find_runs(child, depth=depth - 1)
+
+
+def _state(writer: Owner | None, *, has_journal: bool) -> State:
+    if writer is not None:
+        return "recording" if writer.certain else "unknown"
+    return "interrupted" if has_journal else "complete"
 
 
 def _has_parts_of_run(path: Path) -> bool:
