@@ -9,6 +9,10 @@ class WeakerPromiseWarning(UserWarning):
     """The machine lacks something, and a promise holds in a weaker form there; the message says which."""
 
 
+class RecordingWarning(UserWarning):
+    """Something is not recorded as one would think; said once, and recording goes on."""
+
+
 # What was asked for.
 
 

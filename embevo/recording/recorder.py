@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,11 @@ from embevo.errors import (
     FrameMismatchError,
     NotARunError,
     RecordingError,
+    RecordingWarning,
     RingFullError,
 )
 from embevo.recording.in_flight import InFlight
+from embevo.recording.numbers import LAST_STEP, number_of, refuse_step, shown, step_of
 from embevo.recording.options import Durability, WhenFull, check_options
 from embevo.recording.staging import HostStaging, check_matches, frame_of
 from embevo.recording.stats import CaptureTimes, RecorderStats
@@ -39,6 +42,7 @@ from embevo.run.writing.run_writer import refill
 from embevo.run.writing.sealing import Sealer, create_run
 
 _NAN: Final = math.nan
+Scalar = SupportsFloat | Sequence[SupportsFloat] | None
 
 
 class Recorder:
@@ -190,6 +194,8 @@ class Recorder:
         self._row = self._first_row = row
         self._last_step = -1
         self._extra = self._layout.frame.scalars[2:]
+        # Scalars of which it was said already that they cannot be read.
+        self._unread: set[str] = set()
         self._compared = 0
         self._dropped = 0
         self._waits = 0
@@ -212,7 +218,13 @@ class Recorder:
         """What a step records."""
         return self._layout.frame
 
-    def capture(self, step: int, loss: float | Tensor = _NAN, lr: float = _NAN, **scalars: float) -> None:
+    def capture(
+        self,
+        step: SupportsIndex | float | Tensor,
+        loss: Scalar = _NAN,
+        lr: Scalar = _NAN,
+        **scalars: Scalar,
+    ) -> None:
         """Copy the matrices as they are now, as the state after ``step`` optimizer steps.
 
         When it returns, the tensors may be overwritten, and the process may die: the step is kept. Matrices
@@ -220,29 +232,35 @@ class Recorder:
         it has crossed, a moment later. :meth:`flush` waits for that.
 
         Args:
-            step: global step, larger than that of the capture before.
-            loss: of the batch that led to this state; a number or a tensor of one element.
+            step: global step, larger than that of the capture before, at most 2^53; an integer, a tensor of
+                one element, or a float that is whole. It is taken by value.
+            loss: of the batch that led to this state.
             lr: learning rate of the update that led to this state.
             scalars: a value for each name given as ``scalars`` when the recorder was made; NaN if left out.
 
+        A scalar is a number, a tensor or an array of one element on any device, a list of one of them, or
+        None, which is recorded as NaN. A scalar that is anything else is recorded as NaN, and the first time
+        with a ``RecordingWarning``: no step is lost because of it.
+
         Raises:
-            ArgumentError: the step does not come after the one before, or a scalar has no such name.
+            ArgumentError: the step is no step, or does not come after the one before, or a scalar has no such
+                name.
             ClosedError: the recorder was closed.
             RecordingError: the writer has failed before; this step was not captured, all before it are safe.
             RingFullError: no slot is free and the policy is ``error``; the step was not captured.
             FrameMismatchError: a tensor has changed its shape or dtype.
         """
         started = time.perf_counter_ns()
+        if type(step) is not int:
+            step = step_of(step)
         writer = self._writer
         if self._in_flight is not None:
             self._row = self._in_flight.next_row
         row = self._row
         if writer.error is not None or self._closed:
             self._raise_failure()
-        if step <= self._last_step:
-            raise ArgumentError(
-                f"step {step} after step {self._last_step}: steps are captured in ascending order, from 0"
-            )
+        if not self._last_step < step <= LAST_STEP:
+            raise refuse_step(step, self._last_step)
         if self._recorded is not None and self._compare(self._recorded, step):
             return
         if row >= writer.released + self._journal.slots:
@@ -255,7 +273,10 @@ class Recorder:
             if departed is not None:
                 self._times.add(time.perf_counter_ns() - started - departed)
             return
-        values: tuple[float, ...] = (loss if type(loss) is float else _number(loss), lr)
+        values: tuple[float, ...] = (
+            loss if type(loss) is float else self._number("loss", loss),
+            lr if type(lr) is float else self._number("lr", lr),
+        )
         if self._extra or scalars:
             values += self._extra_values(scalars)
         journal = self._journal
@@ -270,15 +291,21 @@ class Recorder:
         self,
         in_flight: InFlight,
         step: int,
-        loss: float | Tensor,
-        lr: float,
-        scalars: Mapping[str, float],
+        loss: Scalar,
+        lr: Scalar,
+        scalars: Mapping[str, Scalar],
     ) -> int | None:
         """Send a step on its way from the device: nanoseconds waited for a buffer; None if dropped."""
         for name, tensor in self._matrices.items():
             check_matches(name, tensor, self._layout.frame)
-        crossing = loss if isinstance(loss, Tensor) and loss.device.type != "cpu" else None
-        values = (_NAN if crossing is not None else _number(loss), float(lr), *self._extra_values(scalars))
+        crossing = (
+            loss if isinstance(loss, Tensor) and loss.device.type != "cpu" and loss.numel() == 1 else None
+        )
+        values = (
+            _NAN if crossing is not None else self._number("loss", loss),
+            self._number("lr", lr),
+            *self._extra_values(scalars),
+        )
         waited = 0
         if not in_flight.has_buffer and self._when_full != "block":
             self._refuse(step, "every buffer is on its way from the device")
@@ -332,13 +359,28 @@ class Recorder:
             )
         self._dropped += 1
 
-    def _extra_values(self, scalars: Mapping[str, float]) -> tuple[float, ...]:
+    def _extra_values(self, scalars: Mapping[str, Scalar]) -> tuple[float, ...]:
         unknown = scalars.keys() - set(self._extra)
         if unknown:
             raise ArgumentError(
                 f"no scalar {', '.join(sorted(unknown))}: the recorder was made with scalars={self._extra}"
             )
-        return tuple(float(scalars.get(name, _NAN)) for name in self._extra)
+        return tuple(self._number(name, scalars.get(name)) for name in self._extra)
+
+    def _number(self, name: str, value: Scalar) -> float:
+        """A scalar as float64; NaN, and the first time a warning, where it cannot be read."""
+        found = number_of(value)
+        if found is None:
+            if name not in self._unread:
+                self._unread.add(name)
+                warnings.warn(
+                    f"{name} is {shown(value)}, which is not one number: NaN is recorded for it, now and "
+                    "whenever it cannot be read. Pass a number or a tensor of one element.",
+                    RecordingWarning,
+                    stacklevel=3,
+                )
+            return _NAN
+        return found
 
     def _raise_failure(self) -> None:
         if self._writer.error is not None:
@@ -425,8 +467,11 @@ class Recorder:
             error.add_note(f"Recording had failed too: {failure}")
 
 
-def _number(value: float | Tensor) -> float:
-    return float(value.item() if isinstance(value, Tensor) else value)
+def _crossing(loss: Scalar) -> Tensor | None:
+    """A loss that is on a device: to read it here would wait for the device."""
+    if isinstance(loss, Tensor) and loss.device.type != "cpu" and loss.numel() == 1 and not loss.is_complex():
+        return loss
+    return None
 
 
 def _check_same(run: Run, frame: FrameSpec) -> None:
