@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .selection import step_slice, token_ids
+from .selection import TokenChoice, step_slice, token_choice
 
 
 @click.command("export-safetensors")
@@ -22,14 +22,15 @@ from .selection import step_slice, token_ids
 )
 @click.option(
     "--tokens",
-    callback=token_ids,
+    callback=token_choice,
     metavar="IDS",
-    help="Token ids, single characters, and ranges of either: 0-31,65,a-z. All by default.",
+    help="Token ids and ranges of them: 0-31,65; where token ids are bytes, as embevo train has them, ASCII "
+    "characters too: a-z. All by default.",
 )
 @click.option("--single-file", is_flag=True, help="One file, (step, token, dim), with the array step.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def export_safetensors(
-    *, run: Path, out: Path, steps: slice, tokens: list[int] | None, single_file: bool, overwrite: bool
+    *, run: Path, out: Path, steps: slice, tokens: TokenChoice | None, single_file: bool, overwrite: bool
 ) -> None:
     """Write the steps of RUN to the files that the model would have been saved to, bit for bit.
 
@@ -42,10 +43,11 @@ def export_safetensors(
 
     opened = open_run(run)
     rows = select_steps(opened, steps)
+    ids = None if tokens is None else tokens.ids_in(opened.attributes)
     with counting("exporting", len(rows)) as on_step:
         if single_file:
-            path = export_stacked(opened, out, rows, tokens=tokens, overwrite=overwrite, on_step=on_step)
+            path = export_stacked(opened, out, rows, tokens=ids, overwrite=overwrite, on_step=on_step)
             click.echo(f"Wrote {len(rows):,} steps to {path}")
         else:
-            files = export_snapshots(opened, out, rows, tokens=tokens, overwrite=overwrite, on_step=on_step)
+            files = export_snapshots(opened, out, rows, tokens=ids, overwrite=overwrite, on_step=on_step)
             click.echo(f"Wrote {len(files):,} files to {out}: {files[0].name} .. {files[-1].name}")

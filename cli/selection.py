@@ -1,7 +1,9 @@
 """How steps and tokens are named on the command line, as callbacks of click options."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import click
 
@@ -27,20 +29,50 @@ def step_slice(ctx: click.Context, param: click.Parameter, value: str) -> slice:
     )
 
 
-def token_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
-    """Ids, single characters, and ranges of either, separated by commas: ascending ids, each once.
+@dataclass(frozen=True)
+class TokenChoice:
+    """Tokens as they were written on the command line.
 
-    A digit is an id; any other single character, a hyphen included, stands for its code. None stays None.
-    click.BadParameter says which part is neither.
+    Attributes:
+        ids: of the tokens, ascending, each once.
+        characters: the parts that name tokens by characters, as they were written.
+    """
+
+    ids: tuple[int, ...]
+    characters: tuple[str, ...]
+
+    def ids_in(self, attributes: Mapping[str, Any]) -> list[int]:
+        """The ids, in a run of these attributes.
+
+        Raises:
+            click.BadParameter: characters were written, and token ids are not known to be bytes.
+        """
+        from embevo.run.format.provenance import vocabulary_is_bytes  # noqa: PLC0415
+
+        if self.characters and not vocabulary_is_bytes(attributes):
+            raise click.BadParameter(
+                f"{self.characters[0]!r} names tokens by characters, and this run does not say that its "
+                "token ids are bytes; write ids, such as 0-31,65: those that the tokenizer gives",
+                param_hint="--tokens",
+            )
+        return list(self.ids)
+
+
+def token_choice(ctx: click.Context, param: click.Parameter, value: str | None) -> TokenChoice | None:
+    """Ids, single ASCII characters, and ranges of either, separated by commas.
+
+    A digit is an id; any other single character, a hyphen included, stands for its code, in runs whose token
+    ids are bytes. None stays None. click.BadParameter says which part is neither.
     """
     if value is None:
         return None
     chosen: set[int] = set()
+    characters = []
     for part in value.split(","):
         match = re.fullmatch(r"(\d+|\D)(?:-(\d+|\D))?", part, re.DOTALL | re.ASCII)
-        if match is None:
+        if match is None or not part.isascii():
             raise click.BadParameter(
-                f"{part!r} is not a token: write ids, single characters, or ranges of either, such as "
+                f"{part!r} is not a token: write ids, single ASCII characters, or ranges of either, such as "
                 "0-31,65,a-z; a digit or a comma as a character is written by its id",
                 ctx,
                 param,
@@ -52,7 +84,9 @@ def token_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         if last >= _MAX_TOKENS:
             raise click.BadParameter(f"{part!r} goes beyond any vocabulary", ctx, param)
         chosen.update(range(first, last + 1))
-    return sorted(chosen)
+        if not all(end.isdecimal() for end in match.groups() if end):
+            characters.append(part)
+    return TokenChoice(tuple(sorted(chosen)), tuple(characters))
 
 
 def _token(text: str) -> int:

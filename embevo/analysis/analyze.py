@@ -18,7 +18,7 @@ from embevo.analysis.verdicts.judge import judge
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.analysis.verdicts.verdict import Verdict
 from embevo.errors import AnalysisError
-from embevo.run.format.tokens import Tokens
+from embevo.run.format.tokens import token_labels
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 
@@ -41,7 +41,8 @@ class Analysis:
         thresholds: what the verdicts were decided by.
         config: what the recorder was given as configuration.
         corpus: what is known of the corpus.
-        labels: ``(token,)`` printable names.
+        labels: ``(token,)`` printable names: characters where the run says that its vocabulary is bytes, else
+            ids.
         note: why the analysis was not kept in the run; empty if it was.
     """
 
@@ -124,7 +125,7 @@ def analyze(
         thresholds=limits,
         config=opened.config,
         corpus=opened.corpus,
-        labels=_labels(opened),
+        labels=token_labels(opened.attributes, range(opened.shape[1])),
     )
     # A run may be moved, so where it lies is not kept.
     rest = {**found.to_json(), "events": events}
@@ -155,11 +156,3 @@ def _measure(
         part: summary[part] for part in ("unigram_entropy", "freeze_step", "phases", "exponents")
     }
     return series, summary, listed(found.events)
-
-
-def _labels(run: Run) -> list[str]:
-    """Characters for a vocabulary of bytes, ids for any other."""
-    count = run.shape[1]
-    if count > 256:
-        return [str(token) for token in range(count)]
-    return Tokens(np.zeros(count, np.int64)).labels

@@ -21,6 +21,7 @@ from embevo.experiment.model import resolve_matmul
 from embevo.experiment.resume import check_same, forget_after, starting_point
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
+from embevo.run.format.provenance import BYTES, VOCABULARY
 from embevo.run.paths import RunPaths, absolute
 from embevo.run.reading.reader import open_run
 
@@ -130,6 +131,7 @@ def run_experiment(
         "corpus": corpus.to_mapping(),
         "versions": library_versions(),
         "environment": environment,
+        VOCABULARY: BYTES,
     }
     with (
         StopRequest() as stop,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import Result
-from embevo_cli.selection import token_ids
+from embevo_cli.selection import token_choice
 from safetensors.torch import load_file, save_file
 
 from embevo import Recorder, open_run
@@ -121,14 +121,28 @@ def test_what_is_no_slice_is_refused(invoke: Any, run: Path, tmp_path: Path, ste
     ],
 )
 def test_tokens_are_ids_characters_and_ranges(text: str, expected: list[int]) -> None:
-    assert token_ids(None, None, text) == expected
+    choice = token_choice(None, None, text)
+    assert choice is not None
+    assert choice.ids_in({"vocabulary": "bytes"}) == expected
 
 
-@pytest.mark.parametrize("text", ["", "1,,2", "ab", "3-1", "1-2-3", "0-99999999999", "٣٤"])
+@pytest.mark.parametrize("text", ["", "1,,2", "ab", "3-1", "1-2-3", "0-99999999999", "٣٤", "é"])
 def test_what_is_no_token_is_refused(invoke: Any, run: Path, tmp_path: Path, text: str) -> None:
     result = invoke("export-safetensors", run, "--out", tmp_path / "out", f"--tokens={text}")
     assert result.exit_code == 2
     assert "Invalid value for '--tokens'" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["A", "a-c", "0-2,#", "1-A", "A-127"])
+def test_characters_choose_no_token_of_a_vocabulary_that_is_not_bytes(
+    invoke: Any, run: Path, tmp_path: Path, text: str
+) -> None:
+    result = invoke("export-safetensors", run, "--out", tmp_path / "out", f"--tokens={text}")
+    assert result.exit_code == 2
+    message = " ".join(result.stderr.split())
+    assert f"{text.rsplit(',', maxsplit=1)[-1]!r} names tokens by characters" in message
+    assert "write ids" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_chosen_tokens_are_named_in_a_single_file(invoke: Any, run: Path, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ def test_info_says_all_on_one_screen(invoke: Any, tmp_path: Path) -> None:
     counts = np.ones(128, np.int64)
     counts[[0, 1, 2, 64, 127]] = 0
     frame = written.frame_of((128, 4), embeddings="bfloat16")
-    run = written.write_run(tmp_path / "run", rows=7, sealed=7, frame=frame, every=10, token_count=counts)
+    run = written.write_run(
+        tmp_path / "run", rows=7, sealed=7, frame=frame, every=10, token_count=counts, vocabulary="bytes"
+    )
     run.journal.close()
     RunPaths(run.path).journal.unlink()
     result = invoke("info", run.path)
@@ -39,6 +41,18 @@ def test_info_says_all_on_one_screen(invoke: Any, tmp_path: Path) -> None:
     ):
         assert expected in text
     assert len(result.output.splitlines()) < 24
+
+
+def test_dead_tokens_of_a_vocabulary_that_is_not_known_to_be_bytes_are_ids(
+    invoke: Any, tmp_path: Path
+) -> None:
+    counts = np.ones(128, np.int64)
+    counts[[0, 1, 2, 33, 64, 127]] = 0
+    frame = written.frame_of((128, 4))
+    run = written.write_run(tmp_path / "run", rows=3, sealed=3, frame=frame, token_count=counts)
+    run.journal.close()
+    text = " ".join(invoke("info", run.path).output.split())
+    assert "dead 0..2, 33, 64, 127" in text
 
 
 def test_info_tells_the_states_apart(invoke: Any, tmp_path: Path) -> None:

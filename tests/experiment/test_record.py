@@ -92,6 +92,7 @@ def test_the_run_knows_how_it_was_made(
     assert run.corpus["sha256"] == small_corpus.sha256
     assert run.corpus["bytes"] == small_corpus.byte_count
     assert run.attributes["environment"]["torch"] == torch.__version__
+    assert run.attributes["vocabulary"] == "bytes"
     assert run.attributes["environment"]["threads"] == "1"
     assert run.attributes["versions"]["python"] == platform.python_version()
 

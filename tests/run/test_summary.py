@@ -42,7 +42,7 @@ def test_a_complete_run(tmp_path: Path) -> None:
     assert summary.config == {"seed": 0}
     assert summary.tokens is not None
     assert (summary.tokens.live, summary.tokens.dead) == (3, [1, 4])
-    assert summary.tokens.dead_labels == ["x01", "x04"]
+    assert summary.tokens.dead_labels == ["1", "4"]
     assert json.loads(json.dumps(summary.to_json()))["matrices"][0]["shard"] == [4, 5, 3]
 
 

@@ -59,6 +59,7 @@ def write_run(
     seed: int = 0,
     token_count: NDArray[np.int64] | None = None,
     config: dict[str, int] | None = None,
+    **attributes: object,
 ) -> WrittenRun:
     """A run of ``rows`` rows at steps 0, every, ..., the first ``sealed`` of them sealed."""
     frame = frame or frame_of()
@@ -70,7 +71,7 @@ def write_run(
         store=store,
         zarr_dtype=zarr_dtype,
         has_token_count=token_count is not None,
-        attributes={"config": {"seed": seed} if config is None else config},
+        attributes={"config": {"seed": seed} if config is None else config, **attributes},
     )
     journal = Journal.create(paths.journal, frame, 2 * block_steps, run=identity(layout))
     manifest = create_run(paths, layout, token_count, sync=False)

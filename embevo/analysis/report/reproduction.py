@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from embevo.analysis.verdicts.thresholds import Thresholds
+from embevo.run.format.provenance import is_experiment
 from embevo.run.reading.reader import Run
 
-# Settings that every configuration of embevo's own experiment has; other recorders keep what they like.
-_EXPERIMENT: Final = frozenset(("init", "dtype", "objective", "learning_rate", "steps", "seed", "corpus"))
 _WIDTH: Final = 76
 
 
@@ -25,7 +24,7 @@ def commands(run: Run, name: str) -> list[str]:
     if isinstance(imported, Mapping) and "folder" in imported:
         words = [str(imported["folder"]), "--out", out]
         return [_wrapped("embevo import-safetensors", [" ".join(map(shlex.quote, words))])]
-    if set(run.config) >= _EXPERIMENT:
+    if is_experiment(run.attributes):
         return [_wrapped("embevo train", [*_options(run.config), f"--out {shlex.quote(out)}"])]
     return []
 

@@ -1,9 +1,13 @@
 """Which token ids of a vocabulary occur in the corpus, and what to call them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embevo.run.format.provenance import vocabulary_is_bytes
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,16 @@ class Tokens:
         """Ids that never occur in the corpus, ascending."""
         return np.flatnonzero(self.count == 0)
 
-    @property
-    def labels(self) -> list[str]:
-        """Printable names, for a byte vocabulary: the character, or its code in hexadecimal, as x0a."""
-        return [chr(i) if 0x20 < i < 0x7F else f"x{i:02x}" for i in range(len(self.count))]
+
+def token_labels(attributes: Mapping[str, Any], ids: Iterable[int]) -> list[str]:
+    """Printable names of token ids: the ids themselves, except where the run says that they are bytes.
+
+    A byte is called by its character, or by its code in hexadecimal where that cannot be seen: ``x0a``.
+
+    Args:
+        attributes: of the run's group, which say what the vocabulary is.
+        ids: of the tokens.
+    """
+    if not vocabulary_is_bytes(attributes):
+        return [str(token) for token in ids]
+    return [chr(token) if 0x20 < token < 0x7F else f"x{token:02x}" for token in ids]

@@ -10,6 +10,7 @@ from embevo.errors import EmbevoError
 from embevo.run.disk.lock import Owner, writer_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
+from embevo.run.format.tokens import token_labels
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.reader import Run
 
@@ -43,7 +44,8 @@ class TokenSummary:
     Attributes:
         live: number of token ids that occur in the corpus.
         dead: ids that never occur, ascending.
-        dead_labels: a printable name for each of them.
+        dead_labels: a printable name for each of them: its character where the vocabulary is bytes, else its
+            id.
     """
 
     live: int
@@ -238,8 +240,7 @@ def _tokens(run: Run) -> TokenSummary | None:
     if tokens is None:
         return None
     dead = tokens.dead.tolist()
-    labels = tokens.labels
-    return TokenSummary(len(tokens.live), dead, [labels[token] for token in dead])
+    return TokenSummary(len(tokens.live), dead, token_labels(run.attributes, dead))
 
 
 def _sizes(paths: RunPaths) -> dict[str, int]:
