@@ -14,9 +14,6 @@ from torch import Tensor
 from embevo.errors import (
     ArgumentError,
     ClosedError,
-    CreationError,
-    FrameMismatchError,
-    NotARunError,
     RecordingError,
     RecordingWarning,
     RingFullError,
@@ -28,18 +25,14 @@ from embevo.recording.staging import HostStaging, check_matches, frame_of
 from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.transport import transport_for
 from embevo.recording.writer import Writer
-from embevo.run.disk.lock import WriterLock
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.journal.ring import Journal
-from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths
-from embevo.run.reading.reader import Run
 from embevo.run.reading.recorded_steps import RecordedSteps
-from embevo.run.repair.recovery import Recovery, recover_locked
-from embevo.run.writing.directory import claim, clear, sync_run
-from embevo.run.writing.run_writer import refill
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.repair.recovery import Recovery
+from embevo.run.repair.resuming import resume as resume_run
+from embevo.run.writing.run_writer import RunWriter, StagedRun
 
 _NAN: Final = math.nan
 Scalar = SupportsFloat | Sequence[SupportsFloat] | None
@@ -120,10 +113,11 @@ class Recorder:
         self.recovery: Recovery | None = None
         self._sync_seconds = sync_seconds if durability == "power" else None
         self._sync_steps = sync_steps
+        sync = durability == "power"
         if resume:
-            self._resume(frame, sync=durability == "power")
+            self._resume(frame, sync=sync)
             return
-        self._layout = Layout.new(
+        layout = Layout.new(
             frame,
             block_steps=block_steps or block_steps_for(frame, zarr_dtype),
             store=store,
@@ -133,64 +127,47 @@ class Recorder:
         )
         try:
             # Before anything that is there is deleted for it.
-            self._layout.metadata(0)
+            layout.metadata(0)
         except (TypeError, ValueError) as error:
             raise ArgumentError(f"attributes are kept as JSON, and these cannot be: {error}") from error
-        self._lock = claim(self.paths, overwrite=overwrite)
-        sync = durability == "power"
+        staged = StagedRun(
+            self.paths,
+            layout,
+            slots=2 * layout.block_steps,
+            token_count=token_count,
+            overwrite=overwrite,
+            sync=sync,
+        )
         try:
-            self._journal = Journal.create(
-                self.paths.journal, frame, 2 * self._layout.block_steps, run=identity(self._layout)
-            )
-            manifest = create_run(self.paths, self._layout, token_count, sync=sync)
-        except BaseException as error:
-            clear(self.paths)
-            self._lock.release()
-            if isinstance(error, OSError):
-                raise CreationError(
-                    f"cannot create the run {self.paths.root}: {error.filename}: {error.strerror}. "
-                    "Mend that, or choose another directory."
-                ) from error
-            raise
-        try:
-            self._start(Sealer(self.paths, self._layout, manifest, rows=0, sync=sync), row=0)
+            self._prepare(layout, staged.journal, row=0)
+            # Nothing else can fail now: from here on a run that was there is gone.
+            run = staged.publish()
         except BaseException:
-            clear(self.paths)
-            self._lock.release()
+            staged.abandon()
             raise
+        self._start(run)
 
     def _resume(self, frame: FrameSpec, *, sync: bool) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
-        if not self.paths.manifest.is_file():
-            raise NotARunError(f"{self.paths.root} is not a run: there is nothing to resume")
-        self._lock = WriterLock(self.paths.lock)
+        resumed = resume_run(self.paths, frame, sync=sync)
+        self.recovery = resumed.recovery
+        self._recorded = RecordedSteps(resumed.run)
+        run = resumed.writer
         try:
-            self.recovery = recover_locked(self.paths)
-            run = Run(self.paths.root)
-            _check_same(run, frame)
-            self._layout = run.layout
-            rows = run.sealed_rows
-            first = rows // self._layout.block_steps * self._layout.block_steps
-            self._journal = Journal.create(
-                self.paths.journal, frame, 2 * self._layout.block_steps, run=identity(self._layout)
-            )
-            refill(self._journal, run, list(range(first, rows)))
-            manifest = Manifest(self.paths.manifest)
-            if sync:
-                # What was recorded without syncs so far.
-                sync_run(self.paths)
-            self._recorded = RecordedSteps(run)
-            self._start(Sealer(self.paths, self._layout, manifest, rows=rows, sync=sync), row=rows)
+            self._prepare(run.layout, run.journal, row=run.sealer.rows)
         except BaseException:
-            self._lock.release()
+            run.close(complete=True)
             raise
+        self._start(run)
 
-    def _start(self, sealer: Sealer, row: int) -> None:
-        sealer.forget_entries()
-        self._staging = HostStaging(self._matrices, self._journal)
-        names = [name for name, _ in self._layout.frame.matrices]
+    def _prepare(self, layout: Layout, journal: Journal, row: int) -> None:
+        """Everything that is needed to capture into a ring from a row on, but for the writer."""
+        self._layout = layout
+        self._journal = journal
+        self._staging = HostStaging(self._matrices, journal)
+        names = [name for name, _ in layout.frame.matrices]
         transport = transport_for([self._matrices[name] for name in names])
-        self._in_flight = None if transport is None else InFlight(transport, self._journal, names, row=row)
+        self._in_flight = None if transport is None else InFlight(transport, journal, names, row=row)
         self._row = self._first_row = row
         self._last_step = -1
         self._extra = self._layout.frame.scalars[2:]
@@ -203,15 +180,23 @@ class Recorder:
         self._times = CaptureTimes()
         self._closed = False
         self._released = False
-        self._writer = Writer(
-            self._journal,
-            sealer,
-            row=row,
-            block_steps=self._layout.block_steps,
-            sync_seconds=self._sync_seconds,
-            sync_steps=self._sync_steps,
-            in_flight=self._in_flight,
-        )
+
+    def _start(self, run: RunWriter) -> None:
+        """Have a thread write what is captured."""
+        self._run = run
+        try:
+            self._writer = Writer(
+                run.journal,
+                run.sealer,
+                row=self._row,
+                block_steps=run.layout.block_steps,
+                sync_seconds=self._sync_seconds,
+                sync_steps=self._sync_steps,
+                in_flight=self._in_flight,
+            )
+        except BaseException:
+            run.close(complete=True)
+            raise
 
     @property
     def frame(self) -> FrameSpec:
@@ -419,16 +404,12 @@ class Recorder:
         self._writer.stop()
         self._released = True
         self._staging.close()
-        self._journal.close()
+        complete = self._writer.error is None or (self._writer.exited and self._writer.complete)
         try:
-            try:
-                if self._writer.error is None or (self._writer.exited and self._writer.complete):
-                    self.paths.journal.unlink()
-            finally:
-                self._lock.release()
+            self._run.close(complete=complete)
         except OSError as error:
             raise RecordingError(f"cannot remove {error.filename}: {error.strerror}") from error
-        if self._writer.error is not None and not (self._writer.exited and self._writer.complete):
+        if not complete:
             self._raise_failure()
 
     @property
@@ -472,10 +453,3 @@ def _crossing(loss: Scalar) -> Tensor | None:
     if isinstance(loss, Tensor) and loss.device.type != "cpu" and loss.numel() == 1 and not loss.is_complex():
         return loss
     return None
-
-
-def _check_same(run: Run, frame: FrameSpec) -> None:
-    if run.frame != frame:
-        raise FrameMismatchError(
-            f"{run.path} records {run.frame.to_json()}; this is {frame.to_json()}. Record into a new run."
-        )

@@ -76,6 +76,35 @@ class RunPaths:
         """What else it has computed, and of which state of the run."""
         return self.root / "analysis.json"
 
+    @property
+    def staged(self) -> Path:
+        """A new run that is being made; it counts for nothing, and is discarded if it is never finished."""
+        return self.root / ".embevo-new"
+
+    @property
+    def incoming(self) -> Path:
+        """A new run that is complete and on its way into its place: it is the one that counts."""
+        return self.root / ".embevo-next"
+
+    @property
+    def outgoing(self) -> Path:
+        """The parts of the run that was there before, until they are deleted."""
+        return self.root / ".embevo-old"
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """Everything that embevo puts into a run directory, but for the lock; the manifest comes last."""
+        return (
+            self.trajectory,
+            self.snapshots,
+            self.checkpoints,
+            self.figures,
+            self.analysis,
+            self.analysis_json,
+            self.journal,
+            self.manifest,
+        )
+
     def snapshot(self, step: int) -> Path:
         """The safetensors file of a step."""
         return self.snapshots / snapshot_name(step)

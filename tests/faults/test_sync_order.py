@@ -76,6 +76,19 @@ def check(found: list[tuple[str, str]]) -> int:
     return seals
 
 
+def check_placing(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Raise AssertionError unless the new run takes its place in one synced rename; what came before that."""
+    staged = [(kind, path.removeprefix(".embevo-new").lstrip("/") or ".") for kind, path in found]
+    decided = found.index(("name", ".embevo-next"))
+    assert found[decided + 1] == ("sync", "."), "the decision was not synced before it was acted on"
+    placed = found[decided + 2 :]
+    names = [path for kind, path in placed if kind == "name"]
+    assert sorted(names) == ["journal", "manifest", "snapshots", "trajectory.zarr"]
+    assert names[-1] == "manifest"
+    assert ("sync", ".") in placed[placed.index(("name", "manifest")) :]
+    return staged[:decided]
+
+
 def traced(rig: Rig, plan: Plan, operation: str) -> list[tuple[str, str]]:
     path = rig.path()
     outcome = rig.ask(plan, path=path, options=OPERATIONS[operation])
@@ -92,6 +105,8 @@ def test_nothing_is_named_before_it_is_synced(rig: Rig, operation: str, store: s
     if operation == "close":
         # The record may begin in the middle of a seal.
         found = found[found.index(("write", "manifest")) :]
+    if operation == "create":
+        found = check_placing(found)
     seals = check(found)
     # Four whole blocks and two short ones; how many are left for the close, the writer's speed decides.
     assert seals in {"create": {1}, "record": {6}, "close": set(range(1, 7))}[operation]

@@ -5,7 +5,9 @@ A named pipe would be waited for, a device or a hole of a terabyte read until th
 
 import errno
 import os
+import shlex
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -37,8 +39,26 @@ def open_regular(path: Path, *, writable: bool = False) -> int:
     return descriptor
 
 
+def links_among(paths: Iterable[Path]) -> list[Path]:
+    """Those that are symbolic links, wherever they lead."""
+    return [path for path in paths if path.is_symlink()]
+
+
+def through_link(path: Path) -> str:
+    """Why embevo neither writes nor deletes there, and how that is mended without losing anything."""
+    target = path.parent / path.readlink()
+    place = shlex.quote(str(path))
+    return (
+        f"{path} is a symbolic link to {target}, and embevo neither writes nor deletes through links below a "
+        "run directory; only the run directory as a whole may be one. Nothing was changed. Put what it "
+        f"points to in its place: rm {place} && mv {shlex.quote(str(target))} {place}"
+    )
+
+
 def not_regular(path: Path) -> DamagedError:
     """What to raise of something else in the place of a file."""
+    if path.is_symlink():
+        return DamagedError(through_link(path))
     return DamagedError(
         f"{path} is not a regular file, which is all that embevo puts there. Move it away, then run embevo "
         "recover to rebuild what can be rebuilt."

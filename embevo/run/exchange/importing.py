@@ -8,16 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.errors import ArgumentError, CreationError, FrameMismatchError
+from embevo.errors import ArgumentError, FrameMismatchError
 from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, identity
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.format.safetensors_header import TensorEntry, read_header
 from embevo.run.format.steps import to_ranges
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths, absolute
-from embevo.run.writing.directory import claim, clear
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.writing.run_writer import RunWriter
 
 # Any number of digits: other programs pad otherwise than we do.
 _STEP_FILE: Final = re.compile(r"step_([0-9]+)\.safetensors")
@@ -126,33 +125,22 @@ def import_snapshots(
         raise ArgumentError(
             f"{folder.path} lies in {paths.root}, which is where the run shall go: name another directory"
         )
-    lock = claim(paths, overwrite=overwrite)
+    run = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite)
+    complete = False
     try:
-        try:
-            journal = Journal.create(paths.journal, frame, block_steps, run=identity(layout))
-            manifest = create_run(paths, layout, None, sync=False)
-        except BaseException as error:
-            clear(paths)
-            if isinstance(error, OSError):
-                raise CreationError(f"cannot create the run: {error.filename}: {error.strerror}") from error
-            raise
-        try:
-            sealer = Sealer(paths, layout, manifest, rows=0, sync=False)
-            for row, (step, file) in enumerate(folder.files.items()):
-                _take_in(journal, row, step, file, folder)
-                sealer.snapshot(journal, row)
-                if (row + 1) % block_steps == 0 or row + 1 == len(folder.files):
-                    sealer.seal(journal, row + 1)
-                if on_step is not None:
-                    on_step(step)
-        except BaseException as error:
-            error.add_note(f"{paths.root} holds an unfinished import: repeat it with overwrite.")
-            raise
-        finally:
-            journal.close()
-        paths.journal.unlink()
+        for row, (step, file) in enumerate(folder.files.items()):
+            _take_in(run.journal, row, step, file, folder)
+            run.sealer.snapshot(run.journal, row)
+            if (row + 1) % block_steps == 0 or row + 1 == len(folder.files):
+                run.sealer.seal(run.journal, row + 1)
+            if on_step is not None:
+                on_step(step)
+        complete = True
+    except BaseException as error:
+        error.add_note(f"{paths.root} holds an unfinished import: repeat it with overwrite.")
+        raise
     finally:
-        lock.release()
+        run.close(complete=complete)
 
 
 def _step_files(folder: Path) -> dict[int, Path]:

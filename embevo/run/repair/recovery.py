@@ -5,6 +5,7 @@ bytes.
 """
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.disk.checksum import digests, file_digest
 from embevo.run.disk.lock import WriterLock
-from embevo.run.disk.regular_file import not_regular
+from embevo.run.disk.regular_file import links_among, not_regular, through_link
 from embevo.run.format.layout import GROUP_METADATA, Layout
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe, from_ranges
@@ -25,6 +26,7 @@ from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.rebuilding import Rebuilder
 from embevo.run.repair.strangers import sweep_strangers
 from embevo.run.repair.tail import seal_tail
+from embevo.run.writing.replacing import settle
 
 
 @dataclass
@@ -59,8 +61,8 @@ def recover(path: PathLike) -> Recovery:
         OSError: with the path, when the disk is full or not writable; the journal is still there.
     """
     paths = RunPaths(path)
-    if not paths.manifest.is_file() and not (paths.trajectory / GROUP_METADATA).is_file():
-        raise NotARunError(f"{paths.root} is not a run: it has no manifest and no trajectory.zarr")
+    if not _has_run(paths):
+        raise _not_a_run(paths)
     lock = WriterLock(paths.lock)
     try:
         return recover_locked(paths)
@@ -72,12 +74,14 @@ def recover(path: PathLike) -> Recovery:
 
 def recover_locked(paths: RunPaths) -> Recovery:
     """:func:`recover`, for a caller that holds the writer's lock."""
-    done = Recovery(paths.root)
-    _refuse_links(paths, [paths.trajectory, paths.snapshots, paths.checkpoints])
+    _refuse_links(paths.parts)
+    done = Recovery(paths.root, removed=settle(paths))
+    if not _has_run(paths):
+        raise _not_a_run(paths)
     manifest = usable_manifest(paths, done.rebuilt, done.unproven)
     layout = layout_of(manifest.entries[0]["group"], manifest.path)
     check_blocks(layout, (entry for entry in manifest.live() if entry["kind"] == "block"), manifest.path)
-    _refuse_links(paths, [paths.trajectory / name for name in layout.arrays])
+    _refuse_links([paths.trajectory / name for name in layout.arrays])
     interrupted = paths.journal.exists()
     journal, wrong = open_for_recovery(paths, layout) if interrupted else (None, "")
     if wrong:
@@ -110,14 +114,23 @@ def recover_locked(paths: RunPaths) -> Recovery:
     return done
 
 
-def _refuse_links(paths: RunPaths, directories: list[Path]) -> None:
+def _has_run(paths: RunPaths) -> bool:
+    """Whether there is a run, or one on its way into its place."""
+    return any(
+        path.is_file()
+        for root in (paths.root, paths.incoming)
+        for path in (root / paths.manifest.name, root / paths.trajectory.name / GROUP_METADATA)
+    )
+
+
+def _not_a_run(paths: RunPaths) -> NotARunError:
+    return NotARunError(f"{paths.root} is not a run: it has no manifest and no trajectory.zarr")
+
+
+def _refuse_links(paths: Iterable[Path]) -> None:
     """Writing below a directory that is a link would write outside of the run."""
-    for path in directories:
-        if path.is_symlink():
-            raise DamagedError(
-                f"{path} is a symbolic link: what is written there would lie outside of {paths.root}. Put "
-                "the directory itself in its place."
-            )
+    for link in links_among(paths):
+        raise DamagedError(through_link(link))
 
 
 def _sweep(paths: RunPaths, done: Recovery) -> None:

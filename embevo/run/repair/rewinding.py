@@ -1,13 +1,11 @@
 """rewind(): shorten a run to its first rows."""
 
 from embevo.run.disk.atomic import write_file
-from embevo.run.format.layout import identity
-from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.repair.strangers import sweep_strangers
-from embevo.run.writing.run_writer import refill
+from embevo.run.writing.run_writer import ring_of
 from embevo.run.writing.sealing import Sealer
 
 
@@ -20,10 +18,8 @@ def rewind(paths: RunPaths, rows: int) -> None:
     run = Run(paths.root)
     layout = run.layout
     first = rows // layout.block_steps * layout.block_steps
-    journal = Journal.create(paths.journal, layout.frame, 2 * layout.block_steps, run=identity(layout))
+    journal = ring_of(run, rows)
     try:
-        if rows > first:
-            refill(journal, run, list(range(first, rows)))
         manifest.append({"kind": "rewound", "rows": first}, sync=True)
         for key, data in layout.metadata(first).items():
             write_file(paths.trajectory / key, data, sync=True)

@@ -4,7 +4,6 @@ A process that is killed leaves the rows without a gap. A power cut without sync
 journal's pages: then the rows that prove themselves move up into the places of those that do not.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.sealed import SealedRows
+from embevo.run.writing.run_writer import refill
 from embevo.run.writing.sealing import Sealer
 
 
@@ -155,8 +155,7 @@ def _refill(journal: Journal, sealed: SealedRows, first: int) -> list[int]:
     if not wanted:
         return []
     try:
-        for frame in _frames(sealed, wanted, journal.frame.scalars):
-            journal.put(frame)
+        refill(journal, sealed, wanted)
     except EmbevoError:
         return [row for row in wanted if not _whole(journal, row)]
     return []
@@ -167,11 +166,3 @@ def _whole(journal: Journal, row: int) -> bool:
         return journal.read(row) is not None
     except DamagedError:
         return False
-
-
-def _frames(sealed: SealedRows, rows: list[int], scalars: tuple[str, ...]) -> Iterator[Frame]:
-    values = [sealed.read(name, np.array(rows), ()) for name in scalars]
-    columns = np.stack(values, axis=1) if values else np.zeros((len(rows), 0))
-    for index, image in enumerate(sealed.images(rows)):
-        row = rows[index]
-        yield Frame(row, int(sealed.steps[row]), columns[index], image, sealed.image_checksum(row))

@@ -1,19 +1,22 @@
-"""Claiming a run directory for a new run, and clearing one away."""
+"""Claiming a run directory for a new run: what may be there, and what may not."""
 
-import shutil
 from pathlib import Path
 
 from embevo.errors import CreationError, RunExistsError
 from embevo.run.disk.atomic import PARTIAL, sync_file
+from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.regular_file import links_among, through_link
 from embevo.run.paths import RunPaths
+from embevo.run.writing.replacing import settle
 
 
 def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
-    """Make the run directory and lock it; it is empty but for the lock afterwards.
+    """Make the run directory and lock it; a run that is there stays until it is replaced.
 
     Raises:
-        RunExistsError: it holds something, and either ``overwrite`` is not set or that is not a run.
+        RunExistsError: it holds something, and either ``overwrite`` is not set or that is not a run, or not
+            one that can be replaced as a whole.
         RunInUseError: another process is writing it.
         CreationError: it cannot be made.
     """
@@ -26,25 +29,23 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
             "Choose a directory that can be made and written to."
         ) from error
     try:
-        _make_empty(paths, overwrite=overwrite)
-        # From here on what lies here is known for a run, though it may not be complete.
-        paths.manifest.touch()
+        settle(paths)
+        _check_free(paths, overwrite=overwrite)
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
-            raise CreationError(
-                f"cannot create the run: {error.filename}: {error.strerror}. Mend that, or choose another "
-                "directory."
-            ) from error
+            raise cannot_create(paths, error) from error
         raise
     return lock
 
 
-def _why(root: Path, error: OSError) -> str:
-    for path in (root, *root.parents):
-        if path.is_symlink() and not path.exists():
-            return f"{path} is a symbolic link to {path.readlink()}, and there is nothing"
-    return str(error.strerror)
+def cannot_create(paths: RunPaths, error: OSError) -> CreationError:
+    """What to raise of an error of the operating system; nothing that was there is gone."""
+    where = f"{error.filename}: " if error.filename and str(error.filename) != str(paths.root) else ""
+    return CreationError(
+        f"cannot create the run {paths.root}: {where}{error.strerror}. Mend that, or choose another "
+        "directory."
+    )
 
 
 def sync_run(paths: RunPaths) -> None:
@@ -57,37 +58,29 @@ def sync_run(paths: RunPaths) -> None:
             sync_file(path)
 
 
-def _make_empty(paths: RunPaths, *, overwrite: bool) -> None:
+def _why(root: Path, error: OSError) -> str:
+    for path in (root, *root.parents):
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a symbolic link to {path.readlink()}, and there is nothing"
+    return str(error.strerror)
+
+
+def _check_free(paths: RunPaths, *, overwrite: bool) -> None:
     is_run = paths.manifest.exists()
-    found = sorted(path.name for path in paths.root.iterdir() if path != paths.lock)
+    names = sorted(path.name for path in paths.root.iterdir())
+    # Of another process that looks for its turn, the lock has a companion for a moment.
+    found = [name for name in names if not name.startswith(paths.lock.name) and not is_litter(name)]
     if is_run and overwrite:
-        # Looked at before anything is deleted.
-        found = [name for name in found if name not in _parts(paths) and not name.endswith(PARTIAL)]
+        parts = {part.name for part in paths.parts}
+        found = [name for name in found if name not in parts and not name.endswith(PARTIAL)]
     if not found:
-        clear(paths)
+        for link in links_among(paths.parts):
+            raise RunExistsError(f"{through_link(link)} Until then, record into another directory.")
         return
     if not is_run:
         hint = "It is not a run, and is left alone: choose another directory."
     elif overwrite:
-        hint = "These are not parts of a run: move them away."
+        hint = "These are not parts of a run: move them away, or choose another directory."
     else:
         hint = "Choose another directory, or ask to overwrite it."
     raise RunExistsError(f"{paths.root} already holds {', '.join(found[:5])}. {hint}")
-
-
-def _directories(paths: RunPaths) -> tuple[Path, ...]:
-    return (paths.figures, paths.analysis, paths.checkpoints, paths.snapshots, paths.trajectory)
-
-
-def _parts(paths: RunPaths) -> set[str]:
-    files = (paths.analysis_json, paths.journal, paths.manifest)
-    return {path.name for path in (*_directories(paths), *files)}
-
-
-def clear(paths: RunPaths) -> None:
-    """Delete the parts of a run, the manifest last: until it is gone, the rest is known for a run."""
-    for directory in _directories(paths):
-        shutil.rmtree(directory, ignore_errors=True)
-    for path in (*paths.root.glob(f"*{PARTIAL}"), paths.analysis_json, paths.journal):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    paths.manifest.unlink(missing_ok=True)

@@ -1,14 +1,204 @@
-"""Taking a run up again."""
+"""The one way to create a run, to take it up again, and to close it."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embevo.run.disk.checksum import checksum
+from embevo.run.disk.lock import WriterLock
+from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.ring import Frame, Journal
+from embevo.run.manifest.manifest import Manifest
+from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
+from embevo.run.reading.sealed import SealedRows
+from embevo.run.writing.directory import cannot_create, claim, sync_run
+from embevo.run.writing.replacing import discard, put_in_place, stage
+from embevo.run.writing.sealing import Sealer, create_run
 
 
-def refill(journal: Journal, run: Run, rows: list[int]) -> None:
-    """Put sealed rows of a short last block back into the ring, so that the block can be taken up again."""
-    for row, (step, image) in zip(rows, run.images(rows), strict=True):
-        scalars = np.array([run[name][row] for name in run.frame.scalars])
-        journal.put(Frame(row, step, scalars, image, checksum(image.data)))
+class RunWriter:
+    """The writer of a run: its lock, its ring, and what moves rows from the ring to where they stay.
+
+    :meth:`StagedRun.publish` and :meth:`reopen` make one.
+
+    Attributes:
+        paths: of the run.
+        layout: of the run.
+        journal: the ring, writable.
+        sealer: seals rows of the ring; its ``rows`` says how many are sealed.
+    """
+
+    def __init__(
+        self, paths: RunPaths, layout: Layout, lock: WriterLock, journal: Journal, *, rows: int, sync: bool
+    ) -> None:
+        """Of a run that is on the disk with ``rows`` sealed rows; the lock is held, and now the writer's."""
+        self.paths = paths
+        self.layout = layout
+        self.journal = journal
+        self.sealer = Sealer(paths, layout, Manifest(paths.manifest), rows=rows, sync=sync)
+        self.sealer.forget_entries()
+        self._lock = lock
+
+    @classmethod
+    def create(cls, paths: RunPaths, layout: Layout, *, slots: int, overwrite: bool) -> "RunWriter":
+        """Make a new run and put it in its place at once; arguments and errors are :class:`StagedRun`'s."""
+        staged = StagedRun(paths, layout, slots=slots, overwrite=overwrite)
+        try:
+            return staged.publish()
+        except BaseException:
+            staged.abandon()
+            raise
+
+    @classmethod
+    def reopen(cls, paths: RunPaths, lock: WriterLock, *, sync: bool = False) -> Self:
+        """Take a run up again behind its last row; it was recovered, and has no journal.
+
+        Args:
+            paths: of the run.
+            lock: held by the caller; it stays the caller's if this fails.
+            sync: whether the run, and what is written from now on, survives a power cut.
+
+        Raises:
+            DamagedError: the rows of its short last block are not what was written.
+            CreationError: there is no room for the ring.
+            OSError: with the path.
+        """
+        run = Run(paths.root)
+        journal = ring_of(run, run.sealed_rows)
+        try:
+            if sync:
+                # What was recorded without syncs so far.
+                sync_run(paths)
+            return cls(paths, run.layout, lock, journal, rows=run.sealed_rows, sync=sync)
+        except BaseException:
+            _remove_ring(journal)
+            raise
+
+    def close(self, *, complete: bool) -> None:
+        """Let go of the run.
+
+        Args:
+            complete: whether every row of the ring is sealed; then the ring is removed, else it stays for
+                ``recover``.
+
+        Raises:
+            OSError: with the path: the ring, or the lock, cannot be removed.
+        """
+        self.journal.close()
+        try:
+            if complete:
+                self.paths.journal.unlink()
+        finally:
+            self._lock.release()
+
+
+class StagedRun:
+    """A new run of no rows, whole, beside the place where it goes: what is there is still there.
+
+    Attributes:
+        journal: the ring, writable.
+    """
+
+    def __init__(
+        self,
+        paths: RunPaths,
+        layout: Layout,
+        *,
+        slots: int,
+        token_count: NDArray[np.int64] | None = None,
+        overwrite: bool = False,
+        sync: bool = False,
+    ) -> None:
+        """Take the lock and make it.
+
+        Args:
+            paths: where the run goes; the directory is made if need be.
+            layout: of the run.
+            slots: of the ring.
+            token_count: ``(token,)`` int64, where the layout has it.
+            overwrite: whether a run that is there may be replaced.
+            sync: whether what is written survives a power cut, from now on.
+
+        Raises:
+            RunExistsError: the directory holds something.
+            RunInUseError: another process is writing the run.
+            CreationError: there is no room, or no permission; what was there is there.
+        """
+        self._paths = paths
+        self._layout = layout
+        self._sync = sync
+        self._lock = claim(paths, overwrite=overwrite)
+        try:
+            staged = stage(paths)
+            self.journal = Journal.create(staged.journal, layout.frame, slots, run=identity(layout))
+            create_run(staged, layout, token_count, sync=sync)
+        except BaseException as error:
+            discard(paths)
+            self._lock.release()
+            if isinstance(error, OSError):
+                raise cannot_create(paths, error) from error
+            raise
+
+    def publish(self) -> RunWriter:
+        """Put it in its place, where from here on it is the run, and begin to write it.
+
+        Raises:
+            CreationError: that cannot be done; what was there is there.
+        """
+        try:
+            put_in_place(self._paths, sync=self._sync)
+        except OSError as error:
+            raise cannot_create(self._paths, error) from error
+        self.journal.path = self._paths.journal
+        return RunWriter(self._paths, self._layout, self._lock, self.journal, rows=0, sync=self._sync)
+
+    def abandon(self) -> None:
+        """Let go of it where it was not published: nothing of it is left."""
+        self.journal.close()
+        discard(self._paths)
+        self._lock.release()
+
+
+def ring_of(run: Run, rows: int) -> Journal:
+    """A new ring for a run that has none, with those of its first ``rows`` rows that fill no block.
+
+    Raises:
+        DamagedError: they are not what was written.
+        CreationError: there is no room for the ring.
+    """
+    paths, layout = RunPaths(run.path), run.layout
+    first = rows // layout.block_steps * layout.block_steps
+    sealed = SealedRows(paths, Manifest(paths.manifest), layout, run.sealed_rows)
+    journal = Journal.create(paths.journal, layout.frame, 2 * layout.block_steps, run=identity(layout))
+    try:
+        refill(journal, sealed, range(first, rows))
+    except BaseException:
+        _remove_ring(journal)
+        raise
+    return journal
+
+
+def _remove_ring(journal: Journal) -> None:
+    """Of a ring whose rows are all in a block."""
+    journal.close()
+    with contextlib.suppress(OSError):
+        journal.path.unlink()
+
+
+def refill(journal: Journal, sealed: SealedRows, rows: Sequence[int]) -> None:
+    """Put sealed rows of a short last block back into the ring, so that the block can be taken up again.
+
+    Raises:
+        DamagedError: a row is not what was written; those before it are in the ring.
+    """
+    if not rows:
+        return
+    values = [sealed.read(name, np.array(rows), ()) for name in journal.frame.scalars]
+    scalars = np.stack(values, axis=1) if values else np.zeros((len(rows), 0))
+    for index, image in enumerate(sealed.images(list(rows))):
+        row = rows[index]
+        step = int(sealed.steps[row])
+        journal.put(Frame(row, step, scalars[index], image, sealed.image_checksum(row)))
