@@ -4,15 +4,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
 from embevo.analysis.cache import FORMAT, fingerprint, load, save, save_rest
-from embevo.analysis.measurement import listed, measure, sums_of_centroids
+from embevo.analysis.measurement import measure, outline_of
+from embevo.analysis.measures.outline import Basis
+from embevo.analysis.measures.registry import digest
 from embevo.analysis.reading import matrix_of
-from embevo.analysis.series import build_series, fit_components
+from embevo.analysis.series import build_series
 from embevo.analysis.summary import summarize
 from embevo.analysis.verdicts.judge import judge
 from embevo.analysis.verdicts.thresholds import Thresholds
@@ -22,7 +24,6 @@ from embevo.run.format.tokens import token_labels
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 
-Basis = Literal["final", "all"]
 _DEFAULTS: Final = Thresholds()
 
 
@@ -33,7 +34,7 @@ class Analysis:
     Attributes:
         run_path: the run.
         series: every measure as a variable of an ``xarray.Dataset``; ``attrs`` of each say what it is and its
-            units, :mod:`embevo.analysis.series` lists them.
+            units, :mod:`embevo.analysis.measures.registry` lists them.
         events: births, fissions, fusions, emissions, captures and deaths of black holes, in order: dicts with
             ``step``, ``kind``, ``tokens``, and the sizes ``before`` and ``after``.
         summary: the numbers that fit on a screen, as plain JSON values; null where there is none.
@@ -101,6 +102,7 @@ def analyze(
     name = matrix_of(opened, matrix)
     key = {
         "format": FORMAT,
+        "measures": digest(),
         "run": fingerprint(opened),
         "matrix": name,
         "basis": basis,
@@ -148,11 +150,11 @@ def _measure(
 ) -> tuple[xr.Dataset, dict[str, Any], list[dict[str, Any]]]:
     """The series, the summary and the events."""
     rows = len(run.steps)
-    found = measure(run, name, (lambda done: on_rows(done, rows)) if on_rows else None)
-    sums = sums_of_centroids(found)
-    series = build_series(run, found, fit_components(run, found, name, basis), sums, name)
-    summary = summarize(run, found, sums, series, limits)
+    outline = outline_of(run, name, basis=basis, min_lag=limits.msd_min_lag, max_share=limits.msd_max_share)
+    found = measure(run, name, (lambda done: on_rows(done, rows)) if on_rows else None, outline)
+    series = build_series(found, name)
+    summary = summarize(run, found, series)
     series.attrs |= {
         part: summary[part] for part in ("unigram_entropy", "freeze_step", "phases", "exponents")
     }
-    return series, summary, listed(found.events)
+    return series, summary, [event.to_json() for event in found.events]

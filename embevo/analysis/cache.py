@@ -27,7 +27,7 @@ from embevo.run.disk.malformed import MALFORMED
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 
-# Raised when what is kept, or how it is computed, changes.
+# Raised when the way in which it is kept changes; what is kept has the digest of the measures for that.
 FORMAT: Final = 2
 _CHUNK_ELEMENTS: Final = 1 << 20
 # Threads of a process share the name that they write under, and which warnings are silenced.

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embevo.analysis.measures.diffusion import SEGMENTS, LagSums
 from embevo.analysis.measures.exponent import fit_exponent
 from embevo.analysis.measures.groups import Groups
+from embevo.analysis.measures.lagged import SEGMENTS, LagSums
 from embevo.analysis.measures.separation import Separation
 from embevo.run.format.tokens import Tokens
 from support import trajectories

@@ -1,9 +1,46 @@
 """Do tokens move the same way? The mean cosine between their displacements."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.block import Block, of_group
 from embevo.analysis.measures.geometry import norms
+from embevo.analysis.measures.measure import Measure, Number, Variable
+
+
+class Coherence(Measure):
+    """The mean cosine between the displacements of dead tokens."""
+
+    section = "Motion"
+    variables = (
+        Variable(
+            "dead_coherence",
+            ("step",),
+            "mean cosine between displacements of dead tokens",
+            "1",
+            "mean over pairs of dead tokens that both moved of the cosine between their v",
+            "each row and the one before",
+        ),
+    )
+    numbers = (
+        Number("dead_coherence", "mean cosine between displacements of dead tokens, over all steps", "1"),
+    )
+
+    def take(self, block: Block) -> None:
+        """The mean cosine of each row."""
+        found = mean_pairwise_cosine(of_group(block.velocity, self.outline.groups["dead"]))
+        if block.before is None:
+            found[0] = np.nan
+        self.keep(dead_coherence=found)
+
+    def tell(self) -> Mapping[str, Any]:
+        """Its mean over the steps at which there is one."""
+        values = self.whole.arrays["dead_coherence"]
+        known = values[np.isfinite(values)]
+        return {"dead_coherence": float(known.mean()) if len(known) else float("nan")}
 
 
 def mean_pairwise_cosine(displacements: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,191 +1,151 @@
-"""Mean squared displacement and velocity autocorrelation against lag, in one pass and little memory.
+"""How far tokens and centroids get in a given time, and how long they keep their direction."""
 
-Lags are 1..8, 10, 12, 14, 16, 20, ... recorded intervals: four an octave. Up to lag 32 every row is an
-origin; at longer lags every 2^k-th, 2^k being at most a twentieth of the lag, from row 2^(k-1) since the
-start on: each origin stands for the stretch around it, and the first rows, where a run moves most, are not
-counted for more than they last. Further origins would overlap almost wholly with these. This is the block
-scheme of multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010),
-thinned instead of averaged, so that each term is an exact difference of two recorded matrices.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+import dataclasses
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Lags are 1 to this many, and from there on four an octave.
-_OCTAVE: Final = 8
-# Rows that a level keeps: its longest lag. Its spacing of origins is a 20th to a 32nd of its lags.
-_PER_LEVEL: Final = 4 * _OCTAVE
-# Origins are kept apart in so many stretches of time, for the uncertainty.
-SEGMENTS: Final = 10
+from embevo.analysis.measures.block import Block, of_group
+from embevo.analysis.measures.exponent import fit_exponent
+from embevo.analysis.measures.groups import GROUPS, Groups
+from embevo.analysis.measures.lagged import LagSums
+from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
+from embevo.analysis.measures.outline import Outline
+
+# What the lagged differences may keep in memory; a larger vocabulary is sampled for them.
+_LAG_BYTES: Final = 128 << 20
+_SQUARE: Final = "embedding units^2"
 
 
-def lags_of(rows: int) -> NDArray[np.int64]:
-    """The lags, in recorded intervals, up to half of the rows."""
-    lags = list(range(1, _OCTAVE + 1))
-    unit = 2
-    while unit * (_OCTAVE // 2 + 1) <= rows // 2:
-        lags += [unit * m for m in range(_OCTAVE // 2 + 1, _OCTAVE + 1)]
-        unit *= 2
-    return np.array([lag for lag in lags if lag <= rows // 2], np.int64)
+class Diffusion(Measure):
+    """Mean squared displacement and velocity autocorrelation against lag."""
 
+    section = "Motion"
+    variables = (
+        Variable("lag", ("lag",), "lag", "steps", "the lags below, in steps", "the run"),
+        Variable(
+            "msd_tokens",
+            ("lag", "group"),
+            "mean squared displacement of tokens",
+            _SQUARE,
+            r"mean over origins t and tokens of G of \|x(t+l) - x(t)\|²",
+            "pairs of rows",
+        ),
+        Variable(
+            "msd_centroid",
+            ("lag", "group"),
+            "mean squared displacement of the centroid",
+            _SQUARE,
+            r"mean over origins of \|c(t+l) - c(t)\|²",
+            "pairs of rows",
+        ),
+        Variable(
+            "vacf",
+            ("lag", "group"),
+            "velocity autocorrelation of tokens",
+            "1",
+            r"mean of v(t+l) . v(t) over mean of (\|v(t+l)\|² + \|v(t)\|²) / 2, over origins and tokens of G",
+            "pairs of rows",
+        ),
+        Variable(
+            "vacf_centroid",
+            ("lag", "group"),
+            "velocity autocorrelation of the centroid",
+            "1",
+            "the same of the centroid's displacements",
+            "pairs of rows",
+        ),
+        Variable(
+            "lag_origins", ("lag",), "pairs of rows at this lag", "1", "how many origins", "pairs of rows"
+        ),
+    )
+    numbers = (
+        Number("exponents.centroid", "exponent of the centroid's mean squared displacement", "1"),
+        Number("exponents.tokens", "exponent of tokens' mean squared displacement", "1"),
+        Number("lag_tokens", "tokens that lagged differences are taken of", "tokens"),
+    )
 
-@dataclass
-class _Rows:
-    """Consecutive rows, or every so many: positions, velocities, their numbers, and who has a velocity."""
+    def __init__(self, outline: Outline, start: int = 0) -> None:
+        super().__init__(outline, start)
+        self._sampled = _sampled(outline)
+        # Where the groups are among the sampled ids, which are what the sums will see.
+        places = [np.searchsorted(self._sampled.ids[0], ids) for ids in self._sampled.ids]
+        since = outline.since_gap(start) if start < outline.rows else 0
+        self._tokens = LagSums(outline.rows, places, since)
 
-    position: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-    number: NDArray[np.int64]
-    follows: NDArray[np.bool_]
+    def take(self, block: Block) -> None:
+        """Hand the rows on, in stretches without gaps."""
+        ids = self._sampled.ids[0]
+        points, velocity = of_group(block.points, ids), of_group(block.velocity, ids)
+        begin = 0
+        follows = self.outline.follows[block.start : block.stop]
+        for end in (*np.flatnonzero(~follows).tolist(), len(points)):
+            if end > begin:
+                self._tokens.add(points[begin:end], velocity[begin:end], block.start + begin)
+            if end < len(points):
+                self._tokens.restart()
+            begin = end
 
-    def select(self, rows: slice) -> "_Rows":
-        """A view of some of them."""
-        return _Rows(self.position[rows], self.velocity[rows], self.number[rows], self.follows[rows])
+    def merge(self, later: Self) -> None:
+        """Add the sums, and the pairs of a row of this stretch and one of the other."""
+        super().merge(later)
+        self._tokens.merge(later._tokens)
 
-    def put(self, start: int, rows: "_Rows") -> None:
-        """Copy rows to here."""
-        place = slice(start, start + len(rows.number))
-        self.position[place] = rows.position
-        self.velocity[place] = rows.velocity
-        self.number[place] = rows.number
-        self.follows[place] = rows.follows
+    def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
+        """The curves of the tokens, and those of the centroids, whose way is known by now."""
+        self._centroid = self._sums_of(whole.arrays["centroid"])
+        return {
+            **super().finish(whole),
+            "lag": self._tokens.lags * self.outline.stride,
+            "msd_tokens": self._tokens.msd,
+            "msd_centroid": self._centroid.msd,
+            "vacf": self._tokens.vacf,
+            "vacf_centroid": self._centroid.vacf,
+            "lag_origins": self._tokens.origins.sum(axis=0),
+        }
 
+    def _sums_of(self, centroid: NDArray[np.float64]) -> LagSums:
+        """Lagged differences of the centroids ``(step, group, dim)``, each group's as a token of its own."""
+        rows = len(centroid)
+        sums = LagSums(rows, [np.array([group]) for group in range(len(GROUPS))])
+        velocity = np.zeros_like(centroid)
+        velocity[1:] = np.diff(centroid, axis=0)
+        starts = [0, *np.flatnonzero(~self.outline.follows).tolist(), rows]
+        for start, stop in pairwise(starts):
+            sums.restart()
+            for first in range(start, stop, 1024):
+                last = min(first + 1024, stop)
+                sums.add(centroid[first:last], velocity[first:last], first)
+        return sums
 
-class _Level:
-    """The last origins of one spacing; each is copied once, and rarely once more."""
-
-    def __init__(self) -> None:
-        self._rows: _Rows | None = None
-        self._used = 0
-
-    def append(self, new: _Rows) -> _Rows:
-        """The rows before, as many as the longest lag needs or there are, and the new ones."""
-        count = len(new.number)
-        if self._rows is None or self._used + count > len(self._rows.number):
-            before, self._rows = self._rows, self._room_for(new)
-            kept = slice(max(0, self._used - _PER_LEVEL), self._used)
-            self._used = kept.stop - kept.start
-            if before is not None:
-                self._rows.put(0, before.select(kept))
-        self._rows.put(self._used, new)
-        first = max(0, self._used - _PER_LEVEL)
-        self._used += count
-        return self._rows.select(slice(first, self._used))
-
-    def _room_for(self, new: _Rows) -> _Rows:
-        shape = (_PER_LEVEL + max(_PER_LEVEL, len(new.number)), *new.position.shape[1:])
-        return _Rows(
-            np.empty(shape), np.empty(shape), np.empty(shape[0], np.int64), np.empty(shape[0], np.bool_)
-        )
-
-
-class LagSums:
-    """Sums over origins, fed with consecutive rows.
-
-    Attributes:
-        lags: ``(lag,)`` int64 recorded intervals.
-        squares: ``(segment, lag, group)`` sum over origins of the group's mean of |x(t+l) - x(t)|^2.
-        origins: ``(segment, lag)`` int64 how many origins.
-        products: ``(lag, group)`` sum over origins of the group's mean of v(t+l) . v(t).
-        powers: ``(lag, group)`` the same of (|v(t+l)|^2 + |v(t)|^2) / 2.
-    """
-
-    def __init__(self, rows: int, groups: Sequence[NDArray[np.int64]]) -> None:
-        """Expect ``rows`` rows of points, of which ``groups`` are averaged."""
-        self.lags = lags_of(rows)
-        self._rows = rows
-        self._groups = groups
-        shape = (len(self.lags), len(groups))
-        self.squares = np.zeros((SEGMENTS, *shape))
-        self.origins = np.zeros((SEGMENTS, len(self.lags)), np.int64)
-        self.products = np.zeros(shape)
-        self.powers = np.zeros(shape)
-        self._levels: dict[int, _Level] = {}
-        self._since = 0
-
-    def restart(self) -> None:
-        """After a gap: what comes next is not paired with what came before."""
-        self._levels.clear()
-        self._since = 0
-
-    def add(self, position: NDArray[np.float64], velocity: NDArray[np.float64], first_row: int) -> None:
-        """Take in consecutive rows.
-
-        Args:
-            position: ``(step, token, dim)``.
-            velocity: the same shape, the difference from the row before; that of the first row after the
-                beginning or :meth:`restart` is not looked at.
-            first_row: number of the first of these rows in the run.
-        """
-        since = self._since + np.arange(len(position))
-        rows = _Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
-        self._since += len(position)
-        spacing = 1
-        while multiples := self._multiples(spacing):
-            chosen = rows.select(slice(int((spacing // 2 - since[0]) % spacing), None, spacing))
-            if len(chosen.number):
-                self._add_level(spacing, multiples, chosen)
-            spacing *= 2
-
-    def _multiples(self, spacing: int) -> list[int]:
-        """The lags of a level in its spacing; none where they would be longer than half of the rows."""
-        shortest = 0 if spacing == 1 else spacing * _PER_LEVEL // 2
-        own = self.lags[(self.lags > shortest) & (self.lags <= spacing * _PER_LEVEL)]
-        return [int(lag) // spacing for lag in own]
-
-    def _add_level(self, spacing: int, multiples: Sequence[int], new: _Rows) -> None:
-        rows = self._levels.setdefault(spacing, _Level()).append(new)
-        with np.errstate(invalid="ignore", over="ignore"):
-            power = self._means(np.einsum("std,std->st", rows.velocity, rows.velocity))
-        count = len(rows.number)
-        for m in multiples:
-            index = int(np.searchsorted(self.lags, m * spacing))
-            # The late ones are the new ones, but for those that have no partner yet.
-            late = slice(max(m, count - len(new.number)), count)
-            if late.start < late.stop:
-                self._add_lag(index, rows, power, slice(late.start - m, late.stop - m), late)
-
-    def _add_lag(
-        self, index: int, rows: _Rows, power: NDArray[np.float64], early: slice, late: slice
-    ) -> None:
-        segment = rows.number[early] * SEGMENTS // self._rows
-        follows = rows.follows[early]
-        with np.errstate(invalid="ignore", over="ignore"):
-            moved = rows.position[late] - rows.position[early]
-            squares, products = self._means(
-                np.stack(
-                    [
-                        np.einsum("std,std->st", moved, moved),
-                        np.einsum("std,std->st", rows.velocity[late], rows.velocity[early]),
-                    ]
+    def tell(self) -> Mapping[str, Any]:
+        """The exponents of the curves."""
+        steps = self.outline.steps
+        span = float(steps[-1] - steps[0])
+        exponents = {
+            what: {
+                name: dataclasses.asdict(
+                    fit_exponent(
+                        self.whole.arrays["lag"],
+                        sums.squares[:, :, group],
+                        sums.origins,
+                        min_lag=self.outline.min_lag,
+                        max_lag=self.outline.max_share * span,
+                    )
                 )
-            )
-            powers = (power[late] + power[early]) / 2
-        np.add.at(self.origins[:, index], segment, 1)
-        np.add.at(self.squares[:, index], segment, squares)
-        self.products[index] += products[follows].sum(axis=0)
-        self.powers[index] += powers[follows].sum(axis=0)
+                for group, name in enumerate(GROUPS)
+            }
+            for what, sums in (("centroid", self._centroid), ("tokens", self._tokens))
+        }
+        return {"exponents": exponents, "lag_tokens": len(self._sampled.ids[0])}
 
-    def _means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``(..., token)`` to ``(..., group)``; NaN for a group without tokens."""
-        means = np.full((*values.shape[:-1], len(self._groups)), np.nan)
-        for group, ids in enumerate(self._groups):
-            if len(ids):
-                means[..., group] = values[..., ids].mean(axis=-1)
-        return means
 
-    @property
-    def msd(self) -> NDArray[np.float64]:
-        """``(lag, group)`` mean over origins and tokens of |x(t+l) - x(t)|^2; NaN without origins."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.squares.sum(axis=0) / self.origins.sum(axis=0)[:, None], np.float64)
-
-    @property
-    def vacf(self) -> NDArray[np.float64]:
-        """``(lag, group)`` <v(t+l) . v(t)> / <(|v(t+l)|^2 + |v(t)|^2) / 2>, in [-1, 1]; NaN at rest."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.products / self.powers, np.float64)
+def _sampled(outline: Outline) -> Groups:
+    """The tokens over which lagged differences are averaged."""
+    levels = max(1, int(np.ceil(np.log2(max(outline.rows, 2)))) - 4)
+    # Sixty-four rows of positions and velocities a level, in float64.
+    bytes_a_token = levels * 64 * outline.dim * 16
+    return outline.groups.sampled(max(1, min(outline.tokens, _LAG_BYTES // bytes_a_token)))

@@ -12,15 +12,21 @@ A token that is in no black hole is free. Between two consecutive rows,
 A black hole that moves as a whole takes part in none of these. One may take part in several at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.block import Block
+from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
+from embevo.analysis.measures.outline import Outline
+
 Kind = Literal["birth", "fission", "fusion", "emission", "capture", "death"]
 KINDS: Final[tuple[Kind, ...]] = ("birth", "fission", "fusion", "emission", "capture", "death")
+# Token ids that the list of events may hold; all events are counted, those after the list is full not listed.
+_LISTED_TOKENS: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,70 @@ class Event:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
+
+
+class Events(Measure):
+    """All events of a run, counted, and listed as far as the list goes.
+
+    Attributes:
+        listed: the events in order, until one would bring the list over its number of token ids.
+    """
+
+    section = "Singularities"
+    variables = (
+        Variable("event", ("event",), "kind of event", "", "the kinds below", "the run"),
+        Variable(
+            "event_count",
+            ("step", "event"),
+            "events between the row before and this one",
+            "events",
+            "number of events of each kind between the row before and this one",
+            "each row and the one before",
+        ),
+    )
+    numbers = (
+        Number("events", "events of black holes", "events"),
+        Number("events_listed", "events in the list", "events"),
+    )
+
+    def __init__(self, outline: Outline, start: int = 0) -> None:
+        super().__init__(outline, start)
+        self.listed: list[Event] = []
+        self._tokens = 0
+        self._full = False
+
+    def take(self, block: Block) -> None:
+        """What happens at each row."""
+        first = block.same[0] if block.before is None else block.before.same
+        before = np.concatenate([first[None], block.same[:-1]])
+        count = np.zeros((len(block.same), len(KINDS)), np.int64)
+        for row in np.flatnonzero((before != block.same).any(axis=1)):
+            for event in events_between(before[row], block.same[row], int(block.steps[row])):
+                count[row, KINDS.index(event.kind)] += 1
+                self._list(event)
+        self.keep(event_count=count)
+
+    def merge(self, later: Self) -> None:
+        """Go on with the later list where this one is not full."""
+        super().merge(later)
+        for event in later.listed:
+            self._list(event)
+        self._full |= later._full
+
+    def _list(self, event: Event) -> None:
+        self._full |= self._tokens + len(event.tokens) > _LISTED_TOKENS
+        if not self._full:
+            self._tokens += len(event.tokens)
+            self.listed.append(event)
+
+    def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
+        """The counts."""
+        return {"event": np.array(KINDS, dtype=object), **super().finish(whole)}
+
+    def tell(self) -> Mapping[str, Any]:
+        """How many of each kind there were in all."""
+        total = self.whole.arrays["event_count"].sum(axis=0).tolist()
+        return {"events": dict(zip(KINDS, total, strict=True)), "events_listed": len(self.listed)}
 
 
 def events_between(before: NDArray[np.int64], after: NDArray[np.int64], step: int) -> Iterator[Event]:

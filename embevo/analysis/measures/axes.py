@@ -1,0 +1,36 @@
+"""The axes that most variables share: steps, tokens and groups."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.measures.block import Block
+from embevo.analysis.measures.groups import GROUPS
+from embevo.analysis.measures.measure import Measure, Variable, Whole
+
+
+class Axes(Measure):
+    """Coordinates that are known before anything is measured."""
+
+    section = "Axes"
+    variables = (
+        Variable("step", ("step",), "global training step", "steps", "global step of each row", "the run"),
+        Variable("token", ("token",), "token id", "1", "0, 1, 2, ...", "the run"),
+        Variable(
+            "group", ("group",), "tokens measured together", "", "`all`, `live` and `dead` tokens", "the run"
+        ),
+    )
+
+    def take(self, block: Block) -> None:
+        """Nothing of a row's values is needed."""
+
+    def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
+        """The coordinates."""
+        return {
+            **super().finish(whole),
+            "step": self.outline.steps,
+            "token": np.arange(self.outline.tokens),
+            "group": np.array(GROUPS, dtype=object),
+        }

@@ -1,0 +1,120 @@
+"""Consecutive rows with the row before them, and what several measures need of both, worked out once."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.measures.geometry import Cloud, norms
+from embevo.analysis.measures.identity import representatives
+from embevo.analysis.measures.lattice import places
+from embevo.analysis.measures.outline import Outline
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The row before a block.
+
+    Attributes:
+        points: ``(token, dim)`` float64.
+        places: ``(token, dim)`` on the lattice of the recorded dtype.
+        same: ``(token,)`` int64 smallest token whose row has the same bits.
+    """
+
+    points: NDArray[np.float64]
+    places: NDArray[np.integer]
+    same: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[Any], dtype: np.dtype[Any]) -> "Row":
+        """Of ``(token, dim)`` values that were recorded in a dtype."""
+        return cls(values.astype(np.float64), places(values, dtype), representatives(values[None])[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive rows of a matrix. Its arrays are shared by all measures, which leave them as they are.
+
+    Attributes:
+        outline: of the whole matrix.
+        start: number of the first of these rows.
+        values: ``(step, token, dim)`` float32 or float64 that hold what was recorded exactly.
+        before: the row before the first; None where there is none, at the start of the run.
+    """
+
+    outline: Outline
+    start: int
+    values: NDArray[Any]
+    before: Row | None
+    _clouds: dict[int, Cloud] = field(default_factory=dict)
+
+    @property
+    def stop(self) -> int:
+        """Number of the row after the last."""
+        return self.start + len(self.values)
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """``(step,)`` global steps of the rows."""
+        return self.outline.steps[self.start : self.stop]
+
+    @cached_property
+    def points(self) -> NDArray[np.float64]:
+        """``(step, token, dim)`` float64 values."""
+        return self.values.astype(np.float64)
+
+    @cached_property
+    def earlier(self) -> NDArray[np.float64]:
+        """``(step, token, dim)`` the points one row before; the first row of a run is its own."""
+        first = self.points[0] if self.before is None else self.before.points
+        return np.concatenate([first[None], self.points[:-1]])
+
+    @cached_property
+    def velocity(self) -> NDArray[np.float64]:
+        """``(step, token, dim)`` displacement from the row before, however many steps lie between."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(self.points - self.earlier, np.float64)
+
+    @cached_property
+    def places(self) -> NDArray[np.integer]:
+        """``(step, token, dim)`` the number of each value among those that the dtype can represent."""
+        return places(self.values, self.outline.dtype)
+
+    @cached_property
+    def earlier_places(self) -> NDArray[np.integer]:
+        """``(step, token, dim)`` the same one row before; the first row of a run is its own."""
+        first = self.places[0] if self.before is None else self.before.places
+        return np.concatenate([first[None], self.places[:-1]])
+
+    @cached_property
+    def same(self) -> NDArray[np.int64]:
+        """``(step, token)`` int64 smallest token whose row has the same bits."""
+        return representatives(self.values)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """``(step, token)`` Euclidean norm of every vector."""
+        return norms(self.points)
+
+    @cached_property
+    def has_nan(self) -> bool:
+        """Whether a value of these rows, or of the row before them, is not a number."""
+        return bool(np.isnan(self.points).any() or np.isnan(self.earlier[0]).any())
+
+    def cloud(self, group: int) -> Cloud:
+        """The tokens of a group at each row."""
+        if group not in self._clouds:
+            self._clouds[group] = Cloud.of(of_group(self.points, self.outline.groups.ids[group]))
+        return self._clouds[group]
+
+    @property
+    def last(self) -> Row:
+        """The last row, for the block that comes next."""
+        return Row(self.points[-1].copy(), self.places[-1].copy(), self.same[-1].copy())
+
+
+def of_group(values: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The columns of a group of tokens, axis 1; no copy if that is all of them."""
+    return values if len(ids) == values.shape[1] else values[:, ids]

@@ -1,0 +1,82 @@
+"""Where the cloud of a group of tokens is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.measures.block import Block
+from embevo.analysis.measures.geometry import norms
+from embevo.analysis.measures.measure import Measure, Number, Told, Variable, Whole
+from embevo.analysis.measures.separation import Separation
+
+_LENGTH = "embedding units"
+
+
+class Centroid(Measure):
+    """The mean of a group's vectors."""
+
+    section = "Geometry"
+    variables = (
+        Variable(
+            "centroid", ("step", "group", "dim"), "centroid", _LENGTH, "c = mean of x over G", "each row"
+        ),
+        Variable(
+            "centroid_norm",
+            ("step", "group"),
+            "distance of the centroid from the origin",
+            _LENGTH,
+            r"\|c\|",
+            "each row",
+            Told(),
+        ),
+        Variable(
+            "centroid_displacement",
+            ("step", "group"),
+            "displacement of the centroid",
+            _LENGTH,
+            r"\|c(t) - c(0)\|, 0 being the first row",
+            "each row",
+            Told(change=False),
+        ),
+        Variable(
+            "live_dead_distance",
+            ("step",),
+            "distance between live and dead centroids",
+            _LENGTH,
+            r"\|c(live) - c(dead)\|",
+            "each row",
+        ),
+    )
+    numbers = (
+        Number("live_dead_distance", "distance between live and dead centroids in the last row", _LENGTH),
+        Number("live_dead_distance_interval", "its 95 % interval", _LENGTH),
+    )
+
+    def take(self, block: Block) -> None:
+        """The centroids of each row."""
+        centre = self.by_group(len(block.values), self.outline.dim)
+        for group, ids in enumerate(self.outline.groups.ids):
+            if len(ids):
+                centre[:, group] = block.cloud(group).centre
+        self.keep(centroid=centre)
+
+    def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
+        """All rows' centroids, and their distances."""
+        found = dict(super().finish(whole))
+        centroid = found["centroid"]
+        last = whole.last.astype(np.float64)
+        self._separation = Separation.of(*(last[self.outline.groups[name]] for name in ("live", "dead")))
+        return found | {
+            "centroid_norm": norms(centroid),
+            "centroid_displacement": norms(centroid - centroid[:1]),
+            "live_dead_distance": norms(centroid[:, 1] - centroid[:, 2]),
+        }
+
+    def tell(self) -> Mapping[str, Any]:
+        """The distance in the last row, with its interval."""
+        return {
+            "live_dead_distance": self._separation.distance,
+            "live_dead_distance_interval": self._separation.interval,
+        }

@@ -1,0 +1,263 @@
+"""Mean squared displacement and velocity autocorrelation against lag, in one pass and little memory.
+
+Lags are 1..8, 10, 12, 14, 16, 20, ... recorded intervals: four an octave. Up to lag 32 every row is an
+origin; at longer lags every 2^k-th, 2^k being at most a twentieth of the lag, from row 2^(k-1) since the
+start on: each origin stands for the stretch around it, and the first rows, where a run moves most, are not
+counted for more than they last. Further origins would overlap almost wholly with these. This is the block
+scheme of multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010),
+thinned instead of averaged, so that each term is an exact difference of two recorded matrices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Lags are 1 to this many, and from there on four an octave.
+_OCTAVE: Final = 8
+# Rows that a level keeps: its longest lag. Its spacing of origins is a 20th to a 32nd of its lags.
+_PER_LEVEL: Final = 4 * _OCTAVE
+# Origins are kept apart in so many stretches of time, for the uncertainty.
+SEGMENTS: Final = 10
+
+
+def lags_of(rows: int) -> NDArray[np.int64]:
+    """The lags, in recorded intervals, up to half of the rows."""
+    lags = list(range(1, _OCTAVE + 1))
+    unit = 2
+    while unit * (_OCTAVE // 2 + 1) <= rows // 2:
+        lags += [unit * m for m in range(_OCTAVE // 2 + 1, _OCTAVE + 1)]
+        unit *= 2
+    return np.array([lag for lag in lags if lag <= rows // 2], np.int64)
+
+
+@dataclass
+class _Rows:
+    """Consecutive rows, or every so many: positions, velocities, their numbers, and who has a velocity."""
+
+    position: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    number: NDArray[np.int64]
+    follows: NDArray[np.bool_]
+
+    def select(self, rows: slice) -> "_Rows":
+        """A view of some of them."""
+        return _Rows(self.position[rows], self.velocity[rows], self.number[rows], self.follows[rows])
+
+    def copy(self) -> "_Rows":
+        """The same rows in memory of their own."""
+        return _Rows(self.position.copy(), self.velocity.copy(), self.number.copy(), self.follows.copy())
+
+    def and_then(self, rows: "_Rows") -> "_Rows":
+        """These rows and others after them."""
+        return _Rows(
+            np.concatenate([self.position, rows.position]),
+            np.concatenate([self.velocity, rows.velocity]),
+            np.concatenate([self.number, rows.number]),
+            np.concatenate([self.follows, rows.follows]),
+        )
+
+    def put(self, start: int, rows: "_Rows") -> None:
+        """Copy rows to here."""
+        place = slice(start, start + len(rows.number))
+        self.position[place] = rows.position
+        self.velocity[place] = rows.velocity
+        self.number[place] = rows.number
+        self.follows[place] = rows.follows
+
+
+class _Level:
+    """The last origins of one spacing; each is copied once, and rarely once more."""
+
+    def __init__(self) -> None:
+        self._rows: _Rows | None = None
+        self._used = 0
+
+    @property
+    def rows(self) -> _Rows:
+        """The last rows, as many as the longest lag needs or there are."""
+        if self._rows is None:
+            raise IndexError("no row has been appended")
+        return self._rows.select(slice(max(0, self._used - _PER_LEVEL), self._used))
+
+    def append(self, new: _Rows) -> _Rows:
+        """The rows before, as many as the longest lag needs or there are, and the new ones."""
+        count = len(new.number)
+        if self._rows is None or self._used + count > len(self._rows.number):
+            before, self._rows = self._rows, self._room_for(new)
+            kept = slice(max(0, self._used - _PER_LEVEL), self._used)
+            self._used = kept.stop - kept.start
+            if before is not None:
+                self._rows.put(0, before.select(kept))
+        self._rows.put(self._used, new)
+        first = max(0, self._used - _PER_LEVEL)
+        self._used += count
+        return self._rows.select(slice(first, self._used))
+
+    def _room_for(self, new: _Rows) -> _Rows:
+        shape = (_PER_LEVEL + max(_PER_LEVEL, len(new.number)), *new.position.shape[1:])
+        return _Rows(
+            np.empty(shape), np.empty(shape), np.empty(shape[0], np.int64), np.empty(shape[0], np.bool_)
+        )
+
+
+class LagSums:
+    """Sums over origins, fed with consecutive rows; those of two adjacent stretches can be merged.
+
+    Attributes:
+        lags: ``(lag,)`` int64 recorded intervals.
+        squares: ``(segment, lag, group)`` sum over origins of the group's mean of |x(t+l) - x(t)|^2.
+        origins: ``(segment, lag)`` int64 how many origins.
+        products: ``(lag, group)`` sum over origins of the group's mean of v(t+l) . v(t).
+        powers: ``(lag, group)`` the same of (|v(t+l)|^2 + |v(t)|^2) / 2.
+    """
+
+    def __init__(self, rows: int, groups: Sequence[NDArray[np.int64]], since: int = 0) -> None:
+        """Expect rows of points.
+
+        Args:
+            rows: how many the run has.
+            groups: of the points, those that are averaged.
+            since: how many rows lie between the last gap, or the start of the run, and the first row to come.
+        """
+        self.lags = lags_of(rows)
+        self._rows = rows
+        self._groups = groups
+        shape = (len(self.lags), len(groups))
+        self.squares = np.zeros((SEGMENTS, *shape))
+        self.origins = np.zeros((SEGMENTS, len(self.lags)), np.int64)
+        self.products = np.zeros(shape)
+        self.powers = np.zeros(shape)
+        self._levels: dict[int, _Level] = {}
+        # The first rows of each level, for pairs with rows of the stretch before.
+        self._heads: dict[int, _Rows] = {}
+        self._since = since
+        self._joins = since > 0
+
+    def restart(self) -> None:
+        """After a gap: what comes next is not paired with what came before."""
+        self._levels.clear()
+        self._since = 0
+        self._joins = False
+
+    def merge(self, later: Self) -> None:
+        """Take over the sums of the stretch that comes right after, and add the pairs that reach across."""
+        self.squares += later.squares
+        self.origins += later.origins
+        self.products += later.products
+        self.powers += later.powers
+        for spacing, head in later._heads.items():
+            if spacing in self._levels:
+                self._add_pairs(spacing, self._levels[spacing].append(head), len(head.number), across=True)
+            if self._joins:
+                self._keep_head(spacing, head)
+        if not later._joins:
+            self._levels = later._levels
+        else:
+            # Where the head is all there is of a level, it has come in with the pairs.
+            for spacing, level in later._levels.items():
+                rows, head = level.rows, later._heads[spacing]
+                fresh = rows.select(slice(int(np.searchsorted(rows.number, head.number[-1], "right")), None))
+                if spacing not in self._levels:
+                    self._levels[spacing] = level
+                elif len(fresh.number):
+                    self._levels[spacing].append(fresh)
+        self._since = later._since
+        self._joins = self._joins and later._joins
+
+    def add(self, position: NDArray[np.float64], velocity: NDArray[np.float64], first_row: int) -> None:
+        """Take in consecutive rows.
+
+        Args:
+            position: ``(step, token, dim)``.
+            velocity: the same shape, the difference from the row before; that of the first row after the
+                beginning or :meth:`restart` is not looked at.
+            first_row: number of the first of these rows in the run.
+        """
+        since = self._since + np.arange(len(position))
+        rows = _Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
+        self._since += len(position)
+        spacing = 1
+        while self._multiples(spacing):
+            chosen = rows.select(slice(int((spacing // 2 - since[0]) % spacing), None, spacing))
+            if len(chosen.number):
+                self._add_level(spacing, chosen)
+            spacing *= 2
+
+    def _multiples(self, spacing: int) -> list[int]:
+        """The lags of a level in its spacing; none where they would be longer than half of the rows."""
+        shortest = 0 if spacing == 1 else spacing * _PER_LEVEL // 2
+        own = self.lags[(self.lags > shortest) & (self.lags <= spacing * _PER_LEVEL)]
+        return [int(lag) // spacing for lag in own]
+
+    def _add_level(self, spacing: int, new: _Rows) -> None:
+        rows = self._levels.setdefault(spacing, _Level()).append(new)
+        self._add_pairs(spacing, rows, len(new.number))
+        if self._joins:
+            self._keep_head(spacing, new)
+
+    def _keep_head(self, spacing: int, new: _Rows) -> None:
+        """Keep as many of the first rows of a level as its longest lag needs."""
+        head = self._heads.get(spacing)
+        missing = _PER_LEVEL - (0 if head is None else len(head.number))
+        if missing > 0:
+            more = new.select(slice(missing))
+            self._heads[spacing] = more.copy() if head is None else head.and_then(more)
+
+    def _add_pairs(self, spacing: int, rows: _Rows, fresh: int, *, across: bool = False) -> None:
+        """Add the pairs of a level whose later row is one of the last ``fresh``.
+
+        Of two stretches that are merged only those ``across`` are new, whose earlier row is none of these.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            power = self._means(np.einsum("std,std->st", rows.velocity, rows.velocity))
+        count = len(rows.number)
+        for m in self._multiples(spacing):
+            index = int(np.searchsorted(self.lags, m * spacing))
+            # The late ones are the new ones, but for those that have no partner yet.
+            late = slice(max(m, count - fresh), min(count, count - fresh + m) if across else count)
+            if late.start < late.stop:
+                self._add_lag(index, rows, power, slice(late.start - m, late.stop - m), late)
+
+    def _add_lag(
+        self, index: int, rows: _Rows, power: NDArray[np.float64], early: slice, late: slice
+    ) -> None:
+        segment = rows.number[early] * SEGMENTS // self._rows
+        follows = rows.follows[early]
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved = rows.position[late] - rows.position[early]
+            squares, products = self._means(
+                np.stack(
+                    [
+                        np.einsum("std,std->st", moved, moved),
+                        np.einsum("std,std->st", rows.velocity[late], rows.velocity[early]),
+                    ]
+                )
+            )
+            powers = (power[late] + power[early]) / 2
+        np.add.at(self.origins[:, index], segment, 1)
+        np.add.at(self.squares[:, index], segment, squares)
+        self.products[index] += products[follows].sum(axis=0)
+        self.powers[index] += powers[follows].sum(axis=0)
+
+    def _means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(..., token)`` to ``(..., group)``; NaN for a group without tokens."""
+        means = np.full((*values.shape[:-1], len(self._groups)), np.nan)
+        for group, ids in enumerate(self._groups):
+            if len(ids):
+                means[..., group] = values[..., ids].mean(axis=-1)
+        return means
+
+    @property
+    def msd(self) -> NDArray[np.float64]:
+        """``(lag, group)`` mean over origins and tokens of |x(t+l) - x(t)|^2; NaN without origins."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.squares.sum(axis=0) / self.origins.sum(axis=0)[:, None], np.float64)
+
+    @property
+    def vacf(self) -> NDArray[np.float64]:
+        """``(lag, group)`` <v(t+l) . v(t)> / <(|v(t+l)|^2 + |v(t)|^2) / 2>, in [-1, 1]; NaN at rest."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.products / self.powers, np.float64)
