@@ -67,7 +67,7 @@ class Stretch:
         """
         if (before is None) != (start == 0):
             raise ArgumentError(
-                f"a stretch from row {start} on {'needs' if start else 'has no'} row before it"
+                f"a stretch from row {start} on {'needs the' if start else 'has no'} row before it"
             )
         self.outline = outline
         self.start = self.stop = start

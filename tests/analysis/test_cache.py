@@ -57,7 +57,7 @@ def test_a_second_call_finds_the_same_without_measuring(run: Path, measured: lis
     }
     assert second.to_json() == first.to_json()
     assert second.events == first.events
-    assert second.labels == first.labels == ["x00", "x01", "x02", "x03", "x04", "x05"]
+    assert second.labels == first.labels == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_plain_xarray_reads_the_series(run: Path) -> None:

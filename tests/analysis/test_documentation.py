@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from embevo.analysis import Thresholds
-from embevo.analysis.series import VARIABLES
+from embevo.analysis.measures.registry import VARIABLES
 from support import trajectories
 
 TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
