@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .paths import PathOf
 from .progress import measuring
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PathOf(), metavar="RUN...")
 @click.option(
     "--threshold",
     "thresholds",

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
+from .paths import PathOf
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="An .mp4 or a .gif."
-)
+@click.argument("run", type=PathOf())
+@click.option("-o", "--out", required=True, type=PathOf(dir_okay=False), help="An .mp4 or a .gif.")
 @click.option(
     "--frames", type=click.IntRange(2, 100_000), default=240, show_default=True, help="Steps shown."
 )

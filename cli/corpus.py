@@ -6,6 +6,9 @@ import click
 
 from embevo.experiment.corpus import Corpus, KnownCorpus, id_ranges, known_corpora, load_corpus
 
+from .paths import PathOf
+from .readable import command_line
+
 _BYTES = 256
 
 
@@ -41,7 +44,7 @@ def show(name: str) -> None:
 
 
 @corpus.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write it.  [default: embevo's cache]")
+@click.option("--out", type=PathOf(), help="Where to write it.  [default: embevo's cache]")
 @click.option("--url", help="Where to fetch it from.  [default: Project Gutenberg]")
 def gatsby(*, out: Path | None, url: str | None) -> None:
     """Fetch The Great Gatsby from Project Gutenberg and clean it. The one command that uses the network."""
@@ -50,7 +53,8 @@ def gatsby(*, out: Path | None, url: str | None) -> None:
     path = fetch_gatsby(out, url)
     click.echo(f"Wrote {path}")
     _print(load_corpus(str(path), _BYTES, context=1))
-    click.echo(f"Train on it: embevo train --corpus {path if out is not None else 'gatsby'}")
+    name = path if out is not None else "gatsby"
+    click.echo(f"Train on it: {command_line('embevo', 'train', '--corpus', name)}")
 
 
 def _describe(known: KnownCorpus) -> None:

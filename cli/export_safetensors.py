@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
+from .paths import PathOf
 from .selection import TokenChoice, step_slice, token_choice
 
 
 @click.command("export-safetensors")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to fill."
-)
+@click.argument("run", type=PathOf())
+@click.option("--out", required=True, type=PathOf(file_okay=False), help="Folder to fill.")
 @click.option(
     "--steps",
     callback=step_slice,

@@ -5,15 +5,17 @@ from typing import Literal
 
 import click
 
+from .paths import PathOf
+
 _FORMATS = ("png", "svg", "pdf")
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PathOf())
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="png", show_default=True)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=PathOf(file_okay=False),
     help="Folder for the files; made if it is not there. By default RUN/figures.",
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Draw this figure only; repeatable.")

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from .paths import PathOf
+from .readable import command_line
+
 if TYPE_CHECKING:
     from embevo.run.format.layout import Store, ZarrDtype
 
 
 @click.command("import-safetensors")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory of the new run.")
+@click.argument("folder", type=PathOf(exists=True, file_okay=False))
+@click.option("--out", required=True, type=PathOf(), help="Directory of the new run.")
 @click.option(
     "--key",
     "keys",
@@ -56,4 +59,5 @@ def import_safetensors(
         )
     if found.left_out:
         click.echo(f"Not imported: {', '.join(found.left_out)} (choose tensors with --key)")
-    click.echo(f"Imported {len(found.files):,} steps into {out}. Look at them with: embevo info {out}")
+    look = command_line("embevo", "info", out)
+    click.echo(f"Imported {len(found.files):,} steps into {out}. Look at them with: {look}")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .readable import size_of, state_of
+from .paths import PathOf
+from .readable import command_line, size_of, state_of
 
 if TYPE_CHECKING:
     from embevo.run.reading.summary import MatrixSummary, RunSummary, TokenSummary
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PathOf())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(run: Path, as_json: bool) -> None:
     """Show what is inside RUN, on one screen.
@@ -44,7 +45,7 @@ def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
 
     state = state_of(summary)
     if summary.state == "interrupted":
-        state += f" (embevo recover {summary.path} seals them)"
+        state += f" ({command_line('embevo', 'recover', Path(summary.path))} seals them)"
     rows = [("run", str(Path(summary.path).resolve())), ("state", state)]
     if summary.rows:
         steps = f"{summary.rows:,}: {summary.first_step}..{summary.last_step}"

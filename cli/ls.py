@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from .paths import PathOf
 from .readable import size_of
 
 
 @click.command()
-@click.argument("folder", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", default=".", type=PathOf(exists=True, file_okay=False))
 @click.option("--depth", default=3, show_default=True, type=click.IntRange(0), help="How many levels below.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, one run a line.")
 def ls(folder: Path, depth: int, as_json: bool) -> None:

@@ -8,6 +8,8 @@ import click
 
 from embevo.errors import EmbevoError
 
+from .output import prepare
+
 # Name to the module and attribute that hold the command. A module is imported when its command is used or
 # listed; what is heavy it imports when it runs, so that looking at a run does not wait for torch.
 COMMANDS: Final = {
@@ -60,9 +62,10 @@ class _Commands(click.Group):
             raise _failure(error, str(error)) from error
         except OSError as error:
             # A pipe that the reader has closed is click's to end quietly.
-            if error.filename is None or error.errno == errno.EPIPE:
+            if error.errno == errno.EPIPE:
                 raise
-            raise _failure(error, f"{error.filename}: {error.strerror}") from error
+            reason = error.strerror or str(error)
+            raise _failure(error, f"{error.filename}: {reason}" if error.filename else reason) from error
         except KeyboardInterrupt as error:
             click.echo(_failure(error, "Interrupted.").message, err=True)
             ctx.exit(_INTERRUPTED)
@@ -76,4 +79,5 @@ def embevo() -> None:
 
 def main() -> None:
     """Run the command line; does not return."""
+    prepare()
     embevo(prog_name="embevo")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .paths import PathOf
 from .readable import size_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathOf(),
     default=Path("runs"),
     show_default=True,
     help="Where the run would lie.",

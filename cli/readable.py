@@ -1,6 +1,7 @@
 """How states, sizes and commands are worded for people, the same everywhere."""
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -39,3 +40,13 @@ def program(name: str) -> str:
         return name
     path = os.path.relpath(installed)
     return path if not path.startswith("..") else str(installed)
+
+
+def command_line(*words: str | Path) -> str:
+    """A command that a shell takes as it stands, whatever is in its paths."""
+    return shlex.join(map(_word, words))
+
+
+def _word(word: str | Path) -> str:
+    # A relative path that begins with a hyphen would be taken for an option.
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)

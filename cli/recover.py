@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from .paths import PathOf
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PathOf())
 @click.pass_context
 def recover(ctx: click.Context, run: Path) -> None:
     """Seal what a killed writer has left in the journal of RUN, and rebuild damaged files from intact ones.

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
+from .paths import PathOf
+
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PathOf(), metavar="RUN...")
 @click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), default="report.html", show_default=True,
+    "-o", "--out", type=PathOf(dir_okay=False), default="report.html", show_default=True,
     help="The page.",
 )  # fmt: skip
 @click.option(

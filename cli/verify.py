@@ -7,9 +7,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from .paths import PathOf
+from .readable import command_line
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PathOf())
 @click.option("--deep", is_flag=True, help="Decode every block and compare every matrix, not only ten steps.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
@@ -63,5 +66,7 @@ def verify(ctx: click.Context, run: Path, *, deep: bool, as_json: bool) -> None:
     if found.ok:
         console.print("All is as it was written.", style="green")
     else:
-        console.print(f"{len(found.problems)} problems. embevo recover {run} rebuilds what can be rebuilt.")
+        mend = command_line("embevo", "recover", run)
+        count = len(found.problems)
+        console.print(f"{count} problems. {mend} rebuilds what can be rebuilt.", markup=False, soft_wrap=True)
     ctx.exit(0 if found.ok else 1)

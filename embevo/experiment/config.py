@@ -1,5 +1,6 @@
 """The settings of an experiment: one frozen dataclass, and its TOML form."""
 
+import codecs
 import dataclasses
 import difflib
 import math
@@ -17,6 +18,8 @@ from embevo.run.reading.reader import open_run
 Init = Literal["normal", "qwen", "qwen-unit"]
 FloatType = Literal["float32", "bfloat16"]
 Objective = Literal["next-token", "seed"]
+# What settings are called elsewhere, on the command line above all.
+_SHORT: Final = {"lr": "learning_rate", "batch_size": "batch"}
 
 
 def _about(text: str, minimum: float | None = None) -> dict[str, Any]:
@@ -147,7 +150,9 @@ class ExperimentConfig:
         names = [setting.name for setting in fields(cls)]
         for name in values:
             if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
+                if isinstance(values[name], Mapping):
+                    raise ConfigError(f"{source}: settings are not in a table: leave out the line [{name}].")
+                near = difflib.get_close_matches(_SHORT.get(name, name), names, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known settings: {', '.join(names)}."
                 raise ConfigError(f"{source}: unknown setting {name!r}; {hint}")
         try:
@@ -181,11 +186,16 @@ def load_settings(path: Path) -> dict[str, Any]:
     if path.is_dir():
         return settings_of(path)
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}. --config takes a TOML file or a run."
         ) from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError(f"{path} is not TOML: it is UTF-16 text. Save it as UTF-8.")
+    try:
+        # Editors on Windows put a byte order mark first.
+        return tomllib.loads(data.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 

@@ -1,18 +1,30 @@
 """What is trained on: a file of bytes, each byte a token id."""
 
+import codecs
 import hashlib
+import shlex
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
 from embevo.errors import CorpusError
+
+# What compressed files begin with, and the program that gives their text.
+_COMPRESSED: Final = {
+    b"\x1f\x8b": ("gzip", "gunzip -c"),
+    b"BZh": ("bzip2", "bunzip2 -c"),
+    b"\xfd7zXZ\x00": ("xz", "unxz -c"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
+    b"PK\x03\x04": ("zip", "unzip -p"),
+}
+_MARKS: Final = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,7 @@ def load_corpus(name: str, vocab_size: int, context: int, *, drop_out_of_vocab: 
     data, source = _read(name)
     if not data:
         raise CorpusError(f"the corpus {name} is empty: there is nothing to train on.")
+    _check_uncompressed(name, data)
     raw = np.frombuffer(data, np.uint8)
     outside = raw >= vocab_size
     dropped = int(np.count_nonzero(outside))
@@ -132,8 +145,8 @@ def load_corpus(name: str, vocab_size: int, context: int, *, drop_out_of_vocab: 
         shown = ", ".join(f"0x{value:02x}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
         raise CorpusError(
             f"the corpus {name} holds {dropped:,} of {len(raw):,} bytes that are not among the {vocab_size} "
-            f"token ids: {shown}, the first at offset {offset:,}. Train with --vocab-size 256, or leave them "
-            "out with --drop-out-of-vocab."
+            f"token ids: {shown}, the first at offset {offset:,}.{_mark(data)} Train with --vocab-size 256, "
+            "or leave them out with --drop-out-of-vocab."
         )
     tokens = raw[~outside] if dropped else raw
     if len(tokens) < context + 1:
@@ -152,11 +165,29 @@ def load_corpus(name: str, vocab_size: int, context: int, *, drop_out_of_vocab: 
     )
 
 
+def _check_uncompressed(name: str, data: bytes) -> None:
+    for magic, (kind, program) in _COMPRESSED.items():
+        if data.startswith(magic):
+            raise CorpusError(
+                f"the corpus {name} is compressed ({kind}), and its bytes are noise: decompress it first, or "
+                f"pass --corpus <({program} {shlex.quote(name)})."
+            )
+
+
+def _mark(data: bytes) -> str:
+    """What there is to say of a byte order mark."""
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return f" It begins with the byte order mark of {encoding}; ASCII text has none."
+    return ""
+
+
 def _read(name: str) -> tuple[bytes, str]:
     """The bytes of a corpus, and where they come from."""
     known = known_corpora().get(name)
     if known is None:
-        return _read_file(Path(name)), str(Path(name).absolute())
+        path = _path_of(name)
+        return _read_file(path), str(path.absolute())
     if known.file is None:
         path = fetched_path(name)
         if not path.exists():
@@ -172,10 +203,23 @@ def _read(name: str) -> tuple[bytes, str]:
     return data, known.source
 
 
+def _path_of(name: str) -> Path:
+    if not name.strip():
+        raise CorpusError("the corpus has no name: give one of embevo corpus list, or the path of a file.")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise CorpusError(f"cannot read the corpus {name}: {error}.") from error
+
+
 def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
+        if path.is_relative_to("/dev/fd") or path.is_relative_to("/proc/self/fd"):
+            raise CorpusError(
+                f"the corpus was a pipe, {path}, which is gone: pass the same text again with --corpus."
+            ) from error
         names = ", ".join(known_corpora())
         raise CorpusError(f"there is no corpus {path}: neither a file nor one of {names}.") from error
     except OSError as error:

@@ -1,3 +1,4 @@
+import codecs
 import dataclasses
 import tomllib
 from pathlib import Path
@@ -103,3 +104,27 @@ def test_a_run_of_another_program_has_no_settings(tmp_path: Path) -> None:
     for load in (settings_of, load_settings):
         with pytest.raises(ConfigError, match="was not recorded by embevo train"):
             load(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_of_any_editor(tmp_path: Path, encoding: str, newline: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(f'init = "normal"{newline}steps = 5{newline}'.encode(encoding))
+    assert load_settings(path) == {"init": "normal", "steps": 5}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-32", "latin-1"])
+def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "c.toml"
+    mark = {"utf-16-be": codecs.BOM_UTF16_BE, "utf-16-le": codecs.BOM_UTF16_LE}.get(encoding, b"")
+    path.write_bytes(mark + 'corpus = "\u00e4"\n'.encode(encoding))
+    with pytest.raises(ConfigError, match=r"Save it as UTF-8|is not TOML"):
+        load_settings(path)
+
+
+def test_a_table_and_a_short_name_are_explained() -> None:
+    with pytest.raises(ConfigError, match=r"leave out the line \[train\]"):
+        ExperimentConfig.from_mapping({"train": {"steps": 5}})
+    with pytest.raises(ConfigError, match="did you mean learning_rate"):
+        ExperimentConfig.from_mapping({"lr": 1e-3})

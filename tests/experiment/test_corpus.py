@@ -1,4 +1,6 @@
 import hashlib
+import importlib
+import os
 import subprocess
 import sys
 from importlib.resources import files
@@ -103,3 +105,41 @@ def test_id_ranges() -> None:
     assert id_ranges([]) == ""
     assert id_ranges([3]) == "3"
     assert id_ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+
+
+@pytest.mark.parametrize(
+    ("module", "program"), [("gzip", "gunzip -c"), ("bz2", "bunzip2 -c"), ("lzma", "unxz -c")]
+)
+def test_a_compressed_text_is_refused_with_what_to_do(tmp_path: Path, module: str, program: str) -> None:
+    path = tmp_path / "a text"
+    path.write_bytes(importlib.import_module(module).compress(b"a text" * 100))
+    for vocab_size in (128, 256):
+        with pytest.raises(CorpusError, match="is compressed") as refused:
+            load_corpus(str(path), vocab_size, 8)
+    advised = str(refused.value).partition("<(")[2].rpartition(")")[0]
+    assert advised.startswith(program)
+    done = subprocess.run(["bash", "-c", advised], capture_output=True, check=True)
+    assert done.stdout == b"a text" * 100
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8-sig", "UTF-8"), ("utf-16", "UTF-16")])
+def test_a_byte_order_mark_is_named(tmp_path: Path, encoding: str, name: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a text" * 100, encoding)
+    with pytest.raises(CorpusError, match=f"byte order mark of {name};"):
+        load_corpus(str(path), 128, 8)
+
+
+def test_a_home_a_pipe_and_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.txt").write_text("a text" * 100)
+    assert load_corpus("~/a.txt", 128, 8).byte_count == 600
+    with pytest.raises(CorpusError, match="has no name"):
+        load_corpus("", 128, 8)
+    reader, writer = os.pipe()
+    os.write(writer, b"a text" * 100)
+    os.close(writer)
+    assert load_corpus(f"/dev/fd/{reader}", 128, 8).byte_count == 600
+    os.close(reader)
+    with pytest.raises(CorpusError, match="which is gone: pass the same text again with --corpus"):
+        load_corpus(f"/dev/fd/{reader}", 128, 8)

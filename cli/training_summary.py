@@ -1,0 +1,73 @@
+"""What ``embevo train`` says when it has ended."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from embevo.experiment.config import ExperimentConfig
+
+from .readable import command_line, program
+
+if TYPE_CHECKING:
+    from embevo.experiment.record import RunSummary
+
+
+def print_summary(console: Console, summary: "RunSummary", config: ExperimentConfig) -> None:
+    """Print what was recorded, how long it took, and commands to go on with."""
+    for label, text in _recorded(summary, config):
+        console.print(f"{label:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+    console.print("\nNext:", highlight=False)
+    for command in _next(summary.run_dir, config, interrupted=summary.signal is not None):
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _recorded(summary: "RunSummary", config: ExperimentConfig) -> list[tuple[str, str]]:
+    """Lines of a label and a text."""
+    stats = summary.stats
+    how = "interrupted" if summary.signal is not None else "complete"
+    matrices = f"{stats.captured:,} matrices of {config.vocab_size} x {config.dim}, {config.dtype}"
+    lines = [
+        ("Run", str(summary.run_dir)),
+        ("Steps", f"{summary.first_step:,} to {summary.last_step:,} of {config.steps:,}: {how}"),
+        ("Recorded", matrices),
+    ]
+    if stats.compared:
+        lines.append(("Compared", f"{stats.compared:,} steps trained again, equal in every bit"))
+    if stats.dropped:
+        lines.append(("Dropped", f"{stats.dropped:,} steps, because the ring was full"))
+    lines += [("", f"{part}: {size / 1e6:,.1f} MB") for part, size in summary.sizes.items()]
+    rate = (summary.last_step - summary.first_step) / max(summary.seconds, 1e-9)
+    p50, p99, longest = (
+        ns / 1e3 for ns in (stats.capture_ns_p50, stats.capture_ns_p99, stats.capture_ns_max)
+    )
+    lines += [
+        ("Time", f"{summary.seconds:,.1f} s, {rate:.1f} steps per second"),
+        ("Capture", f"p50 {p50:,.0f} us, p99 {p99:,.0f} us, max {longest:,.0f} us"),
+        ("Waited", f"{stats.waited_ns / 1e6:,.1f} ms for room in the ring, in all"),
+    ]
+    return lines
+
+
+def _next(run: Path, config: ExperimentConfig, *, interrupted: bool) -> list[str]:
+    """Three commands that a shell takes as they stand."""
+    embevo, python = program("embevo"), program("python")
+    if config.store == "safetensors":
+        look = f'import embevo; print(embevo.open_run({_text(run)})["embeddings"][-1])'
+    else:
+        group = _text(run / "trajectory.zarr")
+        look = f'import zarr; print(zarr.open({group}, mode="r")["embeddings"][-1])'
+    commands = [
+        command_line(embevo, "info", run),
+        command_line(embevo, "verify", run),
+        command_line(python, "-c", look),
+    ]
+    if interrupted:
+        commands.insert(0, command_line(embevo, "train", "--resume", run))
+    return commands[:3]
+
+
+def _text(path: Path) -> str:
+    """A path as Python writes a text, in double quotes."""
+    return json.dumps(str(path), ensure_ascii=False)
