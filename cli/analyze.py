@@ -118,56 +118,52 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
 
 def _measures(summary: "dict[str, Any]", groups: list[str]) -> "Iterable[tuple[str, list[str]]]":
     """Rows of the table: a label, and a cell for each group."""
+    from embevo.analysis.measures.registry import label_of, last_of, told  # noqa: PLC0415
+
     by_group = [summary["groups"][name] for name in groups]
     yield "tokens", [f"{of['tokens']:,}" for of in by_group]
-    for label, name in (
-        ("RMS radius", "radius_rms"),
-        ("centroid norm", "centroid_norm"),
-        ("mean token norm", "token_norm_mean"),
-    ):
-        cells = [f"{_number(of[f'{name}_first'])} to {_number(of[f'{name}_last'])}" for of in by_group]
-        yield f"{label}, first to last row", cells
-    yield "centroid moved by", [_number(of["centroid_displacement"]) for of in by_group]
-    yield "length of its path", [_number(of["centroid_path"]) for of in by_group]
-    for label, name in (
-        ("distinct rows", "distinct_rows"),
-        ("black holes", "black_holes"),
-        ("tokens in them", "black_hole_population"),
-        ("in the largest", "black_hole_largest"),
-    ):
-        counts = [(of[f"{name}_first"], of[f"{name}_last"]) for of in by_group]
-        yield f"{label}, first to last row", [f"{first:,} to {last:,}" for first, last in counts]
-    for label, what in (("MSD exponent of the centroid", "centroid"), ("MSD exponent of tokens", "tokens")):
+    for variable in told():
+        if variable.told is not None and variable.told.change:
+            label = f"{variable.label}, first to last row"
+            yield (
+                label,
+                [
+                    f"{_number(of[f'{variable.name}_first'])} to {_number(last_of(of, variable))}"
+                    for of in by_group
+                ],
+            )
+        else:
+            yield variable.label, [_number(last_of(of, variable)) for of in by_group]
+    for what in ("centroid", "tokens"):
         fits = [summary["exponents"][what][name] for name in groups]
         yield (
-            label,
+            label_of(f"exponents.{what}"),
             [f"{_number(fit['value'])} ({_number(fit['low'])} to {_number(fit['high'])})" for fit in fits],
         )
-    for label, name in (
-        ("last step above sqrt(dim) ULPs", "flowing"),
-        ("last step with an element above 1 ULP", "hopping"),
-        ("last motion", "moving"),
-    ):
-        yield label, [_step(summary["phases"][group][name]) for group in groups]
+    for name in ("flowing", "hopping", "moving"):
+        yield label_of(f"phases.{name}"), [_step(summary["phases"][group][name]) for group in groups]
 
 
 def _facts(summary: "dict[str, Any]") -> "Iterable[str]":
+    from embevo.analysis.measures.registry import label_of  # noqa: PLC0415
+
+    def line(name: str, text: str) -> str:
+        label = label_of(name)
+        return f"{label[0].upper()}{label[1:]}: {text}."
+
     if summary["live_dead_distance"] is not None:
         low, high = summary["live_dead_distance_interval"]
         distance = _number(summary["live_dead_distance"])
-        yield f"Live and dead centroids are {distance} apart ({_number(low)} to {_number(high)})."
-    if summary["jaccard_largest"] is not None:
-        yield (
-            f"The largest black hole and the dead overlap by {_number(summary['jaccard_largest'])} "
-            f"(Jaccard), all black holes and the dead by {_number(summary['jaccard_all'])}."
-        )
+        yield line("live_dead_distance", f"{distance} ({_number(low)} to {_number(high)})")
+    for name in ("jaccard_largest", "jaccard_all"):
+        if summary[name] is not None:
+            yield line(name, _number(summary[name]))
     events = [f"{count:,} {kind}" for kind, count in summary["events"].items() if count]
-    yield "Events of black holes: " + (", ".join(events) or "none") + "."
+    yield line("events", ", ".join(events) or "none")
     if summary["loss_last"] is not None:
-        unigram = summary["unigram_loss"]
-        baseline = "" if unigram is None else f"; knowing the unigrams alone gives {_number(unigram)}"
-        first, last = _number(summary["loss_first"]), _number(summary["loss_last"])
-        yield f"Loss {first} to {last} nats{baseline}."
+        yield line("loss", f"{_number(summary['loss_first'])} to {_number(summary['loss_last'])} nats")
+        if summary["unigram_loss"] is not None:
+            yield line("unigram_loss", f"{_number(summary['unigram_loss'])} nats")
 
 
 def _print_verdicts(console: "Console", verdicts: "Iterable[Verdict]") -> None:
@@ -247,6 +243,8 @@ def _print_thresholds(console: "Console", limits: "Thresholds", *, reasons: bool
 
 
 def _number(value: float | str | None) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
     return "-" if value is None or math.isnan(float(value)) else f"{float(value):.4g}"
 
 

@@ -12,6 +12,7 @@ from embevo.analysis.analyze import Analysis
 from embevo.analysis.json_numbers import number_of, to_plain
 from embevo.analysis.measures.effect import Effect
 from embevo.analysis.measures.interval import median_interval
+from embevo.analysis.measures.registry import label_of, last_of, told_by_group
 from embevo.analysis.verdicts.verdict import Check, Verdict
 
 # Settings that decide how a run is carried out or kept, and not what it computes.
@@ -131,21 +132,13 @@ def compare(analyses: Sequence[Analysis]) -> Comparison:
 
 def quantities_of(analysis: Analysis) -> dict[str, float]:
     """The numbers of a run that are compared, by what they are."""
-    summary, by_group = analysis.summary, analysis.summary["groups"]
+    summary = analysis.summary
     values = {
-        "distinct dead vectors in the last row": by_group["dead"].get("distinct_rows_last"),
-        "distinct vectors in the last row": by_group["all"]["distinct_rows_last"],
-        "tokens in black holes in the last row": by_group["all"]["black_hole_population_last"],
-        "RMS radius of live tokens in the last row": by_group["live"].get("radius_rms_last"),
-        "RMS radius of dead tokens in the last row": by_group["dead"].get("radius_rms_last"),
-        "displacement of the centroid": by_group["all"]["centroid_displacement"],
-        "distance between live and dead centroids": summary["live_dead_distance"],
-        "exponent of the centroid's mean squared displacement": summary["exponents"]["centroid"]["all"][
-            "value"
-        ],
-        "step at which the dead froze": summary["freeze_step"],
-        "last loss": summary["loss_last"],
+        f"{label}, in the last row": last_of(summary["groups"][group], variable)
+        for label, variable, group in told_by_group()
     }
+    values |= {label_of(name): summary[name] for name in ("live_dead_distance", "freeze_step", "loss_last")}
+    values[label_of("exponents.centroid")] = summary["exponents"]["centroid"]["all"]["value"]
     return {name: number_of(value) for name, value in values.items()}
 
 

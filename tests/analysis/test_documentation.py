@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from embevo.analysis import Thresholds
-from embevo.analysis.measures.registry import VARIABLES
+from embevo.analysis import Thresholds, analyze
+from embevo.analysis.measures.registry import MEASURES, VARIABLES
 from support import trajectories
 
 TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
@@ -31,11 +31,42 @@ def test_the_three_lines_run(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("('step',) 30\n", "")
 
 
-def test_every_variable_is_defined() -> None:
-    for name in VARIABLES:
-        # token_norm_mean is there as `_mean`, beside `token_norm_min`.
-        known = name in TEXT or f"`_{name.rpartition('_')[2]}`" in TEXT
-        assert known, name
+def test_the_tables_of_variables_are_what_the_measures_declare() -> None:
+    tables = re.findall(r"<!-- variables: (\w+) -->\n(.*?)<!-- variables: end -->", TEXT, re.DOTALL)
+    shown = [(section, row) for section, rows in tables for row in rows.splitlines()[2:]]
+    declared = [
+        (section, f"| `{of.name}` ({', '.join(of.dimensions)}) | {of.unit or '-'} | {said} |")
+        for section in dict(tables)
+        for measure in MEASURES
+        if measure.section == section
+        for of in measure.variables
+        for said in [f"{of.definition} | {of.source}"]
+    ]
+    assert shown == declared
+    assert {measure.section for measure in MEASURES} == set(dict(tables))
+    assert len(shown) == len(VARIABLES)
+    # Nothing but the tables says what a variable is: a row outside of them would not be compared.
+    assert len(re.findall(r"^\| `\w+` \([\w, ]+\) \|", TEXT, re.MULTILINE)) == len(shown)
+
+
+def test_the_script_writes_the_tables_that_are_there(tmp_path: Path) -> None:
+    made = runpy.run_path(str(Path(__file__).parents[2] / "scripts/make_measures_tables.py"))
+    page = tmp_path / "analysis.md"
+    page.write_text(re.sub(r"(<!-- variables: \w+ -->\n)(?:\|.*\n)+", r"\1", TEXT))
+    assert "| `radius_rms` (step, group)" not in page.read_text()
+    made["rewrite"](page)
+    assert page.read_text() == TEXT
+
+
+def test_units_and_labels_are_those_of_the_series(tmp_path: Path) -> None:
+    values = trajectories.brownian(30, 4, 3).astype("float32")
+    series = analyze(trajectories.record(tmp_path / "run", values, dead=[1]), keep=False).series
+    assert {name: variable.dims for name, variable in series.variables.items()} == {
+        name: variable.dimensions for name, variable in VARIABLES.items()
+    }
+    for name, variable in series.variables.items():
+        assert variable.attrs["units"] == VARIABLES[str(name)].unit
+        assert variable.attrs["long_name"] == VARIABLES[str(name)].label
 
 
 def test_every_threshold_is_there_with_its_default_and_its_reason() -> None:

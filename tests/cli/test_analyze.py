@@ -70,7 +70,7 @@ def test_several_runs_are_judged_together(
     text = " ".join(invoke("analyze", *paths, "--no-keep").output.split())
     for expected in (
         "no dtype (5 runs) dtype=bfloat16 (2 runs) Cohen's d, no dtype and dtype=bfloat16",
-        "distinct dead vectors in the last row 2 (2 to 2) 2 (2 to 2) 0",
+        "distinct rows, dead tokens, in the last row 2 (2 to 2) 2 (2 to 2) 0",
         "An interval covers the median of all such runs in 94 % of cases.",
         "S1 run by run: 5 supported.",
     ):
@@ -82,7 +82,7 @@ def test_mistakes_are_named(invoke: Any, tmp_path: Path) -> None:
     path = run(tmp_path / "run")
     for arguments, message in (
         ((tmp_path / "nothing",), "there is no such directory"),
-        ((path, "--matrix", "wte"), "has no matrix 'wte'; it has embeddings"),
+        ((path, "--matrix", "wte"), "has no matrix 'wte'; its matrices are embeddings"),
         ((path, "--threshold", "tight"), "write NAME=VALUE"),
     ):
         result = invoke("analyze", *arguments)

@@ -55,11 +55,16 @@ class Diffusion(Measure):
             ("lag", "group"),
             "velocity autocorrelation of the centroid",
             "1",
-            "the same of the centroid's displacements",
+            "`vacf` of the centroid's displacements",
             "pairs of rows",
         ),
         Variable(
-            "lag_origins", ("lag",), "pairs of rows at this lag", "1", "how many origins", "pairs of rows"
+            "lag_origins",
+            ("lag",),
+            "pairs of rows at this lag",
+            "1",
+            "how many pairs of rows are that far apart",
+            "pairs of rows",
         ),
     )
     numbers = (

@@ -18,7 +18,14 @@ from embevo.analysis.measures.groups import GroupName
 from embevo.analysis.measures.outline import Outline
 
 # Of what of a run a variable is made.
-Source = Literal["each row", "each row and the one before", "first and last row", "pairs of rows", "the run"]
+Source = Literal[
+    "each row",
+    "each row and the one before",
+    "first and last row",
+    "last row or all rows",
+    "pairs of rows",
+    "the run",
+]
 
 
 @dataclass(frozen=True)

@@ -33,24 +33,24 @@ class PrincipalComponents(Measure):
             "centroid of what the components were fitted on",
             _LENGTH,
             'mean of x over the tokens of the last row (`basis="final"`), or of all rows together (`"all"`)',
-            "first and last row",
+            "last row or all rows",
         ),
         Variable(
             "pca_basis",
             ("component", "dim"),
             "principal components",
             "1",
-            "eigenvectors of mean (x - `pca_mean`)(x - `pca_mean`)', over the same; the largest element of "
-            "each is positive",
-            "first and last row",
+            "eigenvectors of mean (x - `pca_mean`)(x - `pca_mean`)', over the tokens that `pca_mean` is of; "
+            "the largest element of each is positive",
+            "last row or all rows",
         ),
         Variable(
             "pca_variance",
             ("component",),
             "variance along each component",
             "embedding units^2",
-            "eigenvalues of the same",
-            "first and last row",
+            "variances along `pca_basis`: the eigenvalues that belong to them",
+            "last row or all rows",
         ),
         Variable(
             "centroid_projected",

@@ -1,6 +1,7 @@
 """The list of all measures. Whoever adds one adds a line to it, and everything else follows."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from embevo.analysis.measures.axes import Axes
 from embevo.analysis.measures.black_holes import BlackHoles
@@ -10,7 +11,8 @@ from embevo.analysis.measures.diffusion import Diffusion
 from embevo.analysis.measures.displacement import Displacement
 from embevo.analysis.measures.events import Events
 from embevo.analysis.measures.flow import Flow
-from embevo.analysis.measures.measure import Measure, Variable
+from embevo.analysis.measures.groups import GroupName
+from embevo.analysis.measures.measure import Measure, Number, Variable
 from embevo.analysis.measures.principal_components import PrincipalComponents
 from embevo.analysis.measures.radius import Radius
 from embevo.analysis.measures.spectrum import Spectrum
@@ -39,17 +41,39 @@ MEASURES: Final[tuple[type[Measure], ...]] = (
 VARIABLES: Final[dict[str, Variable]] = {
     variable.name: variable for measure in MEASURES for variable in measure.variables
 }
-_NUMBERS: Final = {number.name: number for measure in MEASURES for number in measure.numbers}
+NUMBERS: Final[dict[str, Number]] = {
+    number.name: number for measure in MEASURES for number in measure.numbers
+}
 
 
 def label_of(name: str) -> str:
     """What tables call a number of the summary, or else a variable."""
-    return (_NUMBERS[name] if name in _NUMBERS else VARIABLES[name]).label
+    return (NUMBERS[name] if name in NUMBERS else VARIABLES[name]).label
 
 
 def told() -> list[Variable]:
     """The variables over ``(step, group)`` that tables show, in the order of the list."""
     return [variable for variable in VARIABLES.values() if variable.told is not None]
+
+
+def told_by_group() -> list[tuple[str, Variable, GroupName]]:
+    """The lines of a table that has no column for each group: a label, the variable, and the group."""
+    return [
+        (
+            variable.label if variable.told.groups == ("all",) else f"{variable.label}, {group} tokens",
+            variable,
+            group,
+        )
+        for variable in told()
+        if variable.told is not None
+        for group in variable.told.groups
+    ]
+
+
+def last_of(group: Mapping[str, Any], variable: Variable) -> Any:
+    """The last value of a told variable in the summary of a group; None for an empty group."""
+    changes = variable.told is not None and variable.told.change
+    return group.get(f"{variable.name}_last" if changes else variable.name)
 
 
 def digest() -> str:

@@ -23,7 +23,7 @@ class Spectrum(Measure):
             ("spectrum_step",),
             "step of a spectrum",
             "steps",
-            "global step of each",
+            "global steps of the rows that have a spectrum",
             "the run",
         ),
         Variable(

@@ -34,7 +34,7 @@ class Ulps(Measure):
             ("step", "token"),
             "L2 norm of the displacement in ULPs",
             "ULP",
-            "Euclidean norm of it",
+            "Euclidean norm of the vector of displacements in ULPs",
             "each row and the one before",
         ),
         Variable(
@@ -42,7 +42,7 @@ class Ulps(Measure):
             ("step", "token"),
             "largest displacement of an element in ULPs",
             "ULP",
-            "largest element of it",
+            "largest element of the vector of displacements in ULPs",
             "each row and the one before",
         ),
         Variable(

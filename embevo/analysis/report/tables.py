@@ -8,6 +8,8 @@ from typing import Any
 from embevo.analysis import Analysis
 from embevo.analysis.comparison import Comparison
 from embevo.analysis.json_numbers import number_of
+from embevo.analysis.measures.measure import Variable
+from embevo.analysis.measures.registry import label_of, last_of, told_by_group
 from embevo.analysis.report.markup import Markup, joined, table, tag
 from embevo.analysis.verdicts.thresholds import Thresholds
 
@@ -18,7 +20,6 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
     """Label to number, in words: the same labels for every run."""
     summary = analysis.summary
     groups: Mapping[str, Mapping[str, Any]] = summary["groups"]
-    everyone, live, dead = (groups[name] for name in ("all", "live", "dead"))
     distance = _number(summary["live_dead_distance"])
     interval = summary["live_dead_distance_interval"]
     if summary["live_dead_distance"] is not None and interval[0] is not None:
@@ -32,30 +33,16 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         "stored type": summary["dtype"],
         "steps": f"{summary['first_step']:,} to {summary['last_step']:,}, {summary['rows']:,} recorded",
         "tokens": f"{summary['tokens']:,}" + _of_both(summary),
-        "training loss (nats)": _arrow(summary["loss_first"], summary["loss_last"]),
-        "unigram entropy of the corpus (nats)": _number(summary["unigram_entropy"]),
-        "loss of a model that knows frequencies only (nats)": _number(summary["unigram_loss"]),
-        "RMS radius of all tokens": _change(everyone, "radius_rms"),
-        "RMS radius of live tokens": _change(live, "radius_rms"),
-        "RMS radius of dead tokens": _change(dead, "radius_rms"),
-        "mean length of vectors": _change(everyone, "token_norm_mean"),
-        "distance of the centroid from the origin": _change(everyone, "centroid_norm"),
-        "displacement of the centroid": _number(everyone["centroid_displacement"]),
-        "length of its path": _number(everyone["centroid_path"]),
-        "distance between live and dead centroids": distance,
-        "distinct vectors": _change(everyone, "distinct_rows"),
-        "distinct dead vectors": _change(dead, "distinct_rows"),
-        "tokens in black holes": _change(everyone, "black_hole_population"),
-        "tokens in the largest black hole": _change(everyone, "black_hole_largest"),
-        "events of black holes": events or "none",
-        "mean cosine between displacements of dead tokens, over all steps": _number(
-            summary["dead_coherence"]
-        ),
-        "last motion of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
-        "exponent of mean squared displacement, centroid (1: random walk, 2: straight)": _fit(
-            exponents["centroid"]["all"]
-        ),
-        "the same, live tokens": _fit(exponents["tokens"]["live"]),
+        f"{label_of('loss')} (nats)": _arrow(summary["loss_first"], summary["loss_last"]),
+        f"{label_of('unigram_entropy')} (nats)": _number(summary["unigram_entropy"]),
+        f"{label_of('unigram_loss')} (nats)": _number(summary["unigram_loss"]),
+        **{label: _told(groups[group], variable) for label, variable, group in told_by_group()},
+        label_of("live_dead_distance"): distance,
+        label_of("events"): events or "none",
+        label_of("dead_coherence"): _number(summary["dead_coherence"]),
+        f"{label_of('phases.moving')} of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
+        f"{label_of('exponents.centroid')} (1: random walk, 2: straight)": _fit(exponents["centroid"]["all"]),
+        f"{label_of('exponents.tokens')}, live tokens": _fit(exponents["tokens"]["live"]),
     }
 
 
@@ -107,8 +94,11 @@ def _of_both(summary: Mapping[str, Any]) -> str:
     return f": {summary['live']:,} live, {summary['dead']:,} dead"
 
 
-def _change(group: Mapping[str, Any], name: str) -> str:
-    return _arrow(group.get(f"{name}_first"), group.get(f"{name}_last"))
+def _told(group: Mapping[str, Any], variable: Variable) -> str:
+    last = last_of(group, variable)
+    if variable.told is None or not variable.told.change:
+        return _number(last)
+    return _arrow(group.get(f"{variable.name}_first"), last)
 
 
 def _arrow(first: float | str | None, last: float | str | None) -> str:
