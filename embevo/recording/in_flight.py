@@ -66,10 +66,12 @@ class InFlight:
         while not self.has_buffer and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
 
-    def depart(self, step: int, scalars: tuple[float, ...], loss: Tensor | None) -> None:
+    def depart(
+        self, step: int, tensors: Sequence[Tensor], scalars: tuple[float, ...], loss: Tensor | None
+    ) -> None:
         """Begin with the next row, for which there is a buffer; waits for nothing."""
         row = self.next_row
-        self._transport.start(row % self._transport.buffers, loss)
+        self._transport.start(row % self._transport.buffers, tensors, loss)
         self._departed.append(Departure(row, step, scalars, loss is not None))
 
     def land(self, *, wait: bool) -> int:

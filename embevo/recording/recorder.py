@@ -10,6 +10,7 @@ from typing import Any, Final, Self, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Module
 
 from embevo.errors import (
     ArgumentError,
@@ -21,6 +22,7 @@ from embevo.errors import (
 from embevo.recording.in_flight import InFlight
 from embevo.recording.numbers import LAST_STEP, number_of, refuse_step, shown, step_of
 from embevo.recording.options import Durability, WhenFull, check_options
+from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging, check_matches, frame_of
 from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.transport import transport_for
@@ -51,8 +53,9 @@ class Recorder:
     def __init__(
         self,
         run_dir: PathLike,
-        matrices: Mapping[str, Tensor],
+        matrices: Mapping[str, Source],
         *,
+        module: Module | None = None,
         store: Store = "both",
         when_full: WhenFull = "block",
         zarr_dtype: ZarrDtype = "float32",
@@ -71,7 +74,11 @@ class Recorder:
         Args:
             run_dir: directory of the run; it must not exist yet, or be empty.
             matrices: what to record, by array name; float64, float32, bfloat16 or float16, all of one shape
-                ``(token, dim)``. The tensors are read again at every capture.
+                ``(token, dim)``: a tensor, or a callable that gives one at every capture. A parameter is
+                followed to whatever its module holds in its place, a gradient to whatever its parameter has.
+            module: model in which the matrices are looked up at every capture. They may be given by their
+                names in it then, such as ``transformer.wte.weight``, and are followed also where modules are
+                replaced.
             store: ``zarr`` for the trajectory, ``safetensors`` for one file a step, or ``both``.
             when_full: what a capture does while all slots of the ring wait to be written: ``block`` until one
                 is free, ``drop`` the step (counted, and missing from ``step``), or raise an ``error``.
@@ -95,19 +102,21 @@ class Recorder:
             RunInUseError: another process is writing the run.
             NotARunError: there is no run to resume.
             FrameMismatchError: a matrix cannot be recorded, or is not what the resumed run records.
+            StaleTensorError: a matrix is a copy of what is trained, or not in the module.
             ArgumentError: an option has a value that it cannot have.
             CreationError: the run cannot be created, for want of space or permission.
         """
         check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
         if block_steps is not None and block_steps < 1:
             raise ArgumentError(f"block_steps is {block_steps}; a block has at least 1 step")
-        frame = frame_of(matrices, ("loss", "learning_rate", *scalars))
+        self._sources = sources_of(matrices, module)
+        tensors = {name: take() for name, take in self._sources.items()}
+        frame = frame_of(tensors, ("loss", "learning_rate", *scalars))
         if token_count is not None and token_count.shape != frame.shape[:1]:
             raise ArgumentError(
                 f"token_count has shape {token_count.shape}; the matrices have {frame.shape[0]} tokens"
             )
         self.paths = RunPaths(run_dir)
-        self._matrices = dict(matrices)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None
@@ -164,9 +173,9 @@ class Recorder:
         """Everything that is needed to capture into a ring from a row on, but for the writer."""
         self._layout = layout
         self._journal = journal
-        self._staging = HostStaging(self._matrices, journal)
+        self._staging = HostStaging(self._sources, journal)
         names = [name for name, _ in layout.frame.matrices]
-        transport = transport_for([self._matrices[name] for name in names])
+        transport = transport_for([self._sources[name]() for name in names])
         self._in_flight = None if transport is None else InFlight(transport, journal, names, row=row)
         self._row = self._first_row = row
         self._last_step = -1
@@ -234,6 +243,7 @@ class Recorder:
             RecordingError: the writer has failed before; this step was not captured, all before it are safe.
             RingFullError: no slot is free and the policy is ``error``; the step was not captured.
             FrameMismatchError: a tensor has changed its shape or dtype.
+            StaleTensorError: training has let go of a tensor that was handed over.
         """
         started = time.perf_counter_ns()
         if type(step) is not int:
@@ -281,7 +291,8 @@ class Recorder:
         scalars: Mapping[str, Scalar],
     ) -> int | None:
         """Send a step on its way from the device: nanoseconds waited for a buffer; None if dropped."""
-        for name, tensor in self._matrices.items():
+        tensors = [self._sources[name]() for name, _ in self._layout.frame.matrices]
+        for (name, _), tensor in zip(self._layout.frame.matrices, tensors, strict=True):
             check_matches(name, tensor, self._layout.frame)
         crossing = (
             loss if isinstance(loss, Tensor) and loss.device.type != "cpu" and loss.numel() == 1 else None
@@ -305,7 +316,7 @@ class Recorder:
             waited = time.perf_counter_ns() - began
             self._waits += 1
             self._waited_ns += waited
-        in_flight.depart(step, values, crossing)
+        in_flight.depart(step, tensors, values, crossing)
         self._last_step = step
         return waited
 

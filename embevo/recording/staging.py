@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from embevo.errors import FrameMismatchError
+from embevo.recording.sources import Take, check_recordable
 from embevo.run.format.frame import FrameSpec
 from embevo.run.journal.ring import Journal
 
@@ -41,6 +42,14 @@ def frame_of(matrices: Mapping[str, Tensor], scalars: tuple[str, ...]) -> FrameS
     Raises:
         FrameMismatchError: a tensor has a shape or dtype that is not recorded.
     """
+    for name, tensor in matrices.items():
+        check_recordable(name, tensor)
+        if tensor.dtype not in _DTYPE_NAMES:
+            conversion = "abs" if tensor.is_complex() else "float"
+            raise FrameMismatchError(
+                f"{name} is {tensor.dtype}; embevo records {', '.join(_DTYPE_NAMES.values())}. Give a "
+                f"callable that converts it at every capture, such as lambda: tensor.{conversion}()"
+            )
     described = {
         name: (_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
         for name, tensor in matrices.items()
@@ -63,22 +72,23 @@ def check_matches(name: str, tensor: Tensor, frame: FrameSpec) -> None:
 class HostStaging:
     """Copies matrices in CPU memory (or, blocking, from a device without a staging of its own)."""
 
-    def __init__(self, matrices: Mapping[str, Tensor], journal: Journal) -> None:
-        """Copy the given tensors into the slots of the journal."""
+    def __init__(self, sources: Mapping[str, Take], journal: Journal) -> None:
+        """Copy what is taken from these sources into the slots of the journal."""
         self._journal = journal
-        self._matrices = [(matrices[name], name) for name, _ in journal.frame.matrices]
+        self._takes = [(sources[name], name) for name, _ in journal.frame.matrices]
         self._small = journal.frame.image_bytes <= _SMALL_BYTES
         self._slots: list[list[memoryview]] = []
         if self._small:
-            names = [name for _, name in self._matrices]
+            names = [name for _, name in self._takes]
             self._slots = [[journal.payload(slot, name) for name in names] for slot in range(journal.slots)]
         # Where and how each tensor lay when it was last looked at closely; ``param.data = ...`` changes it.
-        self._seen: list[tuple[object, ...]] = [()] * len(self._matrices)
-        self._sources: list[memoryview | None] = [None] * len(self._matrices)
+        self._seen: list[tuple[object, ...]] = [()] * len(self._takes)
+        self._sources: list[memoryview | None] = [None] * len(self._takes)
 
     def copy(self, row: int) -> None:
         """Copy every matrix into the slot of a row."""
-        for index, (tensor, name) in enumerate(self._matrices):
+        for index, (take, name) in enumerate(self._takes):
+            tensor = take()
             # With the strides of a contiguous matrix, the number of elements says its shape, and costs less.
             now = (tensor.data_ptr(), tensor.stride(), tensor.numel(), tensor.dtype)
             if now != self._seen[index]:
@@ -91,6 +101,7 @@ class HostStaging:
                 slot_tensor(self._journal, row, name).copy_(tensor.detach())
 
     def _attach(self, index: int, tensor: Tensor, name: str) -> None:
+        check_recordable(name, tensor)
         check_matches(name, tensor, self._journal.frame)
         plain = self._small and tensor.device.type == "cpu" and tensor.is_contiguous()
         self._sources[index] = tensor.detach().view(torch.uint8).numpy().data.cast("B") if plain else None

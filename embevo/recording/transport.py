@@ -24,7 +24,7 @@ class Transport(Protocol):
 
     buffers: int
 
-    def start(self, buffer: int, loss: Tensor | None) -> None:
+    def start(self, buffer: int, tensors: Sequence[Tensor], loss: Tensor | None) -> None:
         """Begin to carry the matrices, and the loss, as they are now; waits for nothing."""
 
     def has_landed(self, buffer: int) -> bool:
@@ -49,8 +49,7 @@ class CudaTransport:
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        """Make buffers for these tensors, all contiguous or not, on one device."""
-        self._tensors = tensors
+        """Make buffers for tensors like these, all contiguous or not, on one device."""
         self._device = tensors[0].device
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         self.buffers = max(_LEAST, min(_MOST, _BYTES // size))
@@ -67,11 +66,11 @@ class CudaTransport:
         self._stream = torch.cuda.Stream(self._device)
         self._landed = [torch.cuda.Event() for _ in range(self.buffers)]
 
-    def start(self, buffer: int, loss: Tensor | None) -> None:
+    def start(self, buffer: int, tensors: Sequence[Tensor], loss: Tensor | None) -> None:
         """Queue both copies. The buffer must be one that has landed, or has never been used."""
         kept, pinned = self._kept[buffer], self._pinned[buffer]
         training = torch.cuda.current_stream(self._device)
-        sources = [*self._tensors, *([] if loss is None else [loss.view(1)])]
+        sources = [*tensors, *([] if loss is None else [loss.view(1)])]
         with torch.no_grad():
             for target, source in zip(kept, sources, strict=False):
                 target.copy_(source, non_blocking=True)

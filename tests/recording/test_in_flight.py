@@ -25,7 +25,6 @@ class SlowTransport:
 
     def __init__(self, tensors: Sequence[Tensor], buffers: int = 4) -> None:
         self.buffers = buffers
-        self._tensors = tensors
         self._taken: list[list[NDArray[np.uint8]]] = [[] for _ in range(buffers)]
         self._losses = [0.0] * buffers
         self._crossing = [False] * buffers
@@ -33,9 +32,9 @@ class SlowTransport:
         self.started = 0
         self.fails = False
 
-    def start(self, buffer: int, loss: Tensor | None) -> None:
+    def start(self, buffer: int, tensors: Sequence[Tensor], loss: Tensor | None) -> None:
         assert not self._crossing[buffer], "the buffer is still in use"
-        self._taken[buffer] = [t.detach().view(torch.uint8).numpy().reshape(-1).copy() for t in self._tensors]
+        self._taken[buffer] = [t.detach().view(torch.uint8).numpy().reshape(-1).copy() for t in tensors]
         self._losses[buffer] = float("nan") if loss is None else loss.item()
         self._crossing[buffer] = True
         self.started += 1

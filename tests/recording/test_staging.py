@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from embevo.errors import FrameMismatchError
+from embevo.recording.sources import sources_of
 from embevo.recording.staging import HostStaging, frame_of
 from embevo.run.journal.ring import Journal
 from support import encoded, tensors
@@ -27,7 +28,7 @@ class Staged:
         self.parameter = torch.nn.Parameter(values)
         matrices = {"w": self.parameter}
         self.journal = Journal.create(path, frame_of(matrices, ()), 3)
-        self.staging = HostStaging(matrices, self.journal)
+        self.staging = HostStaging(sources_of(matrices), self.journal)
         self.row = 0
 
     def copy(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -71,7 +71,7 @@ def spec_of(name: str, dtype: str, shape: Sequence[int], dimensions: Sequence[st
     """
     if dtype not in NUMPY_DTYPES:
         raise FrameMismatchError(
-            f"{name} is {dtype}; embevo records {', '.join(NUMPY_DTYPES)}. Cast it before recording."
+            f"{name} is {dtype}; embevo records {', '.join(NUMPY_DTYPES)}. Convert it to one of these."
         )
     if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1:
         raise FrameMismatchError(
