@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,68 @@ def test_killed_at_every_call(rig: Rig, operation: str, store: str) -> None:
         assert outcome["found"].startswith("ok: "), f"{request} {outcome['found']}"
         assert not outcome["recorded_over"], f"{request} {outcome['recorded_over']}"
         count(f"kills at system calls of {operation}")
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("state", ["interrupted", "closed"])
+def test_recording_over_a_run_killed_at_every_call_leaves_the_old_or_the_new(
+    rig: Rig, state: str, durability: str, request: pytest.FixtureRequest
+) -> None:
+    template = request.getfixturevalue(state)
+    plan = replace(PLAN, seed=1, steps=3, flush_at=(), store="zarr", durability=durability)
+    options = {"overwrite": True, "trace": {"from": "creation", "thread": "main"}}
+    found = calls(rig, plan, options, template=str(template))
+    points = some(found, 12, "over" + state + durability)
+    requests = [
+        (
+            plan,
+            {
+                "template": str(template),
+                "before": asdict(PLAN),
+                "options": trace(options, f"{name}:signal=SIGKILL:when={number}"),
+                "then": ["check replaced", "record over"],
+            },
+        )
+        for name, number in points
+    ]
+    seen = Counter[str]()
+    for (_, asked), outcome in rig.ask_all(requests):
+        assert outcome["killed"], asked
+        assert outcome["found"].startswith("ok: "), f"{asked} {outcome['found']}"
+        assert not outcome["recorded_over"], f"{asked} {outcome['recorded_over']}"
+        count("kills at system calls of recording over a run")
+        seen[outcome["found"]] += 1
+    assert set(seen) == {"ok: the old run", "ok: the new run"}
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EACCES"])
+def test_recording_over_a_run_that_fails_at_any_call_leaves_the_old(
+    rig: Rig, error: str, closed: Path
+) -> None:
+    plan = replace(PLAN, seed=1, steps=0, flush_at=(), durability="power")
+    options = {"overwrite": True, "trace": {"from": "creation", "thread": "main"}}
+    points = some(calls(rig, plan, options, template=str(closed)), 10, "over" + error)
+    requests = [
+        (
+            plan,
+            {
+                "template": str(closed),
+                "before": asdict(PLAN),
+                "options": trace(options, f"{name}:error={error}:when={number}"),
+                "then": ["check replaced"],
+            },
+        )
+        for name, number in points
+    ]
+    for (_, asked), outcome in rig.ask_all(requests):
+        assert outcome["injected"], asked
+        assert outcome["found"].startswith("ok: "), f"{asked} {outcome['found']}"
+        failed = [raised for raised in outcome["raised"] if raised["during"] == "creation"]
+        if failed:
+            assert outcome["found"] == "ok: the old run", f"{asked} {failed}"
+            assert failed[0]["type"] == "CreationError", f"{asked} {failed}"
+            assert "/run-" in failed[0]["message"], f"{asked} names no path: {failed}"
+        count(f"system calls failed with {error}")
 
 
 @pytest.fixture

@@ -268,6 +268,11 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _check_is_run(paths: RunPaths) -> None:
     root = paths.root
+    if (paths.incoming / paths.manifest.name).is_file():
+        raise NotARunError(
+            f"{root} is not a run yet: recording over the one that was there was interrupted when the new "
+            f"run was complete. embevo recover {root} puts the new one in its place."
+        )
     if paths.manifest.is_file() and (paths.trajectory / GROUP_METADATA).is_file():
         return
     if not root.exists():
@@ -278,6 +283,8 @@ def _check_is_run(paths: RunPaths) -> None:
         if len(Manifest(paths.manifest).entries) > 1:
             raise DamagedError(f"{paths.trajectory / GROUP_METADATA} is missing. {REPAIR}")
         reason = "its creation was interrupted before anything was captured"
+    elif paths.staged.is_dir():
+        reason = "its creation was interrupted before anything was captured; it can be recorded into"
     elif root.name == "trajectory.zarr" and RunPaths(root.parent).manifest.is_file():
         reason = f"it is the Zarr group of the run {root.parent}"
     elif snapshot_steps(root):

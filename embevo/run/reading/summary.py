@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from embevo.errors import EmbevoError
+from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import Owner, writer_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
@@ -197,7 +198,9 @@ def find_runs(folder: PathLike, *, depth: int) -> Iterator[RunSummary | BrokenRu
         return
     children = sorted(root.iterdir())
     for child in children if depth > 0 else []:
-        # Links are not followed: they may lead in circles.
+        # A run that was never finished is none. Links are not followed: they may lead in circles.
+        if child == RunPaths(root).staged or is_litter(child.name):
+            continue
         if child.is_dir() and not child.is_symlink() and os.access(child, os.R_OK | os.X_OK):
             yield from find_runs(child, depth=depth - 1)
 
@@ -213,6 +216,7 @@ def _has_parts_of_run(path: Path) -> bool:
     paths = RunPaths(path)
     marks = (
         (paths.manifest, b'{"kind":"created"'),
+        (paths.incoming / paths.manifest.name, b'{"kind":"created"'),
         (paths.journal, b"EMBEVO-J"),
         (paths.trajectory / GROUP_METADATA, b'"embevo"'),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embevo.errors import DamagedError, NotARunError
-from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import digests, file_digest
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.regular_file import links_among, not_regular, through_link
@@ -24,7 +24,7 @@ from embevo.run.paths import PathLike, RunPaths
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.rebuilding import Rebuilder
-from embevo.run.repair.strangers import sweep_strangers
+from embevo.run.repair.strangers import sweep_strangers, unfinished_writes
 from embevo.run.repair.tail import seal_tail
 from embevo.run.writing.replacing import settle
 
@@ -134,7 +134,7 @@ def _refuse_links(paths: Iterable[Path]) -> None:
 
 
 def _sweep(paths: RunPaths, done: Recovery) -> None:
-    for path in sorted(paths.root.rglob("*" + PARTIAL)):
+    for path in list(unfinished_writes(paths)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -5,12 +5,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from embevo.run.disk.atomic import PARTIAL
+from embevo.run.disk.litter import is_litter, paths_below
 from embevo.run.format.layout import Layout, growing
 from embevo.run.format.steps import from_ranges
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths, snapshot_steps
 
 _CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+(\.0){0,2})?")
+
+
+def unfinished_writes(paths: RunPaths) -> Iterator[Path]:
+    """What a killed process has left half written, in the run directory itself and in the parts of the run.
+
+    Directories of somebody else's, and what systems leave everywhere, are not looked into.
+    """
+    for path in sorted(paths.root.iterdir()):
+        if path.name.endswith(PARTIAL) and not is_litter(path.name):
+            yield path
+    for part in paths.parts:
+        if part.is_dir() and not part.is_symlink():
+            inside: Path | None = None
+            for path in paths_below(part):
+                if path.name.endswith(PARTIAL) and (inside is None or not path.is_relative_to(inside)):
+                    inside = path
+                    yield path
 
 
 def sweep_strangers(

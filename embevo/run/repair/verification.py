@@ -12,6 +12,7 @@ from embevo.errors import DamagedError, EmbevoError
 from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
 from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.checksum import checksum, digest, file_digest
+from embevo.run.disk.litter import paths_below
 from embevo.run.disk.lock import writer_of
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
@@ -21,6 +22,7 @@ from embevo.run.manifest.entry import Entry
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.reader import Run
+from embevo.run.repair.strangers import unfinished_writes
 
 _SHALLOW_STEPS: Final = 5
 # More files than a folder has; the attribute may have been made by somebody else.
@@ -182,18 +184,26 @@ def _check_strangers(
         key for entry in manifest.entries for kind in ("files", "metadata") for key in entry.get(kind, {})
     }
     written = {paths.trajectory / key for key in keys}
-    for path in sorted(paths.root.rglob("*")):
-        if live and (path.name.endswith(PARTIAL) or path.is_relative_to(paths.trajectory)):
-            continue
-        if path.name.endswith(PARTIAL):
-            if interrupted:
-                found.notes.append(f"{_below(paths, path)} is an unfinished write; embevo recover removes it")
-            else:
-                found.problems.append(Problem(_below(paths, path), "is an unfinished write"))
-        elif path in written:
-            continue
-        elif path.is_relative_to(paths.trajectory) and path.is_file():
-            found.problems.append(Problem(_below(paths, path), "was not written by the recorder"))
+    if live:
+        return
+    for path in unfinished_writes(paths):
+        if interrupted:
+            found.notes.append(f"{_below(paths, path)} is an unfinished write; embevo recover removes it")
+        else:
+            found.problems.append(
+                Problem(_below(paths, path), "is an unfinished write; embevo recover removes it")
+            )
+    for path in (paths.staged, paths.outgoing):
+        if path.exists():
+            found.notes.append(
+                f"{path.name} is left of a run that was to be recorded over; embevo recover removes it"
+            )
+    for path in paths_below(paths.trajectory):
+        if path not in written and not path.name.endswith(PARTIAL) and path.is_file():
+            what = (
+                "was not written by the recorder; embevo recover leaves it alone: nothing can be said of it"
+            )
+            found.problems.append(Problem(_below(paths, path), what))
 
 
 def _check_tail(run: Run, paths: RunPaths, found: Verification) -> None:

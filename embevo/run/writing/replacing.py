@@ -62,17 +62,21 @@ def settle(paths: RunPaths) -> list[str]:
     """Finish what a killed process has begun here, or undo it; the caller holds the lock.
 
     Returns:
-        The names of what is gone from the run directory by that.
+        What is gone from the run directory by that.
 
     Raises:
         OSError: with the path.
     """
-    found = [path.name for path in (paths.staged, paths.incoming, paths.outgoing) if path.exists()]
+    there = [path for path in (paths.staged, paths.incoming, paths.outgoing) if path.exists()]
+    if not there:
+        return []
+    gone = [paths.staged.name] if paths.staged in there else []
+    if paths.outgoing in there or (paths.incoming / paths.trajectory.name).exists():
+        gone.append(paths.outgoing.name)
     if (paths.incoming / paths.manifest.name).exists():
         _swap(paths, [])
-    if found:
-        _tidy(paths)
-    return found
+    _tidy(paths)
+    return gone
 
 
 def _swap(paths: RunPaths, moved: list[tuple[Path, Path]]) -> None:

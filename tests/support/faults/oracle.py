@@ -76,6 +76,46 @@ def check(path: Path, plan: Plan, captured: int, attempted: int, *, created: boo
     return f"{rows - captured} more" if rows > captured else "exact"
 
 
+def why_not_a_run(path: Path) -> str:
+    """What opening says of a directory that is not a run; empty if it is one."""
+    try:
+        open_run(path)
+    except NotARunError as error:
+        return str(error)
+    return ""
+
+
+def check_replaced(path: Path, before: Plan, plan: Plan, captured: int) -> str:
+    """Recording over a run was cut short: the old one is there whole, or the new one, and opening says which.
+
+    Args:
+        path: of the run, as the killed process left it.
+        before: what the old run had recorded, all of it.
+        plan: what was being recorded over it.
+        captured: captures of it that had returned.
+
+    Returns:
+        Which of the two is there.
+    """
+    reason = why_not_a_run(path)
+    if reason:
+        # Between the two, and only there: the message names what helps, and it does.
+        assert f"embevo recover {path}" in reason
+        assert captured == 0
+        recover(path)
+    is_new = bool(reason) or open_run(path).config["seed"] != before.seed
+    if is_new:
+        check(path, plan, captured, captured + 1, created=True)
+        return "the new run"
+    assert captured == 0, "the old run is back"
+    assert check_as_it_is(path, before, None) == before.steps
+    recover(path)
+    assert check_recovered(path, before) == before.steps
+    names = {entry.name for entry in path.iterdir()}
+    assert names <= {"manifest", "trajectory.zarr", "snapshots"}, names
+    return "the old run"
+
+
 def check_as_it_is(path: Path, plan: Plan, allowed: range | None) -> int:
     """Read-only, through the reader and through plain zarr; returns the number of rows."""
     run = open_run(path)

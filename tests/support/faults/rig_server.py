@@ -158,6 +158,7 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
                 store=plan.store,  # type: ignore[arg-type]
                 zarr_dtype=plan.zarr_dtype,  # type: ignore[arg-type]
                 block_steps=plan.block_steps,
+                attributes={"config": {"seed": plan.seed}},
                 durability=plan.durability,  # type: ignore[arg-type]
                 overwrite=bool(options.get("overwrite")),
                 resume=bool(options.get("resume")),
@@ -416,6 +417,15 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
                 "phase": CREATED,
             }
             outcome["found"] = look(request, {**outcome, **seen})
+        elif step == "check replaced":
+            outcome["found"] = in_a_process(
+                lambda: (
+                    "ok: "
+                    + oracle.check_replaced(
+                        path, plan_of({"plan": request["before"]}), plan_of(request), outcome["captured"]
+                    )
+                )
+            )
         elif step == "cut":
             outcome["found"] = in_a_process(
                 lambda: oracle.check_after_cut(path, plan_of(request), **request["seen"])
