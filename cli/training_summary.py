@@ -9,15 +9,26 @@ from rich.console import Console
 from embevo.experiment.config import ExperimentConfig
 
 from .readable import command_line, program
+from .training_outcome import outcome_lines
 
 if TYPE_CHECKING:
     from embevo.experiment.record import RunSummary
 
 
 def print_summary(console: Console, summary: "RunSummary", config: ExperimentConfig) -> None:
-    """Print what was recorded, how long it took, and commands to go on with."""
+    """Print what was recorded, how long it took, what became of the embedding, and commands to go on with.
+
+    Raises:
+        DamagedError: stored bytes are not what was captured; what was recorded has been printed by then.
+    """
+    from embevo.experiment.outcome import outcome_of  # noqa: PLC0415 - as all that train needs, not before
+    from embevo.run.reading.reader import open_run  # noqa: PLC0415
+
     for label, text in _recorded(summary, config):
         console.print(f"{label:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+    outcome = None if console.quiet else outcome_of(open_run(summary.run_dir))
+    for line in () if outcome is None else ("", *outcome_lines(outcome, config.dtype)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print("\nNext:", highlight=False)
     for command in _next(summary.run_dir, config, interrupted=summary.signal is not None):
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)

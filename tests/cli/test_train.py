@@ -60,6 +60,11 @@ def test_the_summary_says_what_there_is_and_what_to_do_next(tmp_path: Path) -> N
         "snapshots: ",
         "p50 ",
         "Waited",
+        "step 0       step 12\n",
+        "\ndistinct vectors                 1 ",
+        "The centroid moved by 0.",
+        "Dead tokens: 49 of 128 (38.3 %); 1 distinct at first, ",
+        "In bfloat16 arithmetic these would seem not to have moved: ",
         f"embevo info {out}",
         f"embevo verify {out}",
     ):
