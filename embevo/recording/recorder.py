@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, SupportsFloat, SupportsIndex
@@ -19,6 +20,7 @@ from embevo.errors import (
     RecordingWarning,
     RingFullError,
 )
+from embevo.recording.holding import Holding, end_earlier, opened
 from embevo.recording.in_flight import InFlight
 from embevo.recording.numbers import LAST_STEP, number_of, refuse_step, shown, step_of
 from embevo.recording.options import Durability, WhenFull, check_options
@@ -139,6 +141,7 @@ class Recorder:
             layout.metadata(0)
         except (TypeError, ValueError) as error:
             raise ArgumentError(f"attributes are kept as JSON, and these cannot be: {error}") from error
+        end_earlier(self.paths.root)
         staged = StagedRun(
             self.paths,
             layout,
@@ -158,6 +161,7 @@ class Recorder:
 
     def _resume(self, frame: FrameSpec, *, sync: bool) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
+        end_earlier(self.paths.root)
         resumed = resume_run(self.paths, frame, sync=sync)
         self.recovery = resumed.recovery
         self._recorded = RecordedSteps(resumed.run)
@@ -189,14 +193,17 @@ class Recorder:
         self._times = CaptureTimes()
         self._closed = False
         self._released = False
+        # Why it records no more, where that was not its own doing.
+        self._ended = ""
 
     def _start(self, run: RunWriter) -> None:
         """Have a thread write what is captured."""
-        self._run = run
+        self._holding = Holding(run)
         try:
             self._writer = Writer(
                 run.journal,
                 run.sealer,
+                self._holding,
                 row=self._row,
                 block_steps=run.layout.block_steps,
                 sync_seconds=self._sync_seconds,
@@ -206,6 +213,16 @@ class Recorder:
         except BaseException:
             run.close(complete=True)
             raise
+        opened(self.paths.root, self._writer, self._disown)
+        # The thread knows nothing of the recorder, and does not keep it alive. At the end of the interpreter
+        # it finds out by itself.
+        weakref.finalize(self, self._writer.abandon).atexit = False
+
+    def _disown(self, why: str) -> None:
+        """Record nothing more: the run is another recorder's now, or another process's."""
+        if not self._released:
+            self._ended = why
+            self._closed = self._released = True
 
     @property
     def frame(self) -> FrameSpec:
@@ -379,6 +396,8 @@ class Recorder:
         return found
 
     def _raise_failure(self) -> None:
+        if self._ended:
+            raise ClosedError(f"nothing is recorded: {self._ended}")
         if self._writer.error is not None:
             raise RecordingError(str(self._writer.error)) from self._writer.error.__cause__
         raise ClosedError(f"the recorder of {self.paths.root} is closed")
@@ -415,12 +434,11 @@ class Recorder:
         self._writer.stop()
         self._released = True
         self._staging.close()
-        complete = self._writer.error is None or (self._writer.exited and self._writer.complete)
-        try:
-            self._run.close(complete=complete)
-        except OSError as error:
-            raise RecordingError(f"cannot remove {error.filename}: {error.strerror}") from error
-        if not complete:
+        self._journal.close()
+        unremoved = self._writer.holding.error
+        if unremoved is not None:
+            raise RecordingError(f"cannot remove {unremoved.filename}: {unremoved.strerror}") from unremoved
+        if self._writer.error is not None and not (self._writer.exited and self._writer.complete):
             self._raise_failure()
 
     @property

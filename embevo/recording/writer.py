@@ -5,6 +5,7 @@ import time
 from typing import Final
 
 from embevo.errors import RecordingError
+from embevo.recording.holding import Holding
 from embevo.recording.in_flight import InFlight
 from embevo.run.journal.ring import Journal
 from embevo.run.writing.sealing import Sealer
@@ -21,12 +22,25 @@ _READY_ROWS: Final = 16
 # The training thread waits by looking too, and not for a condition: an interrupt that came while it let go of
 # the lock of one would leave it locked, and the writer waiting for ever.
 _LOOK_SECONDS: Final = 0.0005
+# How the names of a writer's threads begin.
+_THREADS: Final = "embevo-"
 
 
 def next_pause(pause: float, rows: int, slots: int) -> float:
     """Seconds until the next look at a ring of so many slots, ``rows`` of them filled in the last pause."""
     wanted = pause * slots * _RING_SHARE / max(rows, 1)
     return min(max(wanted, _POLL_SECONDS), _LONGEST_POLL_SECONDS)
+
+
+def interpreter_ends() -> bool:
+    """Whether nobody is left who could capture: the main thread and all that are waited for have ended."""
+    if threading.main_thread().is_alive():
+        return False
+    # The main thread is still in the list.
+    return not any(
+        thread.is_alive() and not thread.daemon and not thread.name.startswith(_THREADS)
+        for thread in threading.enumerate()
+    )
 
 
 class Writer:
@@ -39,6 +53,7 @@ class Writer:
         released: rows below this one are sealed in full blocks; their slots may be used again.
         durable_step: the last step that survives a power cut; None while that is not known of any.
         error: what ended the thread before its time.
+        holding: what it lets go of in the end.
         exited: whether that was the end of the interpreter, and no failure.
     """
 
@@ -46,6 +61,7 @@ class Writer:
         self,
         journal: Journal,
         sealer: Sealer,
+        holding: Holding,
         *,
         row: int,
         block_steps: int,
@@ -56,6 +72,7 @@ class Writer:
         """Start the thread at the first row that is not written yet.
 
         The journal is synced to the disk after ``sync_seconds``, or when ``sync_steps`` rows wait for it.
+        The thread lets go of the run when all is sealed; after an error, whoever stops or abandons it does.
         With ``in_flight``, it is the writer that puts rows into the journal and stores ``captured``.
         """
         self.durable_step: int | None = None
@@ -71,11 +88,13 @@ class Writer:
         self._journal = journal
         self._in_flight = in_flight
         self._sealer = sealer
+        self.holding = holding
         self._block_steps = block_steps
         self.drained = row
         self._flush_to = row
         self._ready = row
         self._stopping = False
+        self._abandoned = False
         self._pause = _POLL_SECONDS
         self._wake = threading.Event()
         self._finished = threading.Event()
@@ -83,9 +102,9 @@ class Writer:
         self._lander: threading.Thread | None = None
         self._land_wake = threading.Event()
         if in_flight is not None:
-            self._lander = threading.Thread(target=self._land, args=(in_flight,), name="embevo-lander")
+            self._lander = threading.Thread(target=self._land, args=(in_flight,), name=_THREADS + "lander")
             self._lander.start()
-        self._thread = threading.Thread(target=self._run, name="embevo-writer", daemon=False)
+        self._thread = threading.Thread(target=self._run, name=_THREADS + "writer", daemon=False)
         self._thread.start()
 
     def wait_for_room(self, row: int) -> int:
@@ -115,12 +134,24 @@ class Writer:
             time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
-        """Seal what there is and end the thread."""
+        """Seal what there is, end the thread and let go of the run."""
         self._stopping = True
         self.wake()
         # An interrupt during join makes Python 3.11 take the thread for finished; during this it does not.
         self._finished.wait()
         self._thread.join()
+        self.holding.let_go(sealed=False)
+
+    def abandon(self) -> None:
+        """Have the thread seal what there is and let go of the run, without waiting for it.
+
+        This is called while garbage is collected, by whichever thread does that, perhaps in the midst of the
+        methods of an event: it takes no lock, and the thread finds out when it looks.
+        """
+        self._abandoned = True
+        self._stopping = True
+        if self._finished.is_set():
+            self.holding.let_go(sealed=False)
 
     def _run(self) -> None:
         try:
@@ -128,17 +159,11 @@ class Writer:
                 self._wake.wait(self._pause)
                 self._wake.clear()
                 # Read before `captured`: a row captured before the stop was asked for is seen.
-                stopping = self._stopping
-                # At interpreter exit zarr can encode no more. A recorder that nobody has closed leaves its
-                # rows in the journal, where open_run reads them and embevo recover seals them.
-                exiting = not threading.main_thread().is_alive()
+                exiting = interpreter_ends()
+                stopping = self._stopping or exiting
                 flush_to = self._flush_to
-                if self._lander is not None and (stopping or exiting):
+                if self._lander is not None and stopping:
                     self._lander.join()
-                if exiting:
-                    self.exited = True
-                    self.error = self._unsealed()
-                    return
                 captured = self.captured
                 self._make_ready(captured, captured - self.drained)
                 if self._sync_steps is None:
@@ -148,11 +173,22 @@ class Writer:
                     self._seal(captured)
                 self._sync()
                 if stopping:
-                    return
+                    break
+            if exiting:
+                self.exited = True
+                # From here on no capture is taken; a daemon thread may have made some until now.
+                self.error = self._ended()
+                captured = self.captured
+                self._drain(captured)
+                if captured > self._sealer.rows:
+                    self._seal(captured)
+            self.holding.let_go(sealed=self.complete)
         except Exception as error:  # noqa: BLE001 - handed to the training thread, whatever it is
             self.error = self._explain(error)
         finally:
             self._finished.set()
+            if self._abandoned:
+                self.holding.let_go(sealed=False)
 
     def _land(self, in_flight: InFlight) -> None:
         """Put what has crossed from a device into the journal, until there is no more to come."""
@@ -160,7 +196,7 @@ class Writer:
             while self.error is None:
                 self._land_wake.wait(_POLL_SECONDS)
                 self._land_wake.clear()
-                ending = self._stopping or not threading.main_thread().is_alive()
+                ending = self._stopping or interpreter_ends()
                 self.captured = in_flight.land(wait=ending or self._flush_to > self.captured)
                 if ending:
                     return
@@ -210,12 +246,11 @@ class Writer:
                 self._seal(self.drained)
                 self.released = self.drained
 
-    def _unsealed(self) -> RecordingError:
+    def _ended(self) -> RecordingError:
         root = self._journal.path.parent
         return RecordingError(
-            f"the interpreter is ending, and nothing can be sealed any more: the first {self._sealer.rows} "
-            f"rows are sealed, the others are safe in {self._journal.path}. Close the recorder before the "
-            f"main thread ends; now run: embevo recover {root}"
+            f"the interpreter is ending: nothing more is recorded in {root}. What was captured before the "
+            "main thread ended is sealed."
         )
 
     def _explain(self, error: Exception) -> RecordingError:

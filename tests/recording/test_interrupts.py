@@ -13,6 +13,7 @@ import torch
 
 from embevo.errors import ClosedError, RunInUseError
 from embevo.recording.recorder import Recorder
+from embevo.run.disk.lock import WriterLock
 from support import encoded
 from support.captures import SINKS, STEPS, capture, expected, filled, steps_on_disk
 from support.sinks import SlowSink
@@ -90,7 +91,7 @@ def test_an_interrupt_while_close_waits_leaves_the_run_to_the_writer_until_it_is
     with pytest.raises(ClosedError, match="is closed"):
         recorder.capture(6)
     with pytest.raises(RunInUseError):
-        Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True)
+        WriterLock(tmp_path / "run" / "writer.lock")
     sink.let_all()
     recorder.close()
     assert steps_on_disk(tmp_path / "run") == list(range(6))

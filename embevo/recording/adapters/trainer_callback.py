@@ -14,9 +14,10 @@ class RecordEmbeddings(TrainerCallback):
     """Records the model's input embeddings before the first step and after every optimizer step.
 
     ``Trainer(..., callbacks=[RecordEmbeddings("runs/mine")])``. Of several processes the first one records.
-    A training that ends with an exception leaves what was captured in the run: ``open_run`` reads it, and
-    closing ``recorder``, or ``embevo recover`` once the process is gone, seals it. A second training begins
-    the run anew, which needs ``overwrite=True`` or ``resume=True``.
+    A training that ends with an exception leaves what was captured in the run: ``open_run`` reads it at once,
+    and it is sealed when ``recorder`` is closed, when nothing refers to this callback any more, when a second
+    training begins, or when the interpreter ends. A second training begins the run anew, which needs
+    ``overwrite=True`` or ``resume=True``.
 
     Attributes:
         recorder: of the training under way, or the last one; None before the first.

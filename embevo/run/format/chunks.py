@@ -78,7 +78,11 @@ class ChunkEncoder:
             yield from (b"".join(self._chunk(part)) for part in parts)
             return
         with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
-            chunks = pool.map(self._chunk, parts)
+            try:
+                chunks = pool.map(self._chunk, parts)
+            except RuntimeError:
+                # The interpreter is ending, and no pool takes anything any more: one chunk after the other.
+                chunks = map(self._chunk, parts)
             while shard := list(islice(chunks, self.file_tokens // self.tokens)):
                 yield self._shard(shard)
 

@@ -88,6 +88,10 @@ class RunWriter:
             OSError: with the path: the ring, or the lock, cannot be removed.
         """
         self.journal.close()
+        self.let_go(complete=complete)
+
+    def let_go(self, *, complete: bool) -> None:
+        """:meth:`close`, but for the mapping: whoever captures may still hold views into it."""
         try:
             if complete:
                 self.paths.journal.unlink()
