@@ -402,6 +402,14 @@ class Recorder:
             raise RecordingError(str(self._writer.error)) from self._writer.error.__cause__
         raise ClosedError(f"the recorder of {self.paths.root} is closed")
 
+    def tensors(self) -> list[Tensor]:
+        """The recorded tensors as they are now, in the order in which they were given.
+
+        Raises:
+            StaleTensorError: training has let go of one.
+        """
+        return [take() for take in self._sources.values()]
+
     @property
     def durable_step(self) -> int | None:
         """The last step that would survive a power cut now; None without ``durability="power"`` or steps."""
