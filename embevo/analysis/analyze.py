@@ -20,6 +20,7 @@ from embevo.analysis.verdicts.judge import judge
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.analysis.verdicts.verdict import Verdict
 from embevo.errors import AnalysisError
+from embevo.run.format.settings import Meaning, meanings_of
 from embevo.run.format.tokens import token_labels
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
@@ -44,6 +45,7 @@ class Analysis:
         corpus: what is known of the corpus.
         labels: ``(token,)`` printable names: characters where the run says that its vocabulary is bytes, else
             ids.
+        meanings: what each setting of the configuration decides, by name.
         note: why the analysis was not kept in the run; empty if it was.
     """
 
@@ -56,6 +58,7 @@ class Analysis:
     config: dict[str, Any]
     corpus: dict[str, Any]
     labels: list[str]
+    meanings: dict[str, Meaning] = dataclasses.field(default_factory=dict)
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -126,6 +129,7 @@ def analyze(
         verdicts=verdicts,
         thresholds=limits,
         config=opened.config,
+        meanings=meanings_of(opened.attributes),
         corpus=opened.corpus,
         labels=token_labels(opened.attributes, range(opened.shape[1])),
     )

@@ -14,22 +14,8 @@ from embevo.analysis.measures.effect import Effect
 from embevo.analysis.measures.interval import median_interval
 from embevo.analysis.measures.registry import label_of, last_of, told_by_group
 from embevo.analysis.verdicts.verdict import Check, Verdict
+from embevo.run.format.settings import setting_apart
 
-# Settings that decide how a run is carried out or kept, and not what it computes.
-_INCIDENTAL: Final = frozenset(
-    (
-        "seed",
-        "device",
-        "store",
-        "zarr_dtype",
-        "when_full",
-        "durability",
-        "sync_seconds",
-        "sync_steps",
-        "checkpoint_every",
-        "checkpoint_seconds",
-    )
-)
 FEWEST_RUNS: Final = 5
 
 
@@ -198,8 +184,8 @@ def _identity(analysis: Analysis) -> str:
     # A switch that is off is as good as one that a run from before it does not have.
     settings = {
         name: value
-        for name, value in analysis.config.items()
-        if name not in _INCIDENTAL and value is not False
+        for name, value in setting_apart(analysis.config, analysis.meanings).items()
+        if value is not False
     }
     # Runs of no configuration are told apart by what is known of them.
     what = [analysis.summary[name] for name in ("initialisation", "dtype", "tokens", "dim", "matrix")]
@@ -209,21 +195,27 @@ def _identity(analysis: Analysis) -> str:
 def _labels(firsts: Sequence[Analysis]) -> list[str]:
     """What sets each group apart from the others."""
     described = [
-        {name: value for name, value in first.config.items() if name not in _INCIDENTAL}
+        setting_apart(first.config, first.meanings)
         | {"initialisation": first.summary["initialisation"], "matrix": first.summary["matrix"]}
         | {"corpus": first.corpus.get("name", first.config.get("corpus"))}
         for first in firsts
     ]
     names = dict.fromkeys(name for fields in described for name in fields)
     differing = [name for name in names if len({repr(fields.get(name)) for fields in described}) > 1]
-    if "init" in differing and "initialisation" in differing:
-        differing.remove("initialisation")
-    found = [" ".join(_setting(fields, name) for name in differing) or "all" for fields in described]
+    by_settings = [name for name in differing if name != "initialisation"]
+    # What settings say already is not said twice.
+    if len({_described(fields, by_settings) for fields in described}) == len(described):
+        differing = by_settings
+    found = [_described(fields, differing) for fields in described]
     # Groups that differ in something else, such as their shapes, are numbered.
     return [
         label if found.count(label) == 1 else f"{label} ({found[:index].count(label) + 1})"
         for index, label in enumerate(found)
     ]
+
+
+def _described(fields: Mapping[str, Any], names: Sequence[str]) -> str:
+    return " ".join(_setting(fields, name) for name in names) or "all"
 
 
 def _setting(fields: Mapping[str, Any], name: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, Row
-from embevo.analysis.measures.entropy import unigram_loss
 from embevo.analysis.measures.events import Event, Events
 from embevo.analysis.measures.groups import Groups
 from embevo.analysis.measures.measure import Measure, Whole
@@ -19,6 +18,7 @@ from embevo.analysis.measures.outline import Basis, Outline
 from embevo.analysis.measures.registry import MEASURES
 from embevo.analysis.reading import parts
 from embevo.errors import ArgumentError
+from embevo.run.format.settings import labels_of
 from embevo.run.reading.reader import Run
 
 
@@ -132,7 +132,7 @@ def outline_of(
         groups=Groups.of(tokens, known),
         scalars={scalar: run[scalar][: len(run.steps)] for scalar in run.frame.scalars},
         token_count=None if known is None else known.count,
-        label_share=unigram_loss(1.0, run.config),
+        loss_labels=labels_of(run.attributes),
         basis=basis,
         min_lag=min_lag,
         max_share=max_share,

@@ -1,6 +1,6 @@
 """The numbers of a run that fit on a screen, as plain JSON values."""
 
-from typing import Any, Final
+from typing import Any
 
 import xarray as xr
 
@@ -8,17 +8,15 @@ from embevo.analysis.json_numbers import to_plain
 from embevo.analysis.measurement import Measurement
 from embevo.analysis.measures.groups import GROUPS
 from embevo.analysis.measures.registry import told
+from embevo.run.format.settings import initialisation_of
 from embevo.run.reading.reader import Run
-
-_KNOWN: Final = {"normal": "normal", "qwen": "singular", "qwen-unit": "singular"}
 
 
 def initialisation(run: Run, series: xr.Dataset) -> str:
-    """``normal`` or ``singular``: by the configuration, or by whether the first row is one point."""
-    init = run.config.get("init")
-    # Other programs have names of their own.
-    if isinstance(init, str) and init in _KNOWN:
-        return _KNOWN[init]
+    """``normal`` or ``singular``: as the run says, or by whether the first row is one point."""
+    said = initialisation_of(run.attributes)
+    if said is not None:
+        return said
     return "singular" if int(series["distinct_rows"][0, 0]) == 1 and series.sizes["token"] > 1 else "normal"
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hin
 import tomli_w
 
 from embevo.errors import ConfigError
+from embevo.run.format.settings import Meaning
 from embevo.run.reading.reader import open_run
 
 Init = Literal["normal", "qwen", "qwen-unit"]
@@ -22,9 +23,9 @@ Objective = Literal["next-token", "seed"]
 _SHORT: Final = {"lr": "learning_rate", "batch_size": "batch"}
 
 
-def _about(text: str, minimum: float | None = None) -> dict[str, Any]:
-    """Metadata of a setting: its help, and the smallest value that works."""
-    return {"help": text, "minimum": minimum}
+def _about(text: str, minimum: float | None = None, meaning: Meaning = "numbers") -> dict[str, Any]:
+    """Metadata of a setting: its help, the smallest value that works, and what it means for the numbers."""
+    return {"help": text, "minimum": minimum, "meaning": meaning}
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,21 @@ class ExperimentConfig:
     steps: int = field(default=5000, metadata=_about("Training steps.", 1))
     corpus: str = field(
         default="python-reference",
-        metadata=_about("A corpus by name (see embevo corpus list), or the path of a file."),
+        metadata=_about(
+            "A corpus by name (see embevo corpus list), or the path of a file.", meaning="content"
+        ),
     )
     drop_out_of_vocab: bool = field(
         default=False, metadata=_about("Leave out corpus bytes that are not token ids.")
     )
-    seed: int = field(default=42, metadata=_about("Seed of initialisation and sampling.", 0))
+    seed: int = field(
+        default=42, metadata=_about("Seed of initialisation and sampling.", 0, meaning="sample")
+    )
     device: str = field(
         default="auto",
-        metadata=_about("auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu."),
+        metadata=_about(
+            "auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu.", meaning="conduct"
+        ),
     )
     dtype: FloatType = field(default="bfloat16", metadata=_about("Type of the model's parameters."))
     matmul: Literal["auto", "native", "float32"] = field(
@@ -91,39 +98,51 @@ class ExperimentConfig:
         metadata=_about("Predict the next byte, or two bytes ahead as the notebook did by mistake."),
     )
     store: Literal["zarr", "safetensors", "both"] = field(
-        default="both", metadata=_about("What to write: trajectory, files, or both.")
+        default="both", metadata=_about("What to write: trajectory, files, or both.", meaning="storage")
     )
     zarr_dtype: Literal["float32", "native"] = field(
-        default="float32", metadata=_about("How Zarr stores a 16-bit matrix: widened exactly, or as it is.")
+        default="float32",
+        metadata=_about("How Zarr stores a 16-bit matrix: widened exactly, or as it is.", meaning="storage"),
     )
     every: int = field(
         default=1, metadata=_about("Record every N-th step; step 0 and the last are always recorded.", 1)
     )
     when_full: Literal["block", "drop", "error"] = field(
         default="block",
-        metadata=_about("What a capture does when the disk is too slow and the ring is full."),
+        metadata=_about(
+            "What a capture does when the disk is too slow and the ring is full.", meaning="conduct"
+        ),
     )
     durability: Literal["process", "power"] = field(
         default="process",
-        metadata=_about("What recorded steps survive: the death of the process, or a power cut too."),
+        metadata=_about(
+            "What recorded steps survive: the death of the process, or a power cut too.", meaning="conduct"
+        ),
     )
     sync_seconds: float = field(
         default=1.0,
-        metadata=_about("With durability power: how often the steps not sealed yet are synced.", 0),
+        metadata=_about(
+            "With durability power: how often the steps not sealed yet are synced.", 0, meaning="conduct"
+        ),
     )
     sync_steps: int = field(
         default=0,
         metadata=_about(
-            "With durability power: sync as soon as this many steps wait; 0 for by time only.", 0
+            "With durability power: sync as soon as this many steps wait; 0 for by time only.",
+            0,
+            meaning="conduct",
         ),
     )
     checkpoint_every: int = field(
-        default=0, metadata=_about("Save a checkpoint every N steps; 0 for none at fixed steps.", 0)
+        default=0,
+        metadata=_about("Save a checkpoint every N steps; 0 for none at fixed steps.", 0, meaning="conduct"),
     )
     checkpoint_seconds: float = field(
         default=60.0,
         metadata=_about(
-            "Save a checkpoint when this many seconds have passed since the last; 0 for none by time.", 0
+            "Save a checkpoint when this many seconds have passed since the last; 0 for none by time.",
+            0,
+            meaning="conduct",
         ),
     )
 
@@ -163,6 +182,22 @@ class ExperimentConfig:
     def to_mapping(self) -> dict[str, Any]:
         """All settings by name, as plain values."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def meanings(cls) -> dict[str, Meaning]:
+        """What each setting means for the numbers, by name."""
+        return {setting.name: setting.metadata["meaning"] for setting in fields(cls)}
+
+    def to_experiment(self) -> dict[str, Any]:
+        """What a run says of its settings, for whoever does not know their names; docs/format.md lists it."""
+        return {
+            "settings": self.meanings(),
+            "initialisation": "normal" if self.init == "normal" else "singular",
+            # The last position of an example predicts nothing, and yet the loss is divided by all of them.
+            "loss_labels": [self.context - 1, self.context],
+            "last_step": self.steps,
+            "every": self.every,
+        }
 
     def to_toml(self) -> str:
         """The TOML text that :func:`load_settings` reads back."""

@@ -22,6 +22,7 @@ from embevo.experiment.resume import check_same, forget_after, starting_point
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
 from embevo.run.format.provenance import BYTES, VOCABULARY
+from embevo.run.format.settings import EXPERIMENT
 from embevo.run.paths import RunPaths, absolute
 from embevo.run.reading.reader import open_run
 
@@ -128,6 +129,7 @@ def run_experiment(
         notes += _take_up(loop, run_dir, config.every, rewind=rewind)
     attributes = {
         "config": config.to_mapping(),
+        EXPERIMENT: config.to_experiment(),
         "corpus": corpus.to_mapping(),
         "versions": library_versions(),
         "environment": environment,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from embevo.errors import ResumeError
 from embevo.experiment.checkpoint import FoundCheckpoint, find_checkpoint
@@ -13,21 +13,6 @@ from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 from embevo.run.repair.recovery import recover_locked
 from embevo.run.repair.rewinding import rewind
-
-# They change neither what is computed nor what is stored. The corpus is compared by its bytes, and the device
-# by what was found.
-_MAY_DIFFER: Final = frozenset(
-    {
-        "when_full",
-        "durability",
-        "sync_seconds",
-        "sync_steps",
-        "checkpoint_every",
-        "checkpoint_seconds",
-        "corpus",
-        "device",
-    }
-)
 
 
 def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: Mapping[str, str]) -> None:
@@ -45,11 +30,15 @@ def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: 
     now: dict[str, Any] = {**config.to_mapping(), **environment}
     before["corpus SHA-256"] = run.corpus.get("sha256")
     now["corpus SHA-256"] = corpus.sha256
+    # The corpus is compared by its bytes, and the device by what was found.
+    may_differ = {
+        name for name, meaning in ExperimentConfig.meanings().items() if meaning in ("content", "conduct")
+    }
     # A run keeps the device that was asked for in its configuration, the one found in its environment.
     differences = [
         f"{name} was {before.get(name)!r} and is {now[name]!r}"
         for name in sorted(now)
-        if name not in _MAY_DIFFER - set(environment) and before.get(name) != now[name]
+        if name not in may_differ - set(environment) and before.get(name) != now[name]
     ]
     if differences:
         raise ResumeError(

@@ -21,6 +21,7 @@ def record(
     steps: Sequence[int] | None = None,
     dead: Sequence[int] | None = None,
     config: Mapping[str, Any] | None = None,
+    experiment: Mapping[str, Any] | None = None,
     store: str = "zarr",
     zarr_dtype: str = "float32",
     block_steps: int = 64,
@@ -45,7 +46,11 @@ def record(
         store=store,
         zarr_dtype=zarr_dtype,
         has_token_count=counts is not None,
-        attributes={"config": dict(config or {}), "corpus": {"name": "made", "sha256": "00"}},
+        attributes={
+            "config": dict(config or {}),
+            "corpus": {"name": "made", "sha256": "00"},
+            **({} if experiment is None else {"experiment": dict(experiment)}),
+        },
     )
     journal = Journal.create(paths.journal, frame, 2 * block_steps)
     sealer = Sealer(paths, layout, create_run(paths, layout, counts, sync=False), rows=0, sync=False)

@@ -45,11 +45,12 @@ class Training(Measure):
         count = self.outline.token_count
         entropy = None if count is None else unigram_entropy(count)
         loss = self.outline.scalars.get("loss", np.zeros(0))
+        predicted, labels = self.outline.loss_labels
         known = loss[np.isfinite(loss)]
         return {
             "unigram_entropy": entropy,
             # The loss of an example may be divided by labels that nothing is predicted of.
-            "unigram_loss": None if entropy is None else entropy * self.outline.label_share,
+            "unigram_loss": None if entropy is None else entropy * predicted / labels,
             "loss_first": float(known[0]) if len(known) else math.nan,
             "loss_last": float(known[-1]) if len(known) else math.nan,
         }

@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from embevo.run.disk.litter import paths_below
 from embevo.run.disk.lock import writer_of
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
+from embevo.run.format.settings import schedule_of
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
 from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Entry
@@ -260,14 +261,14 @@ def _check_checkpoints(paths: RunPaths, found: Verification) -> None:
 
 def _check_completeness(run: Run, found: Verification) -> None:
     have = run.steps.tolist()
-    config: dict[str, Any] = run.config
-    steps, every = config.get("steps"), config.get("every", 1)
+    schedule = schedule_of(run.attributes)
     imported = _imported_steps(run)
     if imported is not None:
         found.expected = len(imported)
         found.missing = to_ranges(sorted(imported - set(have)))
         _say_missing(found)
-    elif isinstance(steps, int) and isinstance(every, int) and steps >= 0 and every > 0:
+    elif schedule is not None:
+        steps, every = schedule
         # Between the recorded multiples of `every`, with the ones before the first and after the last added.
         beyond = (steps // every + 1) * every
         found.missing = gaps([-every, *(step for step in have if step % every == 0), beyond], every)
