@@ -1,14 +1,22 @@
 """Whole files, or none: written beside under a ``.partial`` name and renamed into place."""
 
 import contextlib
+import errno
 import os
+import stat
+import warnings
 from pathlib import Path
 from typing import Final
+
+from embevo.errors import WeakerPromiseWarning
+from embevo.run.disk.system import fcntl
 
 PARTIAL: Final = ".partial"
 # Files from this size on start on their way to the disk at once. Left to the kernel they pile up in memory
 # for half a minute while the disk idles, and then everybody waits for it.
 _LARGE_BYTES: Final = 1 << 20
+# What fsync says of a directory on CIFS and other file systems that only sync files.
+NO_SYNCING: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 
 
 def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> None:
@@ -34,7 +42,7 @@ def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> Non
             while view:
                 view = view[os.write(descriptor, view) :]
             if sync:
-                os.fsync(descriptor)
+                flush(descriptor)
             elif len(data) >= _LARGE_BYTES:
                 _begin_writeback(descriptor)
         finally:
@@ -56,12 +64,40 @@ def _begin_writeback(descriptor: int) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def flush(descriptor: int) -> None:
+    """Have the disk keep the bytes of a file, through its own cache too, as far as it can be told to."""
+    through = getattr(fcntl, "F_FULLFSYNC", None)
+    if through is not None:
+        # On macOS, fsync leaves the bytes in the cache of the drive; some file systems there know no more.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, through)
+            return
+    os.fsync(descriptor)
+
+
+def flushes_drives() -> bool:
+    """Whether the system tells a drive to flush its cache only when it is asked for that by name."""
+    return hasattr(fcntl, "F_FULLFSYNC")
+
+
 def sync_file(path: Path) -> None:
-    """Make the bytes of a file, or the names in a directory, survive a power cut; OSError names the path."""
+    """Make the bytes of a file, or the names in a directory, survive a power cut; OSError names the path.
+
+    Where the file system cannot sync directories, that is said in a ``WeakerPromiseWarning``.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            flush(descriptor)
+        except OSError as error:
+            if error.errno not in NO_SYNCING or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise
+            warnings.warn(
+                f"this file system cannot sync directories ({error.strerror}): after a power cut, files that "
+                "were written last may be missing, and the steps in them, although they were synced.",
+                WeakerPromiseWarning,
+                stacklevel=2,
+            )
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -8,7 +8,6 @@ an open descriptor, and with it the kernel's lock, longer than its owner lives.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -23,6 +22,7 @@ from typing import Any, Final, Literal
 from embevo.errors import DamagedError, RunInUseError, WeakerPromiseWarning
 from embevo.run.disk.process import is_alive, this_process
 from embevo.run.disk.regular_file import not_regular, open_regular
+from embevo.run.disk.system import fcntl
 
 # A reader that looks who is writing holds the lock for an instant; that must not turn a writer away.
 _TRIES: Final = 20

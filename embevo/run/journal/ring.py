@@ -16,7 +16,7 @@ pages, and after a bit flip.
 """
 
 import contextlib
-import fcntl
+import errno
 import mmap
 import os
 import struct
@@ -27,10 +27,12 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import CreationError, DamagedError
+from embevo.errors import CreationError, DamagedError, UnsupportedError
+from embevo.run.disk.atomic import flushes_drives, sync_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.process import boot_id
 from embevo.run.disk.regular_file import open_regular
+from embevo.run.disk.reserve import reserve
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import HEAD_WORDS, PAGE, align, head_bytes, header_of, parse_header, slot_bytes
@@ -39,6 +41,8 @@ from embevo.run.journal.populate import populate
 # Up to this image size the training thread seals the slot itself (about 1 us per 14 kB); above it the writer
 # thread does, so that capture stays one memory copy.
 SEALED_AT_CAPTURE_BYTES: Final = 1 << 20
+# What mmap says of a file system without shared mappings.
+NO_MAPPING: Final = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 
 @dataclass(frozen=True)
@@ -58,20 +62,6 @@ class Frame:
     scalars: NDArray[np.float64]
     image: NDArray[np.uint8]
     image_checksum: int
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    """Give the file its blocks, so that storing through the mapping cannot run out of disk (SIGBUS)."""
-    with contextlib.suppress(OSError):
-        # btrfs copies on write even into reserved blocks, unless told not to while the file is empty.
-        flags = struct.unpack("i", fcntl.ioctl(descriptor, 0x80086601, b"\0\0\0\0"))[0]
-        fcntl.ioctl(descriptor, 0x40086602, struct.pack("i", flags | 0x00800000))
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-        return
-    zeros = bytes(1 << 20)
-    for start in range(0, size, len(zeros)):
-        os.pwrite(descriptor, zeros[: size - start], start)
 
 
 class Journal:
@@ -94,6 +84,7 @@ class Journal:
         Raises:
             NotARunError: the file is no journal, or of a newer format.
             DamagedError: its header is not what was written, or it is cut short.
+            UnsupportedError: the file system cannot map it.
         """
         self.path = path
         descriptor = open_regular(path, writable=writable)
@@ -112,7 +103,15 @@ class Journal:
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             try:
                 self._map = mmap.mmap(descriptor, size, mmap.MAP_SHARED, protection)
-            except (OSError, OverflowError) as error:
+            except OSError as error:
+                if error.errno in NO_MAPPING:
+                    raise UnsupportedError(
+                        f"{path} cannot be mapped into memory: {error.strerror}. The file system there "
+                        "has no shared mappings, and recording needs them: record into a directory on a "
+                        "local disk. A run that is there can be read and recovered when it is copied to one."
+                    ) from error
+                raise DamagedError(f"{path}: its {size:,} bytes cannot be mapped: {error}") from error
+            except OverflowError as error:
                 raise DamagedError(f"{path}: its {size:,} bytes cannot be mapped: {error}") from error
         finally:
             os.close(descriptor)
@@ -134,6 +133,7 @@ class Journal:
 
         Raises:
             CreationError: the disk has no room for it; nothing is left behind.
+            UnsupportedError: the file system cannot map it; likewise.
         """
         prefix = header_of(frame, slots, run=run, boot=boot_id())
         header_bytes = align(len(prefix), PAGE)
@@ -143,7 +143,7 @@ class Journal:
         try:
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
-                _reserve(descriptor, size)
+                reserve(descriptor, size)
                 image_start = head_bytes(frame)
                 for slot in range(slots):
                     os.pwrite(descriptor, frame.header, header_bytes + slot * stride + image_start)
@@ -158,7 +158,12 @@ class Journal:
                 f"cannot reserve {size:,} bytes for the ring {path} ({slots} slots): {error.strerror}. "
                 "Free that much space, choose another directory, or use fewer steps per block."
             ) from error
-        journal = cls(path, writable=True)
+        try:
+            journal = cls(path, writable=True)
+        except UnsupportedError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
         journal.ready(0, slots)
         return journal
 
@@ -242,6 +247,9 @@ class Journal:
     def sync(self) -> None:
         """Have the kernel write every page to the disk, and wait for it (msync)."""
         self._map.flush()
+        if flushes_drives():
+            # There, msync does not reach through to the drive.
+            sync_file(self.path)
 
     # Reading
 

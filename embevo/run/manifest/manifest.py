@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from embevo.errors import DamagedError
+from embevo.run.disk.atomic import flush
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.manifest.entry import Entry, check_entry
@@ -165,7 +166,7 @@ class Manifest:
                 while written < len(line):
                     written += os.pwrite(descriptor, line[written:], self._end + written)
                 if sync:
-                    os.fsync(descriptor)
+                    flush(descriptor)
             except OSError:
                 os.ftruncate(descriptor, self._end)
                 raise
