@@ -1,8 +1,8 @@
 """What was computed of a run, kept in it: analysis.zarr for the series, analysis.json for the rest.
 
 The JSON is written last and names every file of the group with its length and checksum, so that a group that
-is of another analysis, incomplete or damaged is not taken for this one: it is computed anew. So it is when
-the run has changed, or what was asked for is not what is kept.
+is of another analysis, incomplete or damaged is not taken for this one: it is computed anew. It is computed
+anew, too, when the run has changed, or what was asked for is not what is kept.
 """
 
 import contextlib

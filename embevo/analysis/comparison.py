@@ -26,7 +26,7 @@ class Quantity:
     Attributes:
         name: what it is, in words.
         values: one for each run that has it.
-        median: of them.
+        median: median of the values.
         low: lower end of an interval for the median.
         high: upper end.
         coverage: probability with which such an interval covers the median of all such runs.
@@ -79,7 +79,7 @@ class Comparison:
     effects: tuple[Effect, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The comparison as plain JSON values."""
         return {
             "groups": [
                 {
@@ -180,7 +180,7 @@ def _check(alike: Sequence[Check]) -> Check:
 
 
 def _identity(analysis: Analysis) -> str:
-    """Equal for runs of one group."""
+    """A text that is equal for runs of one group and differs between groups."""
     # A switch that is off is as good as one that a run from before it does not have.
     settings = {
         name: value

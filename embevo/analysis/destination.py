@@ -16,7 +16,7 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         DestinationError: its directory is missing or cannot be written, there is a directory of its name, or
-            a file of somebody else's, which only ``overwrite`` replaces.
+            a file that embevo did not draw, which only ``overwrite`` replaces.
     """
     check_directory(path.absolute().parent, what=str(path))
     if path.is_dir():

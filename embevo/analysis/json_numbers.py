@@ -22,5 +22,5 @@ def to_plain(value: Any) -> Any:
 
 
 def number_of(value: float | str | None) -> float:
-    """The inverse, for one number."""
+    """The float that a number made by :func:`to_plain` stands for: NaN for null."""
     return math.nan if value is None else float(value)

@@ -37,7 +37,7 @@ class Coherence(Measure):
         self.keep(dead_coherence=found)
 
     def tell(self) -> Mapping[str, Any]:
-        """Its mean over the steps at which there is one."""
+        """The mean cosine over all steps at which there is one; NaN without any."""
         values = self.whole.arrays["dead_coherence"]
         known = values[np.isfinite(values)]
         return {"dead_coherence": float(known.mean()) if len(known) else float("nan")}

@@ -30,7 +30,10 @@ class Components:
 
     @classmethod
     def of(cls, points: NDArray[np.float64]) -> "Components":
-        """Of ``(token, dim)`` points: singular value decomposition, for large clouds of the covariance."""
+        """The components of ``(token, dim)`` points.
+
+        They come from a singular value decomposition of the points, or of the covariance if there are many.
+        """
         count = count_of(*points.shape)
         mean = Cloud.of(points[None]).centre[0]
         if not np.isfinite(points).all():
@@ -45,14 +48,14 @@ class Components:
     def of_covariance(
         cls, mean: NDArray[np.float64], covariance: NDArray[np.float64], count: int
     ) -> "Components":
-        """Of a ``(dim, dim)`` covariance about ``mean``."""
+        """The components of a cloud with a ``(dim, dim)`` covariance about ``mean``."""
         values, vectors = np.linalg.eigh(covariance)
         order = slice(None, None, -1)
         return cls(mean, _oriented(vectors.T[order][:count]), np.maximum(values[order][:count], 0))
 
     @classmethod
     def nowhere(cls, tokens: int, dim: int) -> "Components":
-        """All NaN."""
+        """The components of a cloud with a point that is not finite: all NaN."""
         count = count_of(tokens, dim)
         return cls(np.full(dim, np.nan), np.full((count, dim), np.nan), np.full(count, np.nan))
 

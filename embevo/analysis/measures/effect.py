@@ -21,7 +21,7 @@ class Effect:
         difference: mean of the one less mean of the other.
         d: Cohen's d; infinite where groups that do not scatter differ, NaN with fewer than two runs each.
         low: lower end of its 95 % interval; NaN where d is not finite.
-        high: upper end.
+        high: upper end of that interval.
     """
 
     one: str

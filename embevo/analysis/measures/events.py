@@ -49,7 +49,7 @@ class Event:
     after: list[int]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The event as plain JSON values."""
         return asdict(self)
 
 
@@ -108,7 +108,7 @@ class Events(Measure):
             self.listed.append(event)
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
-        """The counts."""
+        """The kinds of events, and how many of each there were at each step."""
         return {"event": np.array(KINDS, dtype=object), **super().finish(whole)}
 
     def tell(self) -> Mapping[str, Any]:

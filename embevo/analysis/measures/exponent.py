@@ -31,13 +31,13 @@ class Exponent:
     Attributes:
         value: slope of log MSD against log lag.
         low: lower end of the 95 % interval.
-        high: its upper end.
+        high: upper end of the 95 % interval.
         short: slope of the shorter half of the fitted lags alone; where it differs from that of the longer
             half, the curve is bent, and one exponent does not say all.
         long: slope of the longer half.
         prefactor: the fitted MSD at a lag of one step, squared embedding units.
         first_lag: shortest lag that was fitted, steps.
-        last_lag: longest.
+        last_lag: longest lag that was fitted, steps.
     """
 
     value: float
@@ -70,7 +70,7 @@ def fit_exponent(
         squares: ``(segment, lag)`` sums of squared displacements by stretch of origins.
         origins: ``(segment, lag)`` how many.
         min_lag: shortest lag to fit, steps.
-        max_lag: longest.
+        max_lag: longest lag to fit, steps.
     """
     nothing = Exponent(*[math.nan] * 8)
     window = (lags >= min_lag) & (lags <= max_lag) & (origins.sum(axis=0) > 0)

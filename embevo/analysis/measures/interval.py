@@ -30,7 +30,13 @@ def jackknife_interval(value: float, left_out: ArrayLike) -> tuple[float, float]
 
 
 def delete_one_interval(value: float, left_out: NDArray[np.float64]) -> tuple[float, float]:
-    """The same from values without each single one of many sampled things, by the normal approximation."""
+    """The 95 % interval of a statistic from its values without each single token.
+
+    It is that of the jackknife, with the normal approximation.
+
+    Returns:
+        Lower and upper end; NaN for fewer than ten values, or where one is not finite.
+    """
     count = len(left_out)
     if count < PARTS or not np.isfinite(left_out).all():
         return (math.nan, math.nan)

@@ -43,7 +43,7 @@ class _Rows:
     follows: NDArray[np.bool_]
 
     def select(self, rows: slice) -> "_Rows":
-        """A view of some of them."""
+        """Some of the rows, as a view."""
         return _Rows(self.position[rows], self.velocity[rows], self.number[rows], self.follows[rows])
 
     def copy(self) -> "_Rows":
@@ -60,7 +60,7 @@ class _Rows:
         )
 
     def put(self, start: int, rows: "_Rows") -> None:
-        """Copy rows to here."""
+        """Copy rows into these, from row ``start`` on."""
         place = slice(start, start + len(rows.number))
         self.position[place] = rows.position
         self.velocity[place] = rows.velocity
@@ -111,7 +111,7 @@ class LagSums:
         squares: ``(segment, lag, group)`` sum over origins of the group's mean of |x(t+l) - x(t)|^2.
         origins: ``(segment, lag)`` int64 how many origins.
         products: ``(lag, group)`` sum over origins of the group's mean of v(t+l) . v(t).
-        powers: ``(lag, group)`` the same of (|v(t+l)|^2 + |v(t)|^2) / 2.
+        powers: ``(lag, group)`` sum over origins of the group's mean of (|v(t+l)|^2 + |v(t)|^2) / 2.
     """
 
     def __init__(self, rows: int, groups: Sequence[NDArray[np.int64]], since: int = 0) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Phases:
-    """The last steps of each, None where there was no such step.
+    """The last step of each phase, None where there was no such step.
 
     Attributes:
         flowing: last step at which the L2 norm of a token's displacement was above sqrt(dim) ULPs.
@@ -35,7 +35,7 @@ class Phases:
         hops: NDArray[np.bool_],
         last_motion: NDArray[np.int64],
     ) -> "Phases":
-        """Of a group.
+        """The phases of a group.
 
         Args:
             steps: ``(step,)``.

@@ -32,7 +32,7 @@ class Training(Measure):
         """Nothing of a row's values is needed."""
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
-        """What there is of it."""
+        """The scalars and token counts that were recorded."""
         names = ("loss", "learning_rate")
         found = dict(super().finish(whole))
         found |= {name: self.outline.scalars[name] for name in names if name in self.outline.scalars}

@@ -46,7 +46,7 @@ class Estimate:
         return cls(value) if math.isnan(interval[0]) else cls(value, *interval, by)
 
     def within(self, region: tuple[float, float], statistic: str, reason: str, needs: str) -> Check:
-        """Is it in a region?"""
+        """The check of whether the estimate lies in a region."""
         return Check(statistic, self.value, region, reason, self.low, self.high, self.by, needs)
 
 
@@ -108,7 +108,7 @@ class Case:
         return self.begins or self.long_enough or (self.has(*groups) if groups else "")
 
     def reason(self, name: str) -> str:
-        """Of a threshold."""
+        """Why a threshold is what it is."""
         return self.thresholds.reasons()[name]
 
 

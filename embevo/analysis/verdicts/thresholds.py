@@ -128,5 +128,5 @@ class Thresholds:
         return {threshold.name: str(threshold.metadata["reason"]) for threshold in fields(cls)}
 
     def to_json(self) -> dict[str, float]:
-        """As plain JSON values."""
+        """Every threshold by name, as plain JSON values."""
         return dataclasses.asdict(self)

@@ -17,11 +17,11 @@ class Check:
 
     Attributes:
         statistic: what is measured, in words.
-        value: it; NaN where it cannot be measured.
+        value: of the statistic; NaN where it cannot be measured.
         low: lower end of its 95 % interval; NaN where there is none.
         high: upper end.
         region: from where to where the prediction expects it, ends included.
-        reason: why there.
+        reason: why the region is what it is.
         interval_by: how the interval was found; empty where there is none.
         needs: what is missing for a decision; empty if nothing is.
     """
@@ -64,7 +64,7 @@ class Check:
 
     @property
     def uncertainty(self) -> str:
-        """The interval in words; empty where there is none."""
+        """The interval of the value in words; empty where there is none."""
         if not self.interval_by or math.isnan(self.low):
             return ""
         return f"interval {self.low:.4g} to {self.high:.4g} ({self.interval_by})"
@@ -98,7 +98,7 @@ class Verdict:
 
     @property
     def outcome(self) -> Outcome:
-        """Of the prediction as a whole."""
+        """Whether the prediction as a whole is supported, refuted or undecided."""
         found = [check.outcome for check in self.checks]
         if "refuted" in found:
             return "refuted"
@@ -111,27 +111,27 @@ class Verdict:
 
     @property
     def statistic(self) -> str:
-        """Of the deciding part, as are the next four."""
+        """What is measured, in words, in the part that decides."""
         return self.deciding.statistic
 
     @property
     def value(self) -> float:
-        """What was measured."""
+        """What was measured in the part that decides; NaN where nothing could be."""
         return self.deciding.value
 
     @property
     def threshold(self) -> str:
-        """The region that the prediction expects it in, in words."""
+        """The region in which the prediction expects the value of the part that decides, in words."""
         return self.deciding.threshold
 
     @property
     def reason(self) -> str:
-        """Why that region."""
+        """Why the region of the part that decides is what it is."""
         return self.deciding.reason
 
     @property
     def uncertainty(self) -> str:
-        """The interval in words."""
+        """The interval of the part that decides, in words; empty where there is none."""
         return self.deciding.uncertainty
 
     @property
@@ -141,7 +141,7 @@ class Verdict:
         return f"{self.outcome.capitalize()}: {parts}."
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; the derived fields are there for readers of the file."""
+        """The verdict as plain JSON values; the derived fields are there for readers of the file."""
         return {
             "id": self.id,
             "hypothesis": self.hypothesis,

@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have put there: regular ones only, and no more than is expected.
+"""Reading untrusted files: regular ones only, and no more than is expected.
 
 A named pipe would be waited for, a device or a hole of a terabyte read until the memory is full.
 """

@@ -80,7 +80,7 @@ def _checked(group: Any) -> Layout:
             raise ValueError(f"{name} is {found}; {(dtype, shape, dimensions)} was expected")
         _check_chunks(name, array, shape, steps if dimensions[0] == "step" else tokens)
         if name in matrices:
-            # As far as recovering writes more of them: ValueError or KeyError for codecs of somebody else.
+            # Recovering writes more of these chunks: ValueError or KeyError for codecs that it could not use.
             ChunkEncoder.of(array)
     return Layout.from_group(group)
 

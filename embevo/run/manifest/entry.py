@@ -1,4 +1,4 @@
-"""What an entry of the manifest must look like: the lines may have been made by somebody else.
+"""What an entry of the manifest must look like: the lines are untrusted.
 
 After these checks an entry names no file outside of the run, and asks for no more memory than it has bytes.
 """
@@ -94,7 +94,7 @@ def check_blocks(layout: Layout, entries: Iterable[Entry], path: Path) -> None:
         block, (first, stop) = entry["block"], entry["rows"]
         start = block * layout.block_steps
         if (
-            # Before as many names are made as somebody has claimed that there are.
+            # Before as many names are made as an untrusted line claims that there are.
             len(entry["files"]) != number
             or entry["files"].keys() != set(files_of_block(layout, block))
             or entry["metadata"].keys() != metadata

@@ -26,7 +26,7 @@ from embevo.run.reading.reader import Run
 from embevo.run.repair.strangers import unfinished_writes
 
 _SHALLOW_STEPS: Final = 5
-# More files than a folder has; the attribute may have been made by somebody else.
+# More files than a folder has; the attribute is untrusted.
 _MOST_IMPORTED: Final = 10_000_000
 
 
