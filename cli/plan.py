@@ -121,8 +121,13 @@ def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
         ("memory", f"{size_of(planned.memory_bytes)} at most"),
         ("handed over", f"{size_of(planned.capture_rate)} a second"),
         ("to the disk", f"{size_of(planned.disk_rate)} a second at most"),
-        ("there is", f"{size_of(machine.free_disk)} of disk, {size_of(machine.memory)} of memory"),
+        ("files", f"{planned.files:,} at most"),
+        ("disk left", f"{size_of(machine.free_disk)}{_files_left(machine)}"),
+        ("memory left", f"{size_of(machine.memory)}, by {machine.memory_source}"),
+        ("not known", "quotas of users and groups; quota -s says them where there are any"),
     ]
+    if machine.cores is not None:
+        rows.insert(-1, ("cores", f"{machine.cores.amount:g}, by {machine.cores.source}"))
     if machine.copy_rate is not None:
         blocked = planned.step_bytes / machine.copy_rate
         rows.append(
@@ -133,3 +138,13 @@ def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
     if machine.write_rate is not None:
         rows.append(("writes", f"{size_of(machine.write_rate)} a second, synced"))
     return rows
+
+
+def _files_left(machine: "Machine") -> str:
+    disk = machine.disk
+    if disk is None:
+        return ""
+    kind = ", in memory" if disk.in_memory else ""
+    return kind + (
+        ", files without a limit" if disk.free_files is None else f" and {disk.free_files:,} files"
+    )

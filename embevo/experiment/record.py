@@ -21,9 +21,11 @@ from embevo.experiment.model import resolve_matmul
 from embevo.experiment.resume import check_same, forget_after, starting_point
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
+from embevo.run.format.frame import FrameSpec
 from embevo.run.format.provenance import BYTES, VOCABULARY
 from embevo.run.format.settings import EXPERIMENT
 from embevo.run.paths import RunPaths, absolute
+from embevo.run.planning import Machine, Plan, warnings_of
 from embevo.run.reading.reader import open_run
 
 _COMPILED: Final = "The model is compiled at its first step, which takes half a minute or so."
@@ -121,6 +123,8 @@ def run_experiment(
         check_same(open_run(run_dir), config, corpus, environment)
     elif rewind:
         raise ResumeError("Only a run that is resumed can be rewound.")
+    else:
+        notes += [f"May not fit: {warning}" for warning in _preflight(config, run_dir)]
     if config.compile:
         check_compiles(found.device)
         notes.append(_COMPILED)
@@ -170,6 +174,22 @@ def run_experiment(
         stats=recorder.stats,
         signal=stop.signal,
     )
+
+
+def _preflight(config: ExperimentConfig, run_dir: Path) -> list[str]:
+    """What the run may not find room for; nothing is measured, and nothing is refused."""
+    frame = FrameSpec.of(
+        {"embeddings": (config.dtype, (config.vocab_size, config.dim))}, ("loss", "learning_rate")
+    )
+    plan = Plan.of(
+        frame,
+        steps=config.steps,
+        steps_per_second=1,
+        every=config.every,
+        store=config.store,
+        zarr_dtype=config.zarr_dtype,
+    )
+    return warnings_of(plan, Machine.here(run_dir))
 
 
 def _take_up(loop: TrainingLoop, run_dir: Path, every: int, *, rewind: bool) -> list[str]:

@@ -1,10 +1,10 @@
 """What a recording will take, worked out before it begins: bytes, memory, bandwidth, and whether it fits."""
 
 import os
-import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,9 @@ import numpy as np
 
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, stored_dtype
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_of_block, stored_dtype
 from embevo.run.journal.header import header_of, journal_bytes
+from embevo.run.limits import DiskRoom, Limit, available_cores, available_memory, disk_room
 
 # How many times smaller than its safetensors bytes a trajectory has been found to be in Zarr, least and most,
 # by the recorded dtype: runs of the experiment for blocks of many steps, updates of all and of few rows for
@@ -28,6 +29,8 @@ _SHRINK: Final = {
     "float32": ((1.5, 3.0), (1.1, 5.0), (1.0, 1.1)),
     "float64": ((1.1, 1.5), (1.0, 5.0), (1.0, 1.1)),
 }
+# Root, group, manifest, journal, lock, folders, and what is there for a moment only while it is written.
+_OTHER_FILES: Final = 16
 _PROBE_BYTES: Final = 32 << 20
 _CHUNKS_AT_WORK_BYTES: Final = 16 << 20
 
@@ -46,6 +49,7 @@ class Plan:
         step_bytes: of one step's safetensors image.
         snapshot_bytes: of all safetensors files; 0 without them.
         zarr_bytes: of the trajectory, least and most expected; zeros without it.
+        files: files and directories of the run, at most.
         ring_bytes: of the journal, on the disk and mapped into memory.
         memory_bytes: the ring, one block's compressed files and what is being encoded, at most.
     """
@@ -59,6 +63,7 @@ class Plan:
     step_bytes: int
     snapshot_bytes: int
     zarr_bytes: tuple[int, int]
+    files: int
     ring_bytes: int
     memory_bytes: int
 
@@ -92,6 +97,18 @@ class Plan:
             least += rows * frame.nbytes(name) / high
             most += rows * frame.nbytes(name) / low
         ring = journal_bytes(header_of(frame, 2 * block, run="", boot=""), frame, 2 * block)
+        layout = Layout.new(
+            frame,
+            block_steps=block,
+            store=store,
+            zarr_dtype=zarr_dtype,
+            has_token_count=True,
+            attributes={},
+        )
+        blocks = -(-rows // block)
+        files = _OTHER_FILES + 2 * len(layout.arrays) + blocks * sum(1 for _ in files_of_block(layout, 0))
+        if store != "zarr":
+            files += rows
         rest = int(min(block, rows) * most / rows) + (_CHUNKS_AT_WORK_BYTES if most else 0)
         return cls(
             frame,
@@ -103,6 +120,7 @@ class Plan:
             frame.image_bytes,
             rows * frame.image_bytes if store != "zarr" else 0,
             (int(least), int(most)),
+            files,
             ring,
             ring + rest,
         )
@@ -116,6 +134,12 @@ class Plan:
     def disk_bytes(self) -> int:
         """What the run takes at most while it is recorded."""
         return self.snapshot_bytes + self.zarr_bytes[1] + self.ring_bytes
+
+    def disk_bytes_in(self, block_bytes: int) -> int:
+        """The same on a file system where a file takes a multiple of so many bytes."""
+        each = -self.step_bytes % block_bytes if self.snapshot_bytes else 0
+        others = self.files - (self.rows if self.snapshot_bytes else 0)
+        return self.disk_bytes + self.rows * each + others * (block_bytes - 1)
 
     @property
     def capture_rate(self) -> float:
@@ -135,10 +159,13 @@ class Machine:
 
     Attributes:
         free_disk: bytes that the file system of the run has left.
-        memory: bytes that processes can still have.
+        memory: bytes that this process can still have.
         copy_rate: bytes a second of a memory copy; None if it was not measured.
         encode_rate: bytes of recorded matrices that all cores compress in a second; None likewise.
         write_rate: bytes a second of a written and synced file; None likewise.
+        memory_source: what leaves no more memory, such as a control group.
+        cores: that this process can use; None if that was not asked.
+        disk: what else there is to know of the file system; None likewise.
     """
 
     free_disk: int
@@ -146,38 +173,58 @@ class Machine:
     copy_rate: float | None = None
     encode_rate: float | None = None
     write_rate: float | None = None
+    memory_source: str = "the machine"
+    cores: Limit | None = None
+    disk: DiskRoom | None = None
 
     @classmethod
     def here(cls, directory: Path) -> "Machine":
         """This machine, for a run below ``directory``, which need not exist yet."""
-        return cls(shutil.disk_usage(_existing(directory)).free, _available_memory())
+        memory, disk = available_memory(), disk_room(_existing(directory))
+        return cls(
+            disk.free_bytes,
+            int(memory.amount),
+            memory_source=memory.source,
+            cores=available_cores(),
+            disk=disk,
+        )
 
     @classmethod
     def measured(cls, directory: Path, plan: Plan, zarr_dtype: ZarrDtype) -> "Machine":
         """The same, timed for a second or so; a temporary file is written and deleted."""
         here = cls.here(directory)
-        return cls(
-            here.free_disk,
-            here.memory,
-            _copy_rate(),
-            _encode_rate(plan.frame, zarr_dtype) if plan.store != "safetensors" else None,
-            _write_rate(_existing(directory)),
+        return replace(
+            here,
+            copy_rate=_copy_rate(),
+            encode_rate=_encode_rate(plan.frame, zarr_dtype) if plan.store != "safetensors" else None,
+            write_rate=_write_rate(_existing(directory)),
         )
 
 
 def warnings_of(plan: Plan, machine: Machine) -> list[str]:
     """Why the recording would not fit; empty if it does."""
     found = []
-    if plan.disk_bytes > machine.free_disk:
-        smaller = "" if plan.store == "zarr" else ", store only zarr"
+    disk = machine.disk
+    smaller = "" if plan.store == "zarr" else ", store only zarr"
+    taken = plan.disk_bytes_in(disk.block_bytes if disk is not None else 1)
+    if taken > machine.free_disk:
         found.append(
-            f"The run may take {_gigabytes(plan.disk_bytes)}; the disk has {_gigabytes(machine.free_disk)} "
-            f"left. Record every n-th step{smaller}, or choose another disk."
+            f"The run may take {_gigabytes(taken)}, {_gigabytes(plan.ring_bytes)} of it the ring; the disk "
+            f"has {_gigabytes(machine.free_disk)} left. Record every n-th step{smaller}, or choose another "
+            "disk."
         )
-    if plan.memory_bytes > machine.memory:
+    if disk is not None:
+        found += _too_many_files(plan, disk, smaller)
+    memory = plan.memory_bytes
+    if disk is not None and disk.in_memory:
+        memory += taken - plan.ring_bytes
+    if memory > machine.memory:
+        what = (
+            "Ring, encoding and a run on a disk in memory" if disk and disk.in_memory else "Ring and encoding"
+        )
         found.append(
-            f"Ring and encoding take {_gigabytes(plan.memory_bytes)} of memory; {_gigabytes(machine.memory)} "
-            "are available. Pass the recorder a smaller block_steps."
+            f"{what} take {_gigabytes(memory)} of memory; {_gigabytes(machine.memory)} are available "
+            f"({machine.memory_source}). Pass the recorder a smaller block_steps."
         )
     if machine.write_rate is not None and plan.disk_rate > machine.write_rate:
         found.append(
@@ -192,6 +239,20 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
     return found
 
 
+def _too_many_files(plan: Plan, disk: DiskRoom, smaller: str) -> Iterator[str]:
+    if disk.free_files is not None and plan.files > disk.free_files:
+        yield (
+            f"The run takes {plan.files:,} files; the file system has {disk.free_files:,} left (df -i), "
+            f"however many bytes are free. Record every n-th step{smaller}, or choose another disk."
+        )
+    if disk.file_bytes is not None and plan.ring_bytes > disk.file_bytes:
+        yield (
+            f"The ring is a file of {_gigabytes(plan.ring_bytes)}; files of this process may have "
+            f"{_gigabytes(disk.file_bytes)} (ulimit -f). Raise that, or pass the recorder a smaller "
+            "block_steps."
+        )
+
+
 def _gigabytes(size: float) -> str:
     return f"{size / 1e9:,.0f} GB" if size >= 1e11 else f"{size / 1e9:.3g} GB"
 
@@ -202,16 +263,6 @@ def _existing(directory: Path) -> Path:
     while not path.is_dir():
         path = path.parent
     return path
-
-
-def _available_memory() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _copy_rate() -> float:

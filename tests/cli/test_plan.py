@@ -1,5 +1,7 @@
 """embevo plan."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,22 @@ def test_wrong_input(invoke: Any, arguments: tuple[object, ...], message: str) -
     result = invoke("plan", *arguments)
     assert result.exit_code == 2
     assert message in result.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_file_system_with_few_inodes(invoke: Any, tmp_path: Path) -> None:
+    mounted = tmp_path / "few"
+    mounted.mkdir()
+    made = ["mount", "-t", "tmpfs", "-o", "size=256m,nr_inodes=300", "none", mounted]
+    if subprocess.run(made, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        arguments = ("plan", "--shape", "128x64", "--rate", 100, "--out", mounted / "run")
+        result = invoke(*arguments, "--steps", 1000)
+        assert result.exit_code == 1
+        assert "the file system has 299 left (df -i)" in result.stderr
+        assert "in memory and 299 files" in result.stdout
+        assert invoke(*arguments, "--steps", 100).exit_code == 0
+        assert invoke(*arguments, "--steps", 1000, "--store", "zarr").exit_code == 0
+    finally:
+        subprocess.run(["umount", mounted], check=True)

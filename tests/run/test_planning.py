@@ -1,5 +1,7 @@
 """What a plan says, against recordings that were made."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, block_steps_for
 from embevo.run.journal.ring import Journal
+from embevo.run.limits import DiskRoom
 from embevo.run.planning import Machine, Plan, warnings_of
+from support import written
 
 SCALARS = ("loss", "learning_rate")
 
@@ -84,3 +88,47 @@ def test_measuring_leaves_nothing_behind(tmp_path: Path, store: Store) -> None:
     assert machine.write_rate
     assert machine.copy_rate
     assert (machine.encode_rate is None) == (store == "safetensors")
+
+
+@pytest.mark.parametrize("store", ["zarr", "safetensors", "both"])
+@pytest.mark.parametrize("shape", [(128, 64), (700, 256)])
+def test_as_many_files_and_blocks_as_a_recording_takes(
+    tmp_path: Path, store: Store, shape: tuple[int, int]
+) -> None:
+    frame = frame_of(shape, embeddings="float32")
+    plan = Plan.of(frame, steps=210, steps_per_second=1, store=store)
+    run = written.write_run(
+        tmp_path / "run",
+        rows=plan.rows,
+        sealed=plan.rows,
+        frame=frame,
+        store=store,
+        block_steps=plan.block_steps,
+        token_count=np.ones(shape[0], np.int64),
+    ).path
+    there = [run, *run.rglob("*")]
+    # What is there only for a moment, or only for some runs, is a handful.
+    assert len(there) <= plan.files <= len(there) + 16
+    block = os.statvfs(run).f_frsize
+    if plan.snapshot_bytes:
+        taken = sum(-(-path.stat().st_size // block) * block for path in (run / "snapshots").iterdir())
+        assert taken <= plan.disk_bytes_in(block) - plan.disk_bytes + plan.snapshot_bytes
+
+
+def test_too_few_inodes_too_long_a_file_and_a_disk_in_memory_are_said() -> None:
+    plan = Plan.of(frame_of(), steps=1000, steps_per_second=30)
+    room = DiskRoom(1 << 40, plan.files, 1, None, in_memory=False)
+    plenty = Machine(1 << 40, 1 << 40, disk=room)
+    assert warnings_of(plan, plenty) == []
+    (few,) = warnings_of(plan, replace(plenty, disk=replace(room, free_files=plan.files - 1)))
+    assert f"takes {plan.files:,} files; the file system has {plan.files - 1:,} left" in few
+    assert warnings_of(plan, replace(plenty, disk=replace(room, free_files=None))) == []
+    (long,) = warnings_of(plan, replace(plenty, disk=replace(room, file_bytes=plan.ring_bytes - 1)))
+    assert "ulimit -f" in long
+    on_tmpfs = replace(plenty, memory=plan.memory_bytes + 1, disk=replace(room, in_memory=True))
+    (memory,) = warnings_of(plan, on_tmpfs)
+    assert "a run on a disk in memory" in memory
+    (blocks,) = warnings_of(
+        plan, replace(plenty, free_disk=plan.disk_bytes, disk=replace(room, block_bytes=4096))
+    )
+    assert "of it the ring" in blocks
