@@ -87,7 +87,8 @@ class Recorder:
             zarr_dtype: ``float32`` stores 16-bit matrices widened exactly, for any reader; ``native`` stores
                 bfloat16 as Zarr's extension type.
             scalars: names of float64 scalars to record beside ``loss`` and ``learning_rate``.
-            attributes: plain JSON values for the attributes of the Zarr group, such as a configuration.
+            attributes: for the attributes of the Zarr group, such as a configuration: mappings, lists,
+                strings, numbers, bools and None. They are taken once, as JSON, when the recorder is made.
             token_count: ``(token,)`` int64 occurrences of each token in the corpus.
             overwrite: delete the run that is there.
             resume: continue the run that is there, after recovering it; it keeps its attributes, token
@@ -134,13 +135,8 @@ class Recorder:
             store=store,
             zarr_dtype=zarr_dtype,
             has_token_count=token_count is not None,
-            attributes=attributes or {},
+            attributes={} if attributes is None else attributes,
         )
-        try:
-            # Before anything that is there is deleted for it.
-            layout.metadata(0)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(f"attributes are kept as JSON, and these cannot be: {error}") from error
         end_earlier(self.paths.root)
         staged = StagedRun(
             self.paths,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from embevo.errors import ArgumentError, CreationError, EmbevoError, RunExistsError, RunInUseError
+from embevo.errors import ArgumentError, CreationError, RunExistsError, RunInUseError
 from embevo.recording.recorder import Recorder
 from support.captures import SHAPE, STEPS, capture, steps_on_disk
 from support.sinks import NO_SPACE, FailingSink
@@ -104,9 +104,9 @@ def test_attributes_that_are_no_json_leave_nothing_behind(
     tmp_path: Path, parameter: torch.nn.Parameter
 ) -> None:
     for attributes in ({"f": float("nan")}, {"o": object()}):
-        with pytest.raises((EmbevoError, TypeError, ValueError)):
+        with pytest.raises(ArgumentError, match="JSON"):
             Recorder(tmp_path / "run", {"embeddings": parameter}, attributes=attributes)
-        assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+        assert not (tmp_path / "run").exists()
     Recorder(tmp_path / "run", {"embeddings": parameter}, attributes={"config": {"lr": 0.1}}).close()
     group = json.loads((tmp_path / "run" / "trajectory.zarr" / "zarr.json").read_text())
     assert group["attributes"]["config"] == {"lr": 0.1}
@@ -136,7 +136,7 @@ def test_overwriting_deletes_nothing_when_it_has_to_be_refused(
     with pytest.raises(RunExistsError, match=r"already holds notes\.txt\. These are not parts of a run"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True)
     (tmp_path / "run" / "notes.txt").unlink()
-    with pytest.raises(ArgumentError, match="attributes are kept as JSON"):
+    with pytest.raises(ArgumentError, match=r"attributes\['x'\]: pathlib.* is not JSON"):
         Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=True, attributes={"x": tmp_path})
     assert steps_on_disk(tmp_path / "run") == [0]
     # Figures of the old run go with it.

@@ -20,6 +20,7 @@ from zarr.core.chunk_key_encodings import ChunkKeyEncodingLike
 from zarr.storage import MemoryStore
 
 from embevo.run.disk.checksum import checksum
+from embevo.run.format.attributes import plain_attributes
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
 from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
 from embevo.run.format.frame import FrameSpec
@@ -94,7 +95,7 @@ class Layout:
         }
         dtypes = {name: stored_dtype(dtype, zarr_dtype) for name, dtype in frame.matrices}
         arrays = _arrays(frame, block_steps, {} if store == "safetensors" else dtypes, has_token_count)
-        return cls(frame, block_steps, arrays, {**attributes, "embevo": own})
+        return cls(frame, block_steps, arrays, {**plain_attributes(attributes), "embevo": own})
 
     @classmethod
     def from_group(cls, group: Mapping[str, Any]) -> Self:

@@ -34,7 +34,6 @@ from embevo.run.disk.process import boot_id
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.disk.reserve import reserve
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import HEAD_WORDS, PAGE, align, head_bytes, header_of, parse_header, slot_bytes
 from embevo.run.journal.populate import populate
 
@@ -327,6 +326,16 @@ class Journal:
         """Whether the commit word says that a row is in the ring; costs one load."""
         return self._words[self._start(row) >> 3] == row + 1
 
+    def steps(self) -> list[int]:
+        """The steps of all rows that the ring holds and that can be proved, ascending."""
+        found = []
+        for slot in range(self.slots):
+            row = self._words[self._start(slot) >> 3] - 1
+            if row >= 0 and row % self.slots == slot:
+                with contextlib.suppress(DamagedError):
+                    found.append(self.step(row))
+        return sorted(found)
+
     def tail(self, first_row: int) -> int:
         """The row after the last of the consecutive rows from ``first_row`` on that the ring holds.
 
@@ -363,16 +372,3 @@ class Journal:
             view.release()
         with contextlib.suppress(BufferError):
             self._map.close()
-
-
-def check_journal(journal: Journal, layout: Layout) -> None:
-    """Raise DamagedError unless a journal is the run's own and has a ring of at most two blocks."""
-    if journal.run not in {"", identity(layout)}:
-        raise DamagedError(
-            f"{journal.path} belongs to another run, whose attributes are different ones. Move it away."
-        )
-    if journal.frame != layout.frame or journal.slots > 2 * layout.block_steps:
-        raise DamagedError(
-            f"{journal.path} has {journal.slots} slots for {journal.frame.to_json()}; the group has blocks "
-            f"of {layout.block_steps} steps of {layout.frame.to_json()}. It belongs to another run."
-        )

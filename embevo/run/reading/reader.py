@@ -20,7 +20,8 @@ from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
 from embevo.run.format.tokens import Tokens
 from embevo.run.format.widening import widen
-from embevo.run.journal.ring import Frame, Journal, check_journal
+from embevo.run.journal.ownership import check_journal
+from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_steps
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
@@ -73,7 +74,7 @@ class Run:
             damage: DamagedError | None = None
             try:
                 if self._journal is not None:
-                    check_journal(self._journal, layout)
+                    check_journal(self._journal, layout, self._first_attributes())
                     tail = [self._journal.step(row) for row in range(rows, self._journal.tail(rows))]
             except DamagedError as error:
                 damage = error
@@ -117,6 +118,10 @@ class Run:
             self._group_layout, self._layout_id = layout_of(group, path), found
             self._group_rows = int(group["consolidated_metadata"]["metadata"]["step"]["shape"][0])
         return self._group_layout, self._group_rows
+
+    def _first_attributes(self) -> Mapping[str, Any]:
+        """Those that the run was created with: embevo 0.1 let them change while it recorded."""
+        return _mapping(self._manifest.entries[0]["group"].get("attributes"))
 
     def _open_journal(self) -> None:
         try:

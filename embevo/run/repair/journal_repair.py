@@ -11,7 +11,8 @@ from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import header_is_whole, header_of, journal_bytes
-from embevo.run.journal.ring import Journal, check_journal
+from embevo.run.journal.ownership import check_journal
+from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 
 
