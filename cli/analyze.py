@@ -9,6 +9,7 @@ import click
 
 from .paths import PathOf
 from .progress import measuring
+from .selection import JUDGE_HELP, MATRIX_HELP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,8 @@ _COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
     help="Decide by another threshold; repeatable.",
 )
 @click.option("--thresholds", "show", is_flag=True, help="Print every threshold with the reason for it.")
-@click.option("--matrix", help="Which recorded matrix; by default embeddings, or the first.")
+@click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
+@click.option("--judge", is_flag=True, help=JUDGE_HELP)
 @click.option(
     "--basis", type=click.Choice(["final", "all"]), default="final", show_default=True,
     help="Fit the principal components to the last row, or to all rows.",
@@ -47,11 +49,12 @@ def analyze(
     *,
     show: bool,
     matrix: str | None,
+    judge: bool,
     basis: str,
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Measure each RUN, and judge the predictions that were made for its initialisation.
+    """Measure each RUN, and judge runs of embevo train by the predictions for their initialisation.
 
     The series go to analysis.zarr and the rest to analysis.json in the run; a second call reads them. Several
     runs that differ only in their seed are judged together, and groups of different settings are compared.
@@ -71,6 +74,7 @@ def analyze(
                     run,
                     limits,
                     matrix=matrix,
+                    judge=judge,
                     basis="all" if basis == "all" else "final",
                     keep=keep,
                     on_rows=on_rows,
@@ -87,7 +91,8 @@ def analyze(
         _print_run(console, analysis)
     if together is not None:
         _print_comparison(console, together)
-    _print_thresholds(console, limits, reasons=show)
+    if show or any(analysis.applies.judged for analysis in found):
+        _print_thresholds(console, limits, reasons=show)
 
 
 def _print_run(console: "Console", analysis: "Analysis") -> None:
@@ -98,9 +103,12 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
     console.print(Text(f"\n{analysis.run_path}", "bold"))
     groups = [name for name in ("all", "live", "dead") if summary["groups"][name]["tokens"]]
     shape = f"{summary['rows']:,} rows x {summary['tokens']:,} tokens x {summary['dim']:,} dimensions"
+    initialisation = f", {summary['initialisation']} initialisation" if analysis.applies.judged else ""
     console.print(
-        f"{summary['initialisation']} initialisation, {summary['dtype']}, {shape}, "
-        f"steps {summary['first_step']:,} to {summary['last_step']:,}"
+        Text(
+            f"{summary['matrix']}{initialisation}, {summary['dtype']}, {shape}, "
+            f"steps {summary['first_step']:,} to {summary['last_step']:,}"
+        )
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -109,9 +117,12 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
     for label, cells in _measures(summary, groups):
         table.add_row(label, *cells)
     console.print(table)
-    for line in _facts(summary):
+    for line in _facts(summary, nats=" nats" if analysis.is_experiment else ""):
         console.print(line)
-    _print_verdicts(console, analysis.verdicts)
+    if analysis.applies.statement:
+        console.print(Text(analysis.applies.statement, "yellow"))
+    if analysis.applies.judged:
+        _print_verdicts(console, analysis.verdicts)
     if analysis.note:
         console.print(Text(f"note: {analysis.note}", "yellow"))
 
@@ -144,7 +155,7 @@ def _measures(summary: "dict[str, Any]", groups: list[str]) -> "Iterable[tuple[s
         yield label_of(f"phases.{name}"), [_step(summary["phases"][group][name]) for group in groups]
 
 
-def _facts(summary: "dict[str, Any]") -> "Iterable[str]":
+def _facts(summary: "dict[str, Any]", *, nats: str) -> "Iterable[str]":
     from embevo.analysis.measures.registry import label_of  # noqa: PLC0415
 
     def line(name: str, text: str) -> str:
@@ -161,9 +172,11 @@ def _facts(summary: "dict[str, Any]") -> "Iterable[str]":
     events = [f"{count:,} {kind}" for kind, count in summary["events"].items() if count]
     yield line("events", ", ".join(events) or "none")
     if summary["loss_last"] is not None:
-        yield line("loss", f"{_number(summary['loss_first'])} to {_number(summary['loss_last'])} nats")
+        yield line("loss", f"{_number(summary['loss_first'])} to {_number(summary['loss_last'])}{nats}")
         if summary["unigram_loss"] is not None:
             yield line("unigram_loss", f"{_number(summary['unigram_loss'])} nats")
+    if summary["unigram_entropy"] is not None and summary["unigram_loss"] is None:
+        yield line("unigram_entropy", f"{_number(summary['unigram_entropy'])} nats")
 
 
 def _print_verdicts(console: "Console", verdicts: "Iterable[Verdict]") -> None:
@@ -201,7 +214,8 @@ def _print_comparison(console: "Console", together: "Comparison") -> None:
             coverage = 100 * max(of.coverage for of in group.quantities)
             console.print(Text(f"\n{_runs(len(group.runs))}, {group.label}", "bold"))
             console.print(f"An interval covers the median of all such runs in {coverage:.0f} % of cases.")
-            _print_verdicts(console, group.verdicts)
+            if group.verdicts:
+                _print_verdicts(console, group.verdicts)
             for verdict in group.verdicts:
                 each = ", ".join(f"{count} {name}" for name, count in group.outcomes[verdict.id].items())
                 console.print(f"{verdict.id} run by run: {each}.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .paths import PathOf
+from .selection import MATRIX_HELP
 
 
 @click.command()
@@ -15,8 +16,11 @@ from .paths import PathOf
 )
 @click.option("--fps", type=click.IntRange(1, 60), default=24, show_default=True, help="Of them a second.")
 @click.option("--labels", is_flag=True, help="Name the frequent tokens, where there is room.")
+@click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
 @click.option("--overwrite", is_flag=True, help="Replace a file of this name that embevo did not make.")
-def animate(run: Path, *, out: Path, frames: int, fps: int, labels: bool, overwrite: bool) -> None:
+def animate(
+    run: Path, *, out: Path, frames: int, fps: int, labels: bool, matrix: str | None, overwrite: bool
+) -> None:
     """Make a film of RUN: where every token is, in the plane in which the last cloud is widest.
 
     The steps shown are evenly spaced in the logarithm. An .mp4 needs ffmpeg, which embevo[animate] brings.
@@ -34,7 +38,7 @@ def animate(run: Path, *, out: Path, frames: int, fps: int, labels: bool, overwr
         find_ffmpeg()
     check_destination(out, overwrite=overwrite)
     with measuring(f"Measuring {run}") as on_rows:
-        analysis = analyze(run, on_rows=on_rows)
+        analysis = analyze(run, matrix=matrix, on_rows=on_rows)
     with measuring("Filming") as on_frame:
         shown = film(analysis, out, frames=frames, fps=fps, labels=labels, on_frame=on_frame)
     click.echo(f"Wrote {out}: {shown:,} steps ({size_of(out.stat().st_size)})")

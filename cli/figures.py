@@ -6,6 +6,7 @@ from typing import Literal
 import click
 
 from .paths import PathOf
+from .selection import MATRIX_HELP
 
 _FORMATS = ("png", "svg", "pdf")
 
@@ -19,9 +20,16 @@ _FORMATS = ("png", "svg", "pdf")
     help="Folder for the files; made if it is not there. By default RUN/figures.",
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Draw this figure only; repeatable.")
+@click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
 @click.option("--overwrite", is_flag=True, help="Replace files of these names that embevo did not make.")
 def figures(
-    run: Path, *, form: Literal["png", "svg", "pdf"], out: Path | None, only: tuple[str, ...], overwrite: bool
+    run: Path,
+    *,
+    form: Literal["png", "svg", "pdf"],
+    out: Path | None,
+    only: tuple[str, ...],
+    matrix: str | None,
+    overwrite: bool,
 ) -> None:
     """Draw the figures of RUN: loss, cloud, radius, distinct vectors, motion and more, one a file.
 
@@ -41,7 +49,7 @@ def figures(
     if run.is_dir():
         check_folder(folder, form, names, overwrite=overwrite)
     with measuring(f"Measuring {run}") as on_rows:
-        analysis = analyze(run, on_rows=on_rows)
+        analysis = analyze(run, matrix=matrix, on_rows=on_rows)
     with measuring("Drawing") as on_figure:
         saved = save_figures(analysis, folder, form, names, overwrite=overwrite, on_figure=on_figure)
     for figure in saved:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .paths import PathOf
+from .selection import JUDGE_HELP, MATRIX_HELP
 
 
 @click.command()
@@ -17,8 +18,18 @@ from .paths import PathOf
     "--threshold", "thresholds", multiple=True, metavar="NAME=VALUE",
     help="Decide by another threshold; repeatable. embevo analyze --thresholds lists them.",
 )  # fmt: skip
+@click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
+@click.option("--judge", is_flag=True, help=JUDGE_HELP)
 @click.option("--overwrite", is_flag=True, help="Replace a file of this name that embevo did not make.")
-def report(runs: tuple[Path, ...], *, out: Path, thresholds: tuple[str, ...], overwrite: bool) -> None:
+def report(
+    runs: tuple[Path, ...],
+    *,
+    out: Path,
+    thresholds: tuple[str, ...],
+    matrix: str | None,
+    judge: bool,
+    overwrite: bool,
+) -> None:
     """Write a page about RUN: verdicts, key numbers, figures, settings.
 
     It is one file that needs no other and no network. A run with normal and one with singular initialisation
@@ -37,7 +48,7 @@ def report(runs: tuple[Path, ...], *, out: Path, thresholds: tuple[str, ...], ov
     analyses = []
     for run in runs:
         with measuring(f"Measuring {run}") as on_rows:
-            analyses.append(analyze(run, limits, on_rows=on_rows))
+            analyses.append(analyze(run, limits, matrix=matrix, judge=judge, on_rows=on_rows))
     with measuring("Drawing") as on_figure:
         page = page_of(analyses, out=out.name, on_figure=on_figure).encode()
     write_file(out, page, sync=False)

@@ -7,6 +7,11 @@ from typing import Any, Final
 
 import click
 
+MATRIX_HELP: Final = "Which recorded matrix; by default embeddings, or the first."
+JUDGE_HELP: Final = (
+    "Judge the embeddings of runs that embevo train did not make, too, by the predictions for its runs; the "
+    "output says so."
+)
 # Beyond any vocabulary: a range that was mistyped must not fill the memory.
 _MAX_TOKENS: Final = 1 << 24
 

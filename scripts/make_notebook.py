@@ -64,10 +64,16 @@ print(radius.attrs)
 print(radius.sel(step=[0, 1, 10, 100, 400]).to_pandas().round(3))""",
     ),
     ("code", 'radius.plot.line(x="step", hue="group", xscale="symlog", figsize=(6, 3));'),
-    ("markdown", "Every prediction becomes a test, with a threshold and the reason for it."),
+    (
+        "markdown",
+        """Every prediction becomes a test, with a threshold and the reason for it. They were made for runs of
+`embevo train`; others are judged by them if that is asked for.""",
+    ),
     (
         "code",
-        """for verdict in analysis.verdicts:
+        """analysis = analyze("toy", judge=True)
+print(analysis.applies.statement)
+for verdict in analysis.verdicts:
     print(f"{verdict.id} {verdict.prediction}: {verdict.outcome}")
     print(f"   {verdict.statistic} is {verdict.value:.3g}; predicted {verdict.threshold}")""",
     ),
@@ -81,7 +87,7 @@ print(analysis.events[0]["step"], analysis.events[0]["kind"], analysis.events[0]
     ("markdown", "A threshold can be changed; what was measured is not measured again."),
     (
         "code",
-        """generous = analyze("toy", {"separation_low": 0.1, "separation_high": 5})
+        """generous = analyze("toy", {"separation_low": 0.1, "separation_high": 5}, judge=True)
 print(generous.verdicts[-1].explanation)""",
     ),
 ]

@@ -16,10 +16,12 @@ from embevo.analysis.measures.registry import digest
 from embevo.analysis.reading import matrix_of
 from embevo.analysis.series import build_series
 from embevo.analysis.summary import summarize
-from embevo.analysis.verdicts.judge import judge
+from embevo.analysis.verdicts.applicability import Applicability, applicability, check_judgeable
+from embevo.analysis.verdicts.judge import judge as verdicts_on
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.analysis.verdicts.verdict import Verdict
 from embevo.errors import AnalysisError
+from embevo.run.format.provenance import is_experiment
 from embevo.run.format.settings import Meaning, meanings_of
 from embevo.run.format.tokens import token_labels
 from embevo.run.paths import RunPaths
@@ -39,12 +41,15 @@ class Analysis:
         events: births, fissions, fusions, emissions, captures and deaths of black holes, in order: dicts with
             ``step``, ``kind``, ``tokens``, and the sizes ``before`` and ``after``.
         summary: the numbers that fit on a screen, as plain JSON values; null where there is none.
-        verdicts: on the predictions that were made for the run's initialisation.
+        verdicts: on the predictions for the run's initialisation; none if they are not about it.
+        applies: whether they are, and why not.
+        is_experiment: whether ``embevo train`` made the run: its loss is in nats per token of its corpus.
         thresholds: what the verdicts were decided by.
         config: what the recorder was given as configuration.
         corpus: what is known of the corpus.
-        labels: ``(token,)`` printable names: characters where the run says that its vocabulary is bytes, else
-            ids.
+        attributes: all that the recorder was given to keep with the run, those two included.
+        labels: ``(token,)`` printable names of the recorded tokens: characters where the run says that its
+            vocabulary is bytes, else ids.
         meanings: what each setting of the configuration decides, by name.
         note: why the analysis was not kept in the run; empty if it was.
     """
@@ -54,9 +59,12 @@ class Analysis:
     events: list[dict[str, Any]]
     summary: dict[str, Any]
     verdicts: list[Verdict]
+    applies: Applicability
+    is_experiment: bool
     thresholds: Thresholds
     config: dict[str, Any]
     corpus: dict[str, Any]
+    attributes: dict[str, Any]
     labels: list[str]
     meanings: dict[str, Meaning] = dataclasses.field(default_factory=dict)
     note: str = ""
@@ -67,6 +75,7 @@ class Analysis:
             "run": str(self.run_path),
             "summary": self.summary,
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "judged": {"by": self.applies.initialisation, "statement": self.applies.statement},
             "thresholds": self.thresholds.to_json(),
             "config": self.config,
             "corpus": self.corpus,
@@ -78,6 +87,7 @@ def analyze(
     thresholds: Thresholds | Mapping[str, float] = _DEFAULTS,
     *,
     matrix: str | None = None,
+    judge: bool = False,
     basis: Basis = "final",
     keep: bool = True,
     on_rows: Callable[[int, int], None] | None = None,
@@ -88,6 +98,7 @@ def analyze(
         run: the run or its directory; it may be in the middle of being recorded.
         thresholds: what verdicts are decided by; a mapping replaces some of the defaults.
         matrix: which one, of a run with several; by default ``embeddings``, or the first.
+        judge: judge a run that is not the experiment's by its predictions, too.
         basis: whether the principal components are those of the last row or of all rows together.
         keep: look for, and leave behind, ``analysis.zarr`` and ``analysis.json`` in the run. A directory that
             cannot be written is no error.
@@ -95,7 +106,8 @@ def analyze(
 
     Raises:
         NotARunError: the path is not a run.
-        AnalysisError: the run has no steps, no such matrix, or there is no such threshold.
+        AnalysisError: the run has no steps, no such matrix, or there is no such threshold; or ``judge``, and
+            the matrix is not the embeddings.
         DamagedError: stored bytes are not what was written.
     """
     opened = run if isinstance(run, Run) else open_run(run)
@@ -103,6 +115,8 @@ def analyze(
     if not len(opened.steps):
         raise AnalysisError(f"{opened.path} has no steps yet: there is nothing to measure")
     name = matrix_of(opened, matrix)
+    if judge:
+        check_judgeable(name)
     key = {
         "format": FORMAT,
         "measures": digest(),
@@ -120,23 +134,29 @@ def analyze(
     else:
         series, summary, events = kept.series, kept.rest["summary"], kept.rest["events"]
     # Judging takes no time: what is kept is always judged by the thresholds that are asked for.
-    verdicts = judge(series, summary, limits)
+    applies = applicability(opened.attributes, name, series, judge=judge)
+    summary = {**summary, "initialisation": applies.initialisation}
+    with np.errstate(invalid="ignore", over="ignore"):
+        verdicts = verdicts_on(applies.initialisation, series, summary, limits)
     found = Analysis(
         run_path=opened.path,
         series=series,
         events=events,
         summary=summary,
         verdicts=verdicts,
+        applies=applies,
+        is_experiment=is_experiment(opened.attributes),
         thresholds=limits,
         config=opened.config,
         meanings=meanings_of(opened.attributes),
         corpus=opened.corpus,
-        labels=token_labels(opened.attributes, range(opened.shape[1])),
+        attributes={name: value for name, value in opened.attributes.items() if name != "embevo"},
+        labels=token_labels(opened.attributes, opened.frame.token_ids.tolist()),
     )
     # A run may be moved, so where it lies is not kept.
     rest = {**found.to_json(), "events": events}
     del rest["run"]
-    if not keep or (kept is not None and all(kept.rest[part] == rest[part] for part in rest)):
+    if not keep or (kept is not None and all(kept.rest.get(part) == rest[part] for part in rest)):
         return found
     try:
         if kept is None:
@@ -157,8 +177,11 @@ def _measure(
     outline = outline_of(run, name, basis=basis, min_lag=limits.msd_min_lag, max_share=limits.msd_max_share)
     found = measure(run, name, (lambda done: on_rows(done, rows)) if on_rows else None, outline)
     series = build_series(found, name)
-    summary = summarize(run, found, series)
+    summary = summarize(found, series)
     series.attrs |= {
         part: summary[part] for part in ("unigram_entropy", "freeze_step", "phases", "exponents")
     }
-    return series, summary, [event.to_json() for event in found.events]
+    events = [event.to_json() for event in found.events]
+    for event in events:
+        event["tokens"] = run.frame.token_ids[event["tokens"]].tolist()
+    return series, summary, events

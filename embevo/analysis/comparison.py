@@ -1,7 +1,7 @@
 """compare(): several runs together. Runs that differ in their seed alone are a group; groups are compared."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -14,8 +14,12 @@ from embevo.analysis.measures.effect import Effect
 from embevo.analysis.measures.interval import median_interval
 from embevo.analysis.measures.registry import label_of, last_of, told_by_group
 from embevo.analysis.verdicts.verdict import Check, Verdict
-from embevo.run.format.settings import setting_apart
+from embevo.run.format.settings import EXPERIMENT, setting_apart
 
+# Attributes that say how a run was carried out, or that are compared by themselves.
+_APART: Final = frozenset(("config", "corpus", "versions", "environment", "vocabulary", EXPERIMENT))
+# A longer value of a setting is cut short in the label of a group.
+_LONGEST_VALUE: Final = 40
 FEWEST_RUNS: Final = 5
 
 
@@ -96,7 +100,7 @@ class Comparison:
 
 
 def compare(analyses: Sequence[Analysis]) -> Comparison:
-    """Group runs by their configuration without the seed, and compare the groups.
+    """Group runs by what their attributes say, the configuration first, without the seed; compare the groups.
 
     A verdict on a group is decided by the same regions as one on a run: each check has for its value the
     median over runs, and for its interval that of
@@ -181,21 +185,39 @@ def _check(alike: Sequence[Check]) -> Check:
 
 def _identity(analysis: Analysis) -> str:
     """A text that is equal for runs of one group and differs between groups."""
-    # A switch that is off is as good as one that a run from before it does not have.
-    settings = {
-        name: value
-        for name, value in setting_apart(analysis.config, analysis.meanings).items()
-        if value is not False
-    }
-    # Runs of no configuration are told apart by what is known of them.
+    settings = _settings(analysis)
+    if analysis.is_experiment:
+        # A switch that is off is as good as one that a run from before it does not have.
+        settings = {name: value for name, value in settings.items() if value is not False}
     what = [analysis.summary[name] for name in ("initialisation", "dtype", "tokens", "dim", "matrix")]
     return repr((sorted(settings.items()), analysis.corpus.get("sha256"), what))
+
+
+def _settings(analysis: Analysis) -> dict[str, Any]:
+    """What the attributes of a run say, nested ones as ``outer.inner``, those of ``config`` as ``inner``.
+
+    Settings that decide how a run is carried out or kept, and not what it computes, are not among them.
+    """
+    rest = {name: value for name, value in analysis.attributes.items() if name not in _APART}
+    flat = dict(_flat(analysis.config))
+    # A name that is in both places is two settings.
+    flat |= {f"attributes.{name}" if name in flat else name: value for name, value in _flat(rest)}
+    meanings = {name: analysis.meanings.get(name.rpartition(".")[2], "numbers") for name in flat}
+    return setting_apart(flat, meanings)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def _labels(firsts: Sequence[Analysis]) -> list[str]:
     """What sets each group apart from the others."""
     described = [
-        setting_apart(first.config, first.meanings)
+        _settings(first)
         | {"initialisation": first.summary["initialisation"], "matrix": first.summary["matrix"]}
         | {"corpus": first.corpus.get("name", first.config.get("corpus"))}
         for first in firsts
@@ -219,4 +241,7 @@ def _described(fields: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _setting(fields: Mapping[str, Any], name: str) -> str:
-    return f"{name}={fields[name]}" if fields.get(name) is not None else f"no {name}"
+    if fields.get(name) is None:
+        return f"no {name}"
+    value = str(fields[name])
+    return f"{name}={value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - 3] + '...'}"

@@ -132,6 +132,7 @@ def outline_of(
         groups=Groups.of(tokens, known),
         scalars={scalar: run[scalar][: len(run.steps)] for scalar in run.frame.scalars},
         token_count=None if known is None else known.count,
+        token_ids=None if run.frame.tokens is None else run.frame.token_ids,
         loss_labels=labels_of(run.attributes),
         basis=basis,
         min_lag=min_lag,

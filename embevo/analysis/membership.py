@@ -32,7 +32,7 @@ def black_holes(
     opened = run if isinstance(run, Run) else open_run(run)
     name = matrix_of(opened, matrix)
     rows, inverse = np.unique(rows_of(opened, steps), return_inverse=True)
-    found = np.empty((len(rows), opened.shape[1]), np.int64)
+    found = np.empty((len(rows), opened[name].shape[1]), np.int64)
     # One row at a time after another: a block is decoded once for all of its rows.
     size = opened.layout.block_steps
     for block in np.unique(rows // size):

@@ -34,7 +34,7 @@ def project(
     mean, basis = series["pca_mean"].to_numpy(), series["pca_basis"].to_numpy()
     rows, inverse = np.unique(wanted, return_inverse=True)
     # One row at a time after another: a block is decoded once for all of its rows.
-    found = np.empty((len(rows), opened.shape[1], len(basis)))
+    found = np.empty((len(rows), opened[name].shape[1], len(basis)))
     size = opened.layout.block_steps
     for block in np.unique(rows // size):
         mine = np.flatnonzero(rows // size == block)

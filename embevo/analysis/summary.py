@@ -8,19 +8,9 @@ from embevo.analysis.json_numbers import to_plain
 from embevo.analysis.measurement import Measurement
 from embevo.analysis.measures.groups import GROUPS
 from embevo.analysis.measures.registry import told
-from embevo.run.format.settings import initialisation_of
-from embevo.run.reading.reader import Run
 
 
-def initialisation(run: Run, series: xr.Dataset) -> str:
-    """``normal`` or ``singular``: as the run says, or by whether the first row is one point."""
-    said = initialisation_of(run.attributes)
-    if said is not None:
-        return said
-    return "singular" if int(series["distinct_rows"][0, 0]) == 1 and series.sizes["token"] > 1 else "normal"
-
-
-def summarize(run: Run, found: Measurement, series: xr.Dataset) -> dict[str, Any]:
+def summarize(found: Measurement, series: xr.Dataset) -> dict[str, Any]:
     """Everything a table, a verdict or a caption needs that is one number."""
     outline = found.outline
     groups = outline.groups
@@ -29,7 +19,6 @@ def summarize(run: Run, found: Measurement, series: xr.Dataset) -> dict[str, Any
             {
                 "matrix": series.attrs["matrix"],
                 "dtype": str(outline.dtype),
-                "initialisation": initialisation(run, series),
                 "rows": outline.rows,
                 "tokens": outline.tokens,
                 "dim": outline.dim,

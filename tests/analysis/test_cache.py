@@ -33,7 +33,13 @@ module = importlib.import_module("embevo.analysis.analyze")
 def run(tmp_path: Path) -> Path:
     values = trajectories.brownian(130, 6, 4).astype(np.float32)
     values[:, 2] = values[:, 4]
-    return trajectories.record(tmp_path / "run", values, dead=[2, 4], store="both", config={"init": "qwen"})
+    return trajectories.record(
+        tmp_path / "run",
+        values,
+        dead=[2, 4],
+        store="both",
+        config=trajectories.experiment(init="qwen", steps=len(values) - 1),
+    )
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_a_second_call_finds_the_same_without_measuring(run: Path, measured: lis
     }
     assert second.to_json() == first.to_json()
     assert second.events == first.events
-    assert second.labels == first.labels == ["0", "1", "2", "3", "4", "5"]
+    assert second.labels == first.labels == ["x00", "x01", "x02", "x03", "x04", "x05"]
 
 
 def test_plain_xarray_reads_the_series(run: Path) -> None:
@@ -91,7 +97,7 @@ def test_it_is_made_anew_when_the_run_has_grown(tmp_path: Path, measured: list[i
         assert analyze(tmp_path / "run").series.sizes["step"] == 1
         recorder.capture(1)
         assert analyze(tmp_path / "run").series.sizes["step"] == 2
-    found = analyze(tmp_path / "run")
+    found = analyze(tmp_path / "run", judge=True)
     assert found.series.sizes["step"] == 2
     assert found.summary["initialisation"] == "singular"
     assert len(measured) == 3

@@ -1,8 +1,11 @@
 """Several runs together: groups, medians, intervals, effects."""
 
 import math
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ def runs(folder: Path, count: int, **config: object) -> list[Analysis]:
         values[0] = values[0, 0]
         values[-1, :5] = values[-1, [min(token, seed) for token in range(5)]]
         path = folder / f"{sorted(config.items())}{seed}".replace("/", "")
-        settings = {"init": "qwen", "seed": seed, **config}
+        settings = trajectories.experiment(**{"init": "qwen", "seed": seed, **config})
         found.append(analyze(trajectories.record(path, values, dead=range(5), config=settings), keep=False))
     return found
 
@@ -59,6 +62,55 @@ def test_where_a_run_lay_and_how_it_was_kept_makes_no_group(tmp_path: Path) -> N
     found = [*runs(tmp_path, 1, store="zarr", device="cpu"), *runs(tmp_path, 1, store="both", device="cuda")]
     (group,) = compare(found).groups
     assert (group.label, len(group.runs)) == ("all", 2)
+
+
+def test_attributes_without_a_configuration_tell_runs_apart(tmp_path: Path) -> None:
+    """By whatever they say, wherever they say it, but for the seed."""
+    values = trajectories.brownian(12, 9, 4).astype(np.float32)
+    said: list[dict[str, Any]] = [
+        {"lr": 1e-3, "optimizer": {"name": "adam", "seed": 1}},
+        {"lr": 1e-3, "optimizer": {"name": "adam", "seed": 2}},
+        {"lr": 1e-3, "optimizer": {"name": "sgd", "seed": 1}},
+        {"lr": 1e-2, "optimizer": {"name": "adam", "seed": 1}, "versions": {"torch": "2"}},
+    ]
+    found = [
+        analyze(trajectories.record(tmp_path / str(number), values, **attributes), keep=False)
+        for number, attributes in enumerate(said)
+    ]
+    together = compare(found)
+    assert [(group.label, len(group.runs)) for group in together.groups] == [
+        ("lr=0.001 optimizer.name=adam", 2),
+        ("lr=0.001 optimizer.name=sgd", 1),
+        ("lr=0.01 optimizer.name=adam", 1),
+    ]
+    assert [group.verdicts for group in together.groups] == [(), (), ()]
+
+
+SETTING = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a", "b"])
+SAID = st.dictionaries(st.sampled_from(["lr", "seed", "data", "x.y"]), SETTING, max_size=3)
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    values = trajectories.brownian(6, 5, 4).astype(np.float32)
+    return analyze(trajectories.record(tmp_path_factory.mktemp("alike") / "run", values), keep=False)
+
+
+@given(st.lists(st.tuples(SAID, SAID), min_size=2, max_size=4))
+def test_runs_are_one_group_exactly_if_they_say_the_same(
+    alike: Analysis, said: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> None:
+    """Whether in ``config``, beside it, or nested, and with a label of its own for each group."""
+    found = [
+        replace(alike, config=config, attributes={"config": config, "also": other}) for config, other in said
+    ]
+    together = compare(found)
+    without = [
+        repr([sorted((name, value) for name, value in part.items() if name != "seed") for part in both])
+        for both in said
+    ]
+    assert sorted(len(group.runs) for group in together.groups) == sorted(Counter(without).values())
+    assert len({group.label for group in together.groups}) == len(together.groups)
 
 
 def test_a_group_that_straddles_a_threshold_is_undecided(tmp_path: Path) -> None:

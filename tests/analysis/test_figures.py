@@ -190,7 +190,8 @@ def test_the_entropy_line_is_where_the_counts_say(runs: dict[str, Analysis]) -> 
     share = runs["singular"].series["token_count"].to_numpy()
     share = share[share > 0] / share.sum()
     (level,) = [line for line in lines_of(draw("loss", runs["singular"])) if len(line) == 2]
-    np.testing.assert_allclose(level, -(share * np.log(share)).sum())
+    # The experiment's loss is divided by all labels of an example, and one of 128 is not predicted.
+    np.testing.assert_allclose(level, -(share * np.log(share)).sum() * 127 / 128)
 
 
 def test_the_map_holds_every_displacement_of_early_steps(runs: dict[str, Analysis]) -> None:
@@ -324,7 +325,7 @@ def test_labels_are_kept_apart_and_in_order(places: list[float], gap: float, low
         inside = sorted(places)
         far_enough = all(b - a >= gap for a, b in pairwise(inside))
         if far_enough and low <= inside[0] and inside[-1] <= high:
-            assert moved == places, "what is apart is left where it is"
+            assert moved == pytest.approx(places, abs=1e-9), "what is apart is left where it is"
 
 
 @given(st.sets(st.integers(0, 20_000), min_size=1, max_size=200), st.integers(1, 80))

@@ -195,7 +195,8 @@ def test_a_nan_that_stays_does_not_move(tmp_path: Path) -> None:
 
 def test_all_at_one_point_have_no_radius(tmp_path: Path) -> None:
     point = np.random.default_rng(1).normal(size=(1, 1, 64)).astype(np.float32)
-    found = measured(trajectories.record(tmp_path / "run", point.repeat(51, axis=1), dead=list(range(13))))
+    run = trajectories.record(tmp_path / "run", point.repeat(51, axis=1), dead=list(range(13)))
+    found = measured(run, judge=True)
     assert (found.series[["radius_rms", "radius_max"]].to_array() == 0).all()
     np.testing.assert_array_equal(found.series["centroid"][0, 0], point[0, 0].astype(np.float64))
     assert found.summary["initialisation"] == "singular"
@@ -209,7 +210,9 @@ def test_the_smallest_runs_are_measured_and_leave_dynamics_undecided(
     tmp_path: Path, rows: int, tokens: int, dead: list[int] | None
 ) -> None:
     values = trajectories.brownian(rows, tokens, 3).astype(np.float32)
-    found = measured(trajectories.record(tmp_path / "run", values, dead=dead, config={"init": "qwen"}))
+    found = measured(
+        trajectories.record(tmp_path / "run", values, dead=dead, config=trajectories.experiment(init="qwen"))
+    )
     assert found.series.sizes["step"] == rows
     assert [verdict.outcome for verdict in found.verdicts[1:]] == ["undecided"] * 4
     if (tokens, dead) == (2, [0]):
@@ -258,4 +261,4 @@ def test_any_bits_at_all_can_be_measured(tmp_path: Path, dtype: str) -> None:
     # Hardly any element stays where it was.
     assert (found.series["last_motion"] == 39).all()
     project(found.run_path, [3], found.series)
-    judge(found.series, found.summary, found.thresholds)
+    judge("normal", found.series, found.summary, found.thresholds)

@@ -40,7 +40,11 @@ def pair(request: Any, tmp_path_factory: Any) -> tuple[Analysis, NDArray[np.floa
     """The analysis, and ``(step, token, dim)`` in float64 and as recorded, from the exported files."""
     folder = tmp_path_factory.mktemp(np.dtype(request.param).name)
     path = trajectories.record(
-        folder / "run", moving(210, request.param), dead=DEAD, block_steps=32, config={"init": "qwen"}
+        folder / "run",
+        moving(210, request.param),
+        dead=DEAD,
+        block_steps=32,
+        config=trajectories.experiment(init="qwen"),
     )
     run = open_run(path)
     files = export_snapshots(run, folder / "out", range(len(run.steps)))

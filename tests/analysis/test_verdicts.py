@@ -65,7 +65,7 @@ def parts(verdict: Verdict) -> list[str]:
 def judged(tmp_path: Path) -> Any:
     def run(values: NDArray[Any], init: str, thresholds: Any = None, **how: Any) -> dict[str, Verdict]:
         path = tmp_path / str(len(list(tmp_path.iterdir())))
-        trajectories.record(path, values, dead=DEAD, config={"init": init}, **how)
+        trajectories.record(path, values, dead=DEAD, config=trajectories.experiment(init=init), **how)
         return {verdict.id: verdict for verdict in analyze(path, thresholds or {}).verdicts}
 
     return run
@@ -155,7 +155,9 @@ def test_one_ulp_in_every_element_is_rounding_and_a_little_more_is_not(judged: A
 
 def test_without_counts_or_dead_tokens_what_concerns_them_is_undecided(tmp_path: Path) -> None:
     for dead, why in ((None, "does not say how often"), ([], "no dead tokens")):
-        path = trajectories.record(tmp_path / str(dead), singular_run(), dead=dead, config={"init": "qwen"})
+        path = trajectories.record(
+            tmp_path / str(dead), singular_run(), dead=dead, config=trajectories.experiment(init="qwen")
+        )
         found = {verdict.id: verdict for verdict in analyze(path).verdicts}
         assert found["S1"].outcome == found["S2"].outcome == "supported"
         assert found["S4"].outcome == found["S5"].outcome == "undecided"

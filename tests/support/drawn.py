@@ -25,7 +25,9 @@ def singular(rows: int = 150, tokens: int = 110) -> NDArray[np.float32]:
 
 def record_singular(path: Path, **config: Any) -> Path:
     """A run of them, with counts."""
-    return trajectories.record(path, singular(), dead=DEAD, config={"init": "qwen", **config})
+    return trajectories.record(
+        path, singular(), dead=DEAD, config=trajectories.experiment(**{"init": "qwen", **config})
+    )
 
 
 def record_normal(path: Path, **config: Any) -> Path:
@@ -33,7 +35,10 @@ def record_normal(path: Path, **config: Any) -> Path:
     values = trajectories.brownian(150, 110, 5, seed=1, scale=0.02)
     values += np.random.default_rng(2).normal(size=(1, 110, 5))
     return trajectories.record(
-        path, values.astype(np.float32), dead=DEAD, config={"init": "normal", **config}
+        path,
+        values.astype(np.float32),
+        dead=DEAD,
+        config=trajectories.experiment(**{"init": "normal", **config}),
     )
 
 

@@ -7,11 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.experiment.config import ExperimentConfig
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.writing.sealing import Sealer, create_run
+
+
+def experiment(**settings: Any) -> dict[str, Any]:
+    """The configuration of a run of the experiment, which is judged by its predictions."""
+    return {**ExperimentConfig().to_mapping(), **settings}
 
 
 def record(
@@ -21,11 +27,12 @@ def record(
     steps: Sequence[int] | None = None,
     dead: Sequence[int] | None = None,
     config: Mapping[str, Any] | None = None,
-    experiment: Mapping[str, Any] | None = None,
     store: str = "zarr",
     zarr_dtype: str = "float32",
     block_steps: int = 64,
     close: bool = True,
+    matrix: str = "embeddings",
+    **attributes: Any,
 ) -> Path:
     """A complete run of ``(step, token, dim)`` values, losses 4 - 0.001 step, a falling rate.
 
@@ -39,7 +46,7 @@ def record(
         counts[list(dead)] = 0
     path.mkdir(parents=True, exist_ok=True)
     paths = RunPaths(path)
-    frame = FrameSpec.of({"embeddings": (values.dtype.name, (tokens, dim))}, ("loss", "learning_rate"))
+    frame = FrameSpec.of({matrix: (values.dtype.name, (tokens, dim))}, ("loss", "learning_rate"))
     layout = Layout.new(
         frame,
         block_steps=block_steps,
@@ -49,14 +56,14 @@ def record(
         attributes={
             "config": dict(config or {}),
             "corpus": {"name": "made", "sha256": "00"},
-            **({} if experiment is None else {"experiment": dict(experiment)}),
+            **attributes,
         },
     )
     journal = Journal.create(paths.journal, frame, 2 * block_steps)
     sealer = Sealer(paths, layout, create_run(paths, layout, counts, sync=False), rows=0, sync=False)
     for row, step in enumerate(numbers):
         journal.begin(row)
-        journal.payload(row, "embeddings")[:] = np.ascontiguousarray(values[row]).tobytes()
+        journal.payload(row, matrix)[:] = np.ascontiguousarray(values[row]).tobytes()
         journal.commit(row, step, (4 - 0.001 * step, 1e-3 * (1 - row / rows)), seal=True)
         if store != "zarr":
             sealer.snapshot(journal, row)

@@ -21,7 +21,7 @@ def draw(analysis: Analysis) -> Drawing:
     path = series["centroid_projected"].sel(group="all").to_numpy()
     if len(steps) < 2 or not np.isfinite(path).all() or not np.ptp(path[:, :2], axis=0).any():
         raise NothingToDrawError("the centroid does not move, or is not finite at every step")
-    drawing = Drawing.new(height=3.4)
+    drawing = Drawing.of(analysis, height=3.4)
     axes = drawing.figure.add_subplot()
     plane = path[:, :2]
     pieces = np.stack([plane[:-1], plane[1:]], axis=1)

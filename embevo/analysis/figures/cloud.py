@@ -25,7 +25,7 @@ def draw(analysis: Analysis) -> Drawing:
     points = project(analysis.run_path, [last], series)[0][:, :2]
     if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
         raise NothingToDrawError("all tokens are at one point at the last step, or not finite")
-    drawing = Drawing.new(height=4.3)
+    drawing = Drawing.of(analysis, height=4.3)
     axes = drawing.figure.add_subplot()
     groups = shown(analysis, drawing)
     colours = [ALL] * len(points)

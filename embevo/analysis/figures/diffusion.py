@@ -16,7 +16,7 @@ from embevo.errors import NothingToDrawError
 def draw(analysis: Analysis) -> Drawing:
     """Draw it; NothingToDrawError if nothing moves, or too few steps were recorded for a lag."""
     lags = analysis.series["lag"].to_numpy()
-    drawing = Drawing.new(height=3.8)
+    drawing = Drawing.of(analysis, height=3.8)
     axes = drawing.figure.add_subplot()
     lines = [("tokens", group, group) for group in shown(analysis, drawing)]
     lines.append(("centroid", "all", "centroid"))

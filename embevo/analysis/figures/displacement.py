@@ -25,7 +25,7 @@ def draw(analysis: Analysis) -> Drawing:
     finite = np.isfinite(moved) & (moved > 0)
     if not finite.any():
         raise NothingToDrawError("no token moves between the recorded steps")
-    drawing = Drawing.new(height=4.4)
+    drawing = Drawing.of(analysis, height=4.4)
     groups = shown(analysis, drawing)
     members = [_ordered(analysis, group) for group in groups]
     # A group of two tokens among thousands is still to be seen.

@@ -11,7 +11,7 @@ from embevo.analysis.figures.style import COLOURS, quiet_grid, step_axis
 def draw(analysis: Analysis) -> Drawing:
     """Draw it."""
     steps = analysis.series["step"].to_numpy()
-    drawing = Drawing.new(height=4.2)
+    drawing = Drawing.of(analysis, height=4.2)
     above, below = drawing.figure.subplots(2, 1, sharex=True)
     sentences = []
     for group in shown(analysis, drawing, also_all=True):

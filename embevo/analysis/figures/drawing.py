@@ -2,14 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from embevo.analysis.figures.style import HEIGHT, WIDTH
+from embevo.analysis import Analysis
+from embevo.analysis.figures.style import FAINT, HEIGHT, WIDTH
+from embevo.analysis.figures.token_names import short
+
+# Inches above a figure for the line that says what is shown.
+_TITLE: Final = 0.2
+_LONGEST_RUN: Final = 40
+_LONGEST_MATRIX: Final = 24
+
+
+def title_of(analysis: Analysis) -> str:
+    """Which run and which matrix a picture shows, in characters that every font has."""
+    run = short(analysis.run_path.absolute().name, _LONGEST_RUN)
+    return f"{run}: {short(str(analysis.summary['matrix']), _LONGEST_MATRIX)}"
 
 
 @dataclass
@@ -43,9 +56,13 @@ class Drawing:
     labels: list[EndLabel] = field(default_factory=list)
 
     @classmethod
-    def new(cls, *, height: float = HEIGHT, width: float = WIDTH) -> "Drawing":
-        """An empty one, in inches."""
-        return cls(Figure(figsize=(width, height)))
+    def of(cls, analysis: Analysis, *, height: float = HEIGHT, width: float = WIDTH) -> "Drawing":
+        """An empty one, in inches, under a line that says which run and which matrix it shows."""
+        drawing = cls(Figure(figsize=(width, height + _TITLE)))
+        drawing.figure.suptitle(
+            title_of(analysis), x=0.01, ha="left", fontsize=8, color=FAINT, parse_math=False
+        )
+        return drawing
 
     def label_end(self, axes: Axes, text: str, y: Any, colour: str) -> None:
         """Name a line whose values are ``y`` at its last finite value."""

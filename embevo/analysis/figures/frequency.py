@@ -24,7 +24,7 @@ def draw(analysis: Analysis) -> Drawing:
     live, dead = tokens_of(analysis, "live"), tokens_of(analysis, "dead")
     if not np.isfinite(norm[live]).any():
         raise NothingToDrawError("no live token has a finite norm at the last step")
-    drawing = Drawing.new(height=3.6)
+    drawing = Drawing.of(analysis, height=3.6)
     axes = drawing.figure.add_subplot()
     for group in ("dead", "live"):
         ids = tokens_of(analysis, group)

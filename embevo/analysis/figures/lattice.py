@@ -23,7 +23,7 @@ def draw(analysis: Analysis) -> Drawing:
     """Draw it for the dead tokens, or for all where there are none; NothingToDrawError if nothing moves."""
     series = analysis.series
     steps = series["step"].to_numpy()
-    drawing = Drawing.new(height=3.8)
+    drawing = Drawing.of(analysis, height=3.8)
     group = "dead" if "dead" in shown(analysis, drawing) else "all"
     ids = tokens_of(analysis, group)
     l2, linf = (np.nan_to_num(series[name].to_numpy()[:, ids]) for name in ("ulp_l2", "ulp_linf"))

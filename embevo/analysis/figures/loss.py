@@ -17,7 +17,7 @@ def draw(analysis: Analysis) -> Drawing:
     known = np.flatnonzero(np.isfinite(loss))
     if not len(known):
         raise NothingToDrawError("the run recorded no loss")
-    drawing = Drawing.new()
+    drawing = Drawing.of(analysis)
     axes = drawing.figure.add_subplot()
     axes.plot(steps, loss, color="#A8A8A8", linewidth=0.6, rasterized=len(steps) > 2000)
     bins = log_bins(steps, 16)
@@ -29,8 +29,9 @@ def draw(analysis: Analysis) -> Drawing:
     )
     final = median[np.isfinite(median)][-1]
     drawing.label_end(axes, f"{final:.2f}", final, ALL)
+    unit = " nats" if analysis.is_experiment else ""
     drawing.alt = (
-        f"Training loss against step: {loss[known[0]]:.2f} nats at step {steps[known[0]]:,}, "
+        f"Training loss against step: {loss[known[0]]:.2f}{unit} at step {steps[known[0]]:,}, "
         f"{final:.2f} at step {steps[known[-1]]:,}."
     )
     baseline = analysis.summary["unigram_loss"]
@@ -55,9 +56,22 @@ def draw(analysis: Analysis) -> Drawing:
                 "at the last of them nothing is predicted."
             )
     else:
-        drawing.notes.append("How often each token occurs is not known, so there is no line to compare with.")
+        drawing.notes.append(_no_baseline(analysis))
     step_axis(axes, steps)
-    axes.set_ylabel("training loss (nats per token)")
+    axes.set_ylabel("training loss (nats per token)" if analysis.is_experiment else "training loss")
     quiet_grid(axes)
     drawing.comparable.append(axes)
     return drawing
+
+
+def _no_baseline(analysis: Analysis) -> str:
+    """Why there is no line to compare the loss with."""
+    entropy = analysis.summary["unigram_entropy"]
+    if entropy is not None:
+        return (
+            f"The unigram entropy of the token counts is {entropy:.2f} nats; it is not drawn, because what "
+            "the recorded loss is, and in which unit, is not known."
+        )
+    if analysis.summary["live"] is not None:
+        return "The counts are those of some of the tokens only, so there is no line to compare with."
+    return "How often each token occurs is not known, so there is no line to compare with."

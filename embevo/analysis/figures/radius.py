@@ -12,7 +12,7 @@ from embevo.errors import NothingToDrawError
 def draw(analysis: Analysis) -> Drawing:
     """Draw it; NothingToDrawError if every group is a single point at every step."""
     steps = analysis.series["step"].to_numpy()
-    drawing = Drawing.new()
+    drawing = Drawing.of(analysis)
     axes = drawing.figure.add_subplot()
     sentences, points, lowest, highest = [], [], np.inf, 0.0
     for group in shown(analysis, drawing):

@@ -1,4 +1,4 @@
-"""What a token is called in a figure."""
+"""What a token, a run or a matrix is called in a figure."""
 
 from typing import Final
 
@@ -25,5 +25,12 @@ def name_of(label: str) -> str:
     """A short name in characters that every font has: control characters and other scripts as escapes."""
     if label in _SPOKEN:
         return _SPOKEN[label]
-    plain = "".join(c if 0x20 <= ord(c) < 0x7F else c.encode("unicode_escape").decode("ascii") for c in label)
-    return plain if len(plain) <= _LONGEST else plain[: _LONGEST - 2] + ".."
+    return short(label, _LONGEST)
+
+
+def short(text: str, longest: int) -> str:
+    """A text of at most so many characters, those that not every font has as escapes."""
+    plain = "".join(
+        c if 0x20 <= ord(c) < 0x7F else c.encode("unicode_escape", "replace").decode("ascii") for c in text
+    )
+    return plain if len(plain) <= longest else plain[: longest - 2] + ".."

@@ -55,8 +55,11 @@ class MovingCloud:
         _frame(self._axes, points)
         series = analysis.series
         loss = series["loss"].to_numpy() if "loss" in series else np.full(series.sizes["step"], np.nan)
+        self._unit = " nats" if analysis.is_experiment else ""
         self._loss = loss[np.searchsorted(series["step"].to_numpy(), steps)]
-        self._groups = [(group, tokens_of(analysis, group)) for group in shown(analysis, Drawing.new())]
+        self._groups = [
+            (group, tokens_of(analysis, group)) for group in shown(analysis, Drawing.of(analysis))
+        ]
         self._marks = [
             self._axes.plot(
                 [], [], MARKERS[group], color=COLOURS[group], markersize=5, markeredgewidth=0, alpha=0.75
@@ -100,7 +103,7 @@ class MovingCloud:
             mark.set_data(points[ids, 0], points[ids, 1])
         self._caption.set_text(f"step {self._steps[index]:,}")
         loss = self._loss[index]
-        self._said.set_text(f"loss {loss:.2f} nats" if np.isfinite(loss) else "")
+        self._said.set_text(f"loss {loss:.2f}{self._unit}" if np.isfinite(loss) else "")
         holes = largest_holes(self._holes[index], self._dead)
         texts: list[tuple[int, tuple[float, float], Text]] = []
         for (token, count, what), mark, text in zip(holes, self._rings, self._counts, strict=False):

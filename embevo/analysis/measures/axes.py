@@ -17,7 +17,7 @@ class Axes(Measure):
     section = "Axes"
     variables = (
         Variable("step", ("step",), "global training step", "steps", "global step of each row", "the run"),
-        Variable("token", ("token",), "token id", "1", "0, 1, 2, ...", "the run"),
+        Variable("token", ("token",), "token id", "1", "ids of the recorded tokens", "the run"),
         Variable(
             "group", ("group",), "tokens measured together", "", "`all`, `live` and `dead` tokens", "the run"
         ),
@@ -28,9 +28,10 @@ class Axes(Measure):
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """The coordinates."""
+        ids = self.outline.token_ids
         return {
             **super().finish(whole),
             "step": self.outline.steps,
-            "token": np.arange(self.outline.tokens),
+            "token": np.arange(self.outline.tokens) if ids is None else ids,
             "group": np.array(GROUPS, dtype=object),
         }

@@ -26,7 +26,10 @@ class Outline:
         groups: the tokens of each group.
         scalars: ``(step,)`` what was recorded beside the matrix, by name.
         token_count: ``(token,)`` int64 occurrences in the corpus; None where they are not known.
-        loss_labels: how many labels of an example are predicted, and by how many its loss is divided.
+        token_ids: ``(token,)`` int64 which tokens they are; None where all of the vocabulary are
+            recorded.
+        loss_labels: how many labels of an example are predicted, and by how many its loss is divided; None
+            where it is not known what the recorded loss is.
         basis: whether principal components are those of the last row or of all rows together.
         min_lag: shortest lag that exponents are fitted to, steps.
         max_share: the longest, as a share of the length of the run.
@@ -39,7 +42,8 @@ class Outline:
     groups: Groups
     scalars: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     token_count: NDArray[np.int64] | None = None
-    loss_labels: tuple[int, int] = (1, 1)
+    token_ids: NDArray[np.int64] | None = None
+    loss_labels: tuple[int, int] | None = (1, 1)
     basis: Basis = "final"
     min_lag: float = 10.0
     max_share: float = 0.1

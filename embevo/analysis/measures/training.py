@@ -42,15 +42,16 @@ class Training(Measure):
 
     def tell(self) -> Mapping[str, Any]:
         """First and last loss, and what a model reaches that knows how often tokens occur."""
-        count = self.outline.token_count
+        # Of some of the tokens the shares are not those of the corpus.
+        count = self.outline.token_count if self.outline.token_ids is None else None
         entropy = None if count is None else unigram_entropy(count)
         loss = self.outline.scalars.get("loss", np.zeros(0))
-        predicted, labels = self.outline.loss_labels
+        labels = self.outline.loss_labels
         known = loss[np.isfinite(loss)]
         return {
             "unigram_entropy": entropy,
             # The loss of an example may be divided by labels that nothing is predicted of.
-            "unigram_loss": None if entropy is None else entropy * predicted / labels,
+            "unigram_loss": None if entropy is None or labels is None else entropy * labels[0] / labels[1],
             "loss_first": float(known[0]) if len(known) else math.nan,
             "loss_last": float(known[-1]) if len(known) else math.nan,
         }

@@ -14,10 +14,11 @@ from embevo.analysis.figures.catalogue import FIGURES, Figure
 from embevo.analysis.figures.drawing import Drawing, share_scales
 from embevo.analysis.figures.rendering import render
 from embevo.analysis.figures.style import styled
+from embevo.analysis.report.judged import verdicts_section
 from embevo.analysis.report.markup import Markup, image, joined, table, tag
 from embevo.analysis.report.reproduction import commands, report_command
 from embevo.analysis.report.tables import effects_table, numbers_of, settings_of, thresholds_table
-from embevo.analysis.verdicts.verdict import Check, Verdict
+from embevo.analysis.verdicts.applicability import EMBEDDING
 from embevo.errors import NothingToDrawError
 from embevo.run.reading.reader import Run, open_run
 
@@ -25,23 +26,6 @@ from embevo.run.reading.reader import Run, open_run
 _MOST_DRAWN: Final = 4
 _DPI: Final = 240
 _CSS_DPI: Final = 96
-_MARKS: Final = {"supported": "✓ supported", "refuted": "✗ refuted", "undecided": "? undecided"}
-_HYPOTHESES: Final = {
-    "normal": "Normal initialisation: every token starts as a random vector of its own.",
-    "singular": "Singular initialisation: all tokens start as one and the same vector.",
-}
-_WORDS: Final = (
-    (
-        "token",
-        "what the model reads and predicts, here often a single character; each has a vector of its own",
-    ),
-    ("distinct rows", "different vectors; a row is a token's vector"),
-    ("RMS radius", "root-mean-square distance from the centroid"),
-    ("centroid", "the mean of a group of vectors"),
-    ("black hole", "two or more tokens whose vectors are the same in every bit"),
-    ("ULP", "the gap between a number and the next one that the stored type can represent"),
-    ("embedding units", "lengths are Euclidean, in the units of the vectors' elements"),
-)
 
 
 @dataclass(frozen=True)
@@ -72,13 +56,15 @@ def report(
         for name, analysis in zip(names, analyses, strict=True)
     ]
     comparison = compare(analyses) if len(analyses) > 1 else None
-    title = f"Embedding evolution: {', '.join(names)}"
+    matrices = dict.fromkeys(analysis.summary["matrix"] for analysis in analyses)
+    what = "Embedding evolution" if list(matrices) == [EMBEDDING] else f"Evolution of {', '.join(matrices)}"
+    title = f"{what}: {', '.join(names)}"
     body = joined(
         _introduction(title, subjects),
-        _verdicts(subjects, comparison),
+        verdicts_section([(subject.name, subject.analysis) for subject in subjects], comparison),
         _numbers(subjects, comparison),
         _figures(subjects, _drawn(subjects, comparison), on_figure),
-        _thresholds(analyses[0]),
+        _thresholds(analyses[0]) if any(analysis.applies.judged for analysis in analyses) else Markup(""),
         _settings(subjects),
         _reproduction(subjects, out),
         tag("footer", f"Made by embevo {version('embevo')}."),
@@ -99,6 +85,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _introduction(title: str, subjects: Sequence[_Subject]) -> Markup:
     summary = subjects[0].analysis.summary
+    judged = any(subject.analysis.applies.judged for subject in subjects)
     links = (
         ("verdicts", "Verdicts"),
         ("numbers", "Key numbers"),
@@ -113,81 +100,22 @@ def _introduction(title: str, subjects: Sequence[_Subject]) -> Markup:
         tag(
             "p",
             "A language model keeps a vector for each token of its vocabulary; together they are its "
-            "embedding. They were recorded while the model learnt: "
+            "embedding. ",
+            ""
+            if summary["matrix"] == EMBEDDING
+            else "Shown here is another matrix with a row for each token, ",
+            "" if summary["matrix"] == EMBEDDING else joined(tag("code", summary["matrix"]), ". "),
+            "They were recorded while the model learnt: "
             f"{summary['rows']:,} states of {summary['tokens']:,} vectors with {summary['dim']:,} elements"
-            f"{' in the first run' if len(subjects) > 1 else ''}. This page says how they moved, and whether "
-            "they did what had been predicted. A token is live if it occurs in the training text, and dead "
-            "if it never does.",
+            f"{' in the first run' if len(subjects) > 1 else ''}. This page says how they moved"
+            f"{', and whether they did what had been predicted' if judged else ''}. A token is live if it "
+            "occurs in the training text, and dead if it never does.",
         ),
-        tag("nav", [tag("a", text, href=f"#{anchor}") for anchor, text in links]),
-    )
-
-
-# Verdicts
-
-
-def _verdicts(subjects: Sequence[_Subject], comparison: Comparison | None) -> Markup:
-    sections = [
-        joined(
-            tag("h3", subject.name),
-            tag("p", _HYPOTHESES[subject.analysis.summary["initialisation"]], class_="soft"),
-            _verdict_table(subject.analysis.verdicts),
-        )
-        for subject in subjects
-    ]
-    together = []
-    for group in comparison.groups if comparison else ():
-        if len(group.runs) > 1:
-            runs = [
-                f"{verdict}: {', '.join(f'{count} {name}' for name, count in outcomes.items())}"
-                for verdict, outcomes in group.outcomes.items()
-            ]
-            together += [
-                tag("h3", f"{len(group.runs)} runs together: {group.label}"),
-                tag("p", f"Run by run: {'; '.join(runs)}.", class_="soft"),
-                _verdict_table(group.verdicts),
-            ]
-    return tag(
-        "section",
-        tag("h2", "Verdicts", id="verdicts"),
         tag(
-            "p",
-            "Each prediction was written down before the experiment. It is supported if the measured number, "
-            "with all of its interval, lies in the range that the prediction asks for, refuted if it lies "
-            "outside, and undecided if the interval reaches across the limit or something is missing. Of "
-            "several parts any refutes the prediction, and all support it. Intervals say how much the "
-            "tokens, or stretches, of this one run scatter; how much other seeds would differ, several "
-            "runs tell.",
+            "nav",
+            [tag("a", text, href=f"#{anchor}") for anchor, text in links if judged or anchor != "thresholds"],
         ),
-        together,
-        sections,
-        tag("h3", "Words used here"),
-        tag("dl", [joined(tag("dt", word), tag("dd", meaning)) for word, meaning in _WORDS], class_="words"),
     )
-
-
-def _verdict_table(verdicts: Sequence[Verdict]) -> Markup:
-    rows = []
-    for verdict in verdicts:
-        checks = [_check(check, alone=len(verdict.checks) == 1) for check in verdict.checks]
-        because: list[Markup] = [tag("ul", [tag("li", check) for check in checks])]
-        if verdict.effect:
-            because.append(tag("p", f"Size of the effect: {verdict.effect}.", class_="soft"))
-        rows.append(
-            [
-                joined(tag("b", verdict.id), f" {verdict.prediction}"),
-                tag("span", _MARKS[verdict.outcome], class_=f"outcome {verdict.outcome}"),
-                joined(because),
-            ]
-        )
-    return table(("Prediction", "Verdict", "What was measured"), rows, class_="verdicts")
-
-
-def _check(check: Check, *, alone: bool) -> Markup:
-    text = check.sentence[0].upper() + check.sentence[1:].replace(">=", "≥").replace("<=", "≤")
-    how = f" Interval: {check.interval_by}." if check.uncertainty else ""
-    mark = "" if alone else tag("b", f" ({check.outcome})", class_=check.outcome)
-    return joined(text, mark, ".", tag("span", how, class_="soft"))
 
 
 # Numbers, thresholds, settings
@@ -263,7 +191,6 @@ def _reproduction(subjects: Sequence[_Subject], out: str) -> Markup:
             )
         )
         parts.append(joined(tag("h3", subject.name), text))
-    paths = [subject.analysis.run_path for subject in subjects]
     return tag(
         "section",
         tag("h2", "How to reproduce this", id="again"),
@@ -274,7 +201,7 @@ def _reproduction(subjects: Sequence[_Subject], out: str) -> Markup:
         ),
         parts,
         tag("h3", "This page"),
-        tag("pre", tag("code", report_command(paths, out, subjects[0].analysis.thresholds))),
+        tag("pre", tag("code", report_command([subject.analysis for subject in subjects], out))),
     )
 
 

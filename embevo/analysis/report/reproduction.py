@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
+from embevo.analysis import Analysis
+from embevo.analysis.verdicts.applicability import EMBEDDING
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.run.format.provenance import is_experiment
 from embevo.run.reading.reader import Run
@@ -29,16 +30,20 @@ def commands(run: Run, name: str) -> list[str]:
     return []
 
 
-def report_command(paths: Sequence[Path], out: str, thresholds: Thresholds) -> str:
+def report_command(analyses: Sequence[Analysis], out: str) -> str:
     """The command that makes the page, with the thresholds that are not the defaults."""
-    runs = [shlex.quote(str(path)) for path in paths]
+    runs = [shlex.quote(str(analysis.run_path)) for analysis in analyses]
+    matrix = analyses[0].summary["matrix"]
+    chosen = [] if matrix == EMBEDDING else [f"--matrix {shlex.quote(matrix)}"]
+    if any(analysis.applies.judged and analysis.applies.statement for analysis in analyses):
+        chosen.append("--judge")
     defaults = Thresholds().to_json()
     changed = [
         f"--threshold {name}={value!r}"
-        for name, value in thresholds.to_json().items()
+        for name, value in analyses[0].thresholds.to_json().items()
         if value != defaults[name]
     ]
-    return _wrapped("embevo report", [*runs, *changed, f"-o {shlex.quote(out)}"])
+    return _wrapped("embevo report", [*runs, *chosen, *changed, f"-o {shlex.quote(out)}"])
 
 
 def _options(config: Mapping[str, Any]) -> list[str]:

@@ -29,11 +29,12 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         f"{count:,} {kind}{'s' * (count > 1)}" for kind, count in summary["events"].items() if count
     )
     return {
-        "initialisation": summary["initialisation"],
+        "matrix": summary["matrix"],
+        "initialisation": summary["initialisation"] or _NONE,
         "stored type": summary["dtype"],
         "steps": f"{summary['first_step']:,} to {summary['last_step']:,}, {summary['rows']:,} recorded",
         "tokens": f"{summary['tokens']:,}" + _of_both(summary),
-        f"{label_of('loss')} (nats)": _arrow(summary["loss_first"], summary["loss_last"]),
+        label_of("loss"): _arrow(summary["loss_first"], summary["loss_last"]),
         f"{label_of('unigram_entropy')} (nats)": _number(summary["unigram_entropy"]),
         f"{label_of('unigram_loss')} (nats)": _number(summary["unigram_loss"]),
         **{label: _told(groups[group], variable) for label, variable, group in told_by_group()},

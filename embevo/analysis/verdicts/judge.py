@@ -1,7 +1,7 @@
 """The predictions of the experiment's notebook, each as checks against :class:`Thresholds`.
 
 Four were made for normal initialisation (N1..N4), five for singular initialisation (S1..S5). Only those of
-the run's own initialisation are judged. What a check needs and a run does not have leaves it undecided.
+one initialisation are judged. What a check needs and a run does not have leaves it undecided.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,20 @@ from embevo.analysis.verdicts.singular import (
 )
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.analysis.verdicts.verdict import Verdict
+from embevo.run.format.settings import Initialisation
 
 
-def judge(series: xr.Dataset, summary: Mapping[str, Any], thresholds: Thresholds) -> list[Verdict]:
-    """The verdicts on the predictions for the run's initialisation, in the notebook's order."""
+def judge(
+    initialisation: Initialisation | None,
+    series: xr.Dataset,
+    summary: Mapping[str, Any],
+    thresholds: Thresholds,
+) -> list[Verdict]:
+    """The verdicts on the predictions for an initialisation, in the notebook's order; none without one."""
+    if initialisation is None:
+        return []
     case = Case(series, summary, thresholds)
-    if summary["initialisation"] == "normal":
+    if initialisation == "normal":
         return [
             starts_apart(case),
             expands_and_drifts(case),

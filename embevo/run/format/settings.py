@@ -64,8 +64,8 @@ def initialisation_of(attributes: Mapping[str, Any]) -> Initialisation | None:
     return next((known for known in get_args(Initialisation) if known == said), None)
 
 
-def labels_of(attributes: Mapping[str, Any]) -> tuple[int, int]:
-    """How many labels of an example are predicted, and by how many its loss is divided.
+def labels_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many labels of an example are predicted, and by how many its loss is divided; None if unknown.
 
     The experiment, as the Trainer, divides by all ``context`` labels, though the last position predicts none.
     """
@@ -76,7 +76,7 @@ def labels_of(attributes: Mapping[str, Any]) -> tuple[int, int]:
     context = config.get("context")
     if "objective" in config and type(context) is int and context > 1:
         return (context - 1, context)
-    return (1, 1)
+    return None
 
 
 def schedule_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -243,7 +243,8 @@ def _tokens(run: Run) -> TokenSummary | None:
     tokens = run.tokens
     if tokens is None:
         return None
-    dead = tokens.dead.tolist()
+    # Of some of the tokens only the counts are known, in the order of their ids.
+    dead = run.frame.token_ids[tokens.dead].tolist()
     return TokenSummary(len(tokens.live), dead, token_labels(run.attributes, dead))
 
 
