@@ -59,6 +59,13 @@ def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
             rows.append(("gaps", "none"))
     else:
         rows.append(("steps", "none yet"))
+    if summary.unproven_rows:
+        rows.append(
+            (
+                "unproven",
+                f"{summary.unproven_rows:,} more steps, proven only where they were captured",
+            )
+        )
     rows.append(("shape", f"{' x '.join(map(str, summary.shape))} (step, token, dim)"))
     rows += [(matrix.name, _layout(matrix)) for matrix in summary.matrices]
     if summary.scalars:

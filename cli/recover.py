@@ -9,16 +9,27 @@ from .paths import PathOf
 
 @click.command()
 @click.argument("run", type=PathOf())
+@click.option(
+    "--accept-unproven",
+    is_flag=True,
+    help="Seal steps that nothing proves as they are: once no machine can prove them any more.",
+)
+@click.option("--discard-unproven", is_flag=True, help="Give up steps that nothing proves.")
 @click.pass_context
-def recover(ctx: click.Context, run: Path) -> None:
+def recover(ctx: click.Context, run: Path, *, accept_unproven: bool, discard_unproven: bool) -> None:
     """Seal what a killed writer has left in the journal of RUN, and rebuild damaged files from intact ones.
+
+    Steps of large matrices that another machine has captured, and has not given a checksum yet, wait in the
+    journal until this is run on that machine.
 
     Exits with 0 if the run is in order afterwards, with 1 if something could not be rebuilt or proved.
     """
     from embevo.run.format.steps import describe  # noqa: PLC0415
     from embevo.run.repair.recovery import recover as mend  # noqa: PLC0415 - numpy and zarr load when they are needed
 
-    done = mend(run)
+    if accept_unproven and discard_unproven:
+        raise click.UsageError("--accept-unproven and --discard-unproven exclude each other.")
+    done = mend(run, unproven="accept" if accept_unproven else "discard" if discard_unproven else "wait")
     if done.sealed:
         click.echo(f"Sealed {len(done.sealed):,} steps from the journal: {describe(done.sealed)}")
     for name in done.removed:
@@ -29,6 +40,9 @@ def recover(ctx: click.Context, run: Path) -> None:
         click.echo(f"LOST: {what}")
     for what in done.unproven:
         click.echo(f"UNPROVEN: {what}")
-    if not (done.sealed or done.removed or done.rebuilt or done.lost or done.unproven):
+    if done.waiting:
+        click.echo(f"WAITING: {done.how_to_go_on}")
+    left = done.lost or done.unproven or done.waiting
+    if not (done.sealed or done.removed or done.rebuilt or left):
         click.echo("Nothing to do: the run is in order.")
-    ctx.exit(1 if done.lost or done.unproven else 0)
+    ctx.exit(1 if left else 0)

@@ -85,6 +85,10 @@ class DamagedError(EmbevoError):
     """Stored bytes are not the bytes that were written."""
 
 
+class UnprovenError(EmbevoError):
+    """Captured rows may be whole, but nothing proves it here; they are kept where they are."""
+
+
 class NotSafetensorsError(EmbevoError):
     """The file is not a whole, well-formed safetensors file."""
 

@@ -11,7 +11,7 @@ from embevo.experiment.corpus import Corpus
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
-from embevo.run.repair.recovery import recover_locked
+from embevo.run.repair.recovery import recover_to_write
 from embevo.run.repair.rewinding import rewind
 
 
@@ -70,11 +70,12 @@ def forget_after(run_dir: Path, step: int) -> int:
 
     Raises:
         RunInUseError: another process is writing the run.
+        UnprovenError: captured rows wait in the journal for the machine that can prove them.
     """
     paths = RunPaths(run_dir)
     lock = WriterLock(paths.lock)
     try:
-        recover_locked(paths)
+        recover_to_write(paths)
         steps = open_run(run_dir).steps
         kept = int((steps <= step).sum())
         if kept < len(steps):

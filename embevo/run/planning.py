@@ -96,7 +96,7 @@ class Plan:
             low, high = _SHRINK[dtype][kind]
             least += rows * frame.nbytes(name) / high
             most += rows * frame.nbytes(name) / low
-        ring = journal_bytes(header_of(frame, 2 * block, run="", boot=""), frame, 2 * block)
+        ring = journal_bytes(header_of(frame, 2 * block, run="", boot="", host=""), frame, 2 * block)
         layout = Layout.new(
             frame,
             block_steps=block,

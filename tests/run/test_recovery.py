@@ -1,6 +1,7 @@
 """What recover brings back of a run whose manifest or journal is damaged, and what it says of the rest."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from embevo.errors import DamagedError, NotARunError
 from embevo.run.format.layout import Store
-from embevo.run.journal.ring import Journal
+from embevo.run.journal.ring import Frame, Journal
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import Recovery, recover
 from embevo.run.repair.verification import verify
@@ -182,10 +183,10 @@ def test_moving_rows_up_can_be_cut_short_anywhere(interrupted: Path, monkeypatch
     for stop in range(3):
         calls = iter(range(stop))
 
-        def put(journal: Journal, frame: object, calls: object = calls) -> None:
-            if next(calls, None) is None:  # type: ignore[call-overload]
+        def put(journal: Journal, frame: Frame, *, seal: bool, calls: Iterator[int] = calls) -> None:
+            if next(calls, None) is None:
                 raise KeyboardInterrupt
-            original(journal, frame)  # type: ignore[arg-type]
+            original(journal, frame, seal=seal)
 
         copy = shutil.copytree(interrupted, interrupted.with_name(f"copy{stop}"))
         monkeypatch.setattr(Journal, "put", put)

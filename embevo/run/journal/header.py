@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,40 @@ PAGE: Final = 4096
 HEAD_WORDS: Final = 4
 
 
+@dataclass(frozen=True)
+class Header:
+    """What the head of a journal says.
+
+    Attributes:
+        frame: what a slot records.
+        slots: their number.
+        run: names the run that the journal belongs to; empty if that is not known.
+        boot: of the machine that the journal was made on; empty if that is not known.
+        host: the name of that machine; empty likewise.
+        bytes: of the head, up to the first slot.
+    """
+
+    frame: FrameSpec
+    slots: int
+    run: str
+    boot: str
+    host: str
+    bytes: int
+
+    @property
+    def origin(self) -> str:
+        """The one machine, and its one boot, on which the pages are known to be what was stored."""
+        if not self.boot:
+            return ""
+        return f"{self.host or 'the machine that made it'}, in its boot {self.boot}"
+
+
 def align(size: int, to: int) -> int:
     """The next multiple."""
     return -(-size // to) * to
 
 
-def header_of(frame: FrameSpec, slots: int, *, run: str, boot: str) -> bytes:
+def header_of(frame: FrameSpec, slots: int, *, run: str, boot: str, host: str) -> bytes:
     """The first bytes of a journal, up to the zeros before its slots."""
     header = {
         "format": 1 if frame.is_plain else _FORMAT,
@@ -29,6 +58,7 @@ def header_of(frame: FrameSpec, slots: int, *, run: str, boot: str) -> bytes:
         "slots": slots,
         "run": run,
         "boot": boot,
+        "host": host,
     }
     text = json.dumps(header).encode()
     return _MAGIC + struct.pack("<QQ", len(text), checksum(text)) + text
@@ -58,8 +88,13 @@ def slot_bytes(frame: FrameSpec) -> int:
     return align(head_bytes(frame) + frame.image_bytes, 64)
 
 
-def parse_header(path: Path, head: bytes) -> tuple[FrameSpec, int, str, str, int]:
-    """Frame, slots, run, boot and the length of the header in bytes."""
+def parse_header(path: Path, head: bytes) -> Header:
+    """The header that a journal begins with.
+
+    Raises:
+        NotARunError: it is no journal, or of a newer format.
+        DamagedError: the header is not what was written.
+    """
     if head[:8] != _MAGIC or len(head) < 24:
         raise NotARunError(f"{path} is not a journal of embevo: it does not start with {_MAGIC.decode()}")
     if not header_is_whole(head):
@@ -72,8 +107,14 @@ def parse_header(path: Path, head: bytes) -> tuple[FrameSpec, int, str, str, int
             frame = FrameSpec.from_json(header["frame"])
             if header["format"] != (1 if frame.is_plain else _FORMAT):
                 raise ValueError(f"journal format {header['format']} does not hold such frames")
-            names = str(header.get("run", "")), str(header["boot"])
-            return frame, int(header["slots"]), *names, align(24 + length, PAGE)
+            return Header(
+                frame,
+                int(header["slots"]),
+                run=str(header.get("run", "")),
+                boot=str(header["boot"]),
+                host=str(header.get("host", "")),
+                bytes=align(24 + length, PAGE),
+            )
     except MALFORMED as error:
         raise DamagedError(f"{path}: the journal's header is not one that embevo writes") from error
     raise NotARunError(

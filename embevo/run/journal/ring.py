@@ -19,6 +19,7 @@ import contextlib
 import errno
 import mmap
 import os
+import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import CreationError, DamagedError, UnsupportedError
+from embevo.errors import CreationError, DamagedError, UnprovenError, UnsupportedError
 from embevo.run.disk.atomic import flushes_drives, sync_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.process import boot_id
@@ -73,8 +74,9 @@ class Journal:
         run: names the run that it belongs to; empty if the journal does not say.
         size: of the file, in bytes.
         seals_at_capture: whether frames are small enough to be sealed by the training thread.
-        same_boot: whether the machine has been up since the journal was made, so that its pages are what the
+        same_boot: whether this machine made the journal and has been up since, so that its pages are what the
             writer stored even where no seal says so.
+        origin: the machine and boot for which that holds; empty if the header does not say.
     """
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
@@ -90,15 +92,21 @@ class Journal:
         try:
             size = os.fstat(descriptor).st_size
             head = os.pread(descriptor, 1 << 20, 0)
-            self.frame, self.slots, self.run, boot, header_bytes = parse_header(path, head)
-            self._lay_out(header_bytes)
-            if self.slots < 1 or size != header_bytes + self.slots * self._slot_bytes:
+            header = parse_header(path, head)
+            self.frame, self.slots, self.run, self.origin = (
+                header.frame,
+                header.slots,
+                header.run,
+                header.origin,
+            )
+            self._lay_out(header.bytes)
+            if self.slots < 1 or size != header.bytes + self.slots * self._slot_bytes:
                 raise DamagedError(
                     f"{path} is {size:,} bytes long; its header says {self.slots} slots of "
                     f"{self._slot_bytes:,} bytes. It was cut short or is not from embevo."
                 )
             self.size = size
-            self.same_boot = bool(boot) and boot == boot_id()
+            self.same_boot = bool(header.boot) and header.boot == boot_id()
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             try:
                 self._map = mmap.mmap(descriptor, size, mmap.MAP_SHARED, protection)
@@ -134,7 +142,7 @@ class Journal:
             CreationError: the disk has no room for it; nothing is left behind.
             UnsupportedError: the file system cannot map it; likewise.
         """
-        prefix = header_of(frame, slots, run=run, boot=boot_id())
+        prefix = header_of(frame, slots, run=run, boot=boot_id(), host=socket.gethostname())
         header_bytes = align(len(prefix), PAGE)
         stride = slot_bytes(frame)
         size = header_bytes + slots * stride
@@ -229,11 +237,11 @@ class Journal:
             self._words[word + 1] = checksum(head, row + 1)
         self._words[word] = row + 1
 
-    def put(self, frame: Frame) -> None:
-        """Store a row that was captured before, sealed."""
+    def put(self, frame: Frame, *, seal: bool = True) -> None:
+        """Store a row that was captured before; sealed, unless nothing proves it."""
         self.begin(frame.row)
         self.image(frame.row)[:] = frame.image
-        self.commit(frame.row, frame.step, tuple(frame.scalars.tolist()), seal=True)
+        self.commit(frame.row, frame.step, tuple(frame.scalars.tolist()), seal=seal)
 
     def seal(self, row: int) -> None:
         """Checksum a committed row that was committed without."""
@@ -252,11 +260,15 @@ class Journal:
 
     # Reading
 
-    def read(self, row: int) -> Frame | None:
+    def read(self, row: int, *, unproven: bool = False) -> Frame | None:
         """Copy a row out; None when it is not, or no longer, in the ring.
+
+        With ``unproven``, a row comes also where nothing proves it: the caller has a checksum of its own, or
+        wants it as it is.
 
         Raises:
             DamagedError: the slot was committed, but its bytes are not the ones that were captured.
+            UnprovenError: whether they are cannot be told on this machine.
         """
         start = self._start(row)
         word = start >> 3
@@ -270,10 +282,10 @@ class Journal:
         image = self.image(row).copy()
         if (self._words[word], self._words[word + 1]) != before:
             # Either the writer has sealed the row meanwhile, or it has begun to reuse the slot.
-            return self.read(row) if self._words[word] == row + 1 else None
+            return self.read(row, unproven=unproven) if self._words[word] == row + 1 else None
         step, image_checksum = struct.unpack("=qQ", head[:16])
-        if not sealed and (before[1] != 0 or self.seals_at_capture or not self.same_boot):
-            raise DamagedError(f"{self.path}: the slot of row {row} (step {step}) does not match its seal")
+        if not sealed and not (unproven and before[1] == 0 and not self.seals_at_capture):
+            self._check_unsealed(row, before[1])
         if sealed and checksum(image.data) != image_checksum:
             raise DamagedError(
                 f"{self.path}: the matrix of row {row} (step {step}) does not match its checksum"
@@ -305,14 +317,30 @@ class Journal:
 
         Raises:
             DamagedError: the slot does not match its seal, or should have one and has none.
+            UnprovenError: it has none, and whether it is whole cannot be told on this machine.
         """
         start = self._start(row)
         seal = self._words[(start >> 3) + 1]
         head = bytes(self._memory[start + 16 : start + self._head_end])
         sealed = seal == checksum(head, row + 1)
-        if not sealed and (seal != 0 or self.seals_at_capture or not self.same_boot):
-            raise DamagedError(f"{self.path}: the slot of row {row} does not match its seal")
+        if not sealed:
+            self._check_unsealed(row, seal)
         return int.from_bytes(head[:8], "little", signed=True)
+
+    def _check_unsealed(self, row: int, seal: int) -> None:
+        """Raise unless a committed row whose seal is not valid is known to be what was stored."""
+        if seal != 0 or self.seals_at_capture:
+            raise DamagedError(f"{self.path}: the slot of row {row} does not match its seal")
+        if not self.same_boot:
+            raise UnprovenError(
+                f"{self.path}: nothing proves row {row} here: its writer ended before it was sealed, and "
+                f"that it is whole is known only on {self.origin or 'the machine that made the journal'}."
+            )
+
+    def is_unproven(self, row: int) -> bool:
+        """Whether a row that is in the ring may be whole, and nothing on this machine can tell."""
+        seal = self._words[(self._start(row) >> 3) + 1]
+        return seal == 0 and not self.seals_at_capture and not self.same_boot
 
     def sealed_head(self, row: int) -> tuple[int, NDArray[np.float64], int] | None:
         """The :meth:`head` of a row, if its seal proves it; the image may be damaged all the same."""
@@ -344,11 +372,11 @@ class Journal:
         """
         stop = first_row
         while True:
-            while stop < first_row + self.slots and self._claims(stop):
+            while stop < first_row + self.slots and self.claims(stop):
                 stop += 1
-            later = [row for row in range(stop + 1, first_row + self.slots) if self._claims(row)]
+            later = [row for row in range(stop + 1, first_row + self.slots) if self.claims(row)]
             # A writer at work may have captured both since the first of them was looked at.
-            if not later or not self._claims(stop):
+            if not later or not self.claims(stop):
                 break
         if later:
             raise DamagedError(
@@ -356,7 +384,8 @@ class Journal:
             )
         return stop
 
-    def _claims(self, row: int) -> bool:
+    def claims(self, row: int) -> bool:
+        """Whether the ring says that it has a row: by its commit word, or by a valid seal."""
         start = self._start(row)
         word = start >> 3
         if self._words[word] == row + 1:

@@ -5,13 +5,13 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import DamagedError, NotARunError
+from embevo.errors import DamagedError, EmbevoError, NotARunError, UnprovenError
 from embevo.run.disk.checksum import checksum, digest
 from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
@@ -50,6 +50,9 @@ class Run:
         layout: shapes, dtypes and chunks of its arrays.
         steps: ``(step,)`` int64 global step of each row, ascending; gaps are steps that were not recorded.
         sealed_rows: rows in the Zarr group; the rest are still in the journal.
+        unproven_steps: ``(unproven,)`` int64 steps that were captured after those, and that nothing on this
+            machine proves yet: they are in the journal of another machine, or of one that was started anew,
+            without a checksum. They are not among ``steps``.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -62,6 +65,7 @@ class Run:
         self._journal_id = (0, 0)
         self._layout_id: list[int | str] = []
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
         self.refresh()
 
@@ -71,12 +75,13 @@ class Run:
             layout, rows = self._read_group()
             self._open_journal()
             tail: list[int] = []
-            damage: DamagedError | None = None
+            unproven: list[int] = []
+            damage: EmbevoError | None = None
             try:
                 if self._journal is not None:
                     check_journal(self._journal, layout, self._first_attributes())
-                    tail = [self._journal.step(row) for row in range(rows, self._journal.tail(rows))]
-            except DamagedError as error:
+                    tail, unproven = _tail_steps(self._journal, rows)
+            except (DamagedError, UnprovenError) as error:
                 damage = error
             # Rows leave the ring only after they were sealed.
             if self._read_group()[1] == rows:
@@ -93,6 +98,7 @@ class Run:
             self._sealed = SealedRows(self._paths, self._manifest, self.layout, rows)
             self.sealed_rows = rows
         self.steps = np.concatenate([self._sealed.steps, np.array(tail, np.int64)])
+        self.unproven_steps = np.array(unproven, np.int64)
         if (np.diff(self.steps, prepend=-1) <= 0).any():
             raise DamagedError(f"{self.path}: its steps do not ascend: {describe(self.steps[-20:].tolist())}")
 
@@ -265,6 +271,14 @@ class Run:
 
     def _tail_image(self, row: int) -> NDArray[np.uint8]:
         return self._tail_frame(row).image
+
+
+def _tail_steps(journal: Journal, rows: int) -> tuple[list[int], list[int]]:
+    """The steps that are proven in the ring behind the first rows, and those from the first unproven on."""
+    stop = journal.tail(rows)
+    proven = takewhile(lambda row: not journal.is_unproven(row), range(rows, stop))
+    steps = [journal.step(row) for row in proven]
+    return steps, [journal.head(row)[0] for row in range(rows + len(steps), stop)]
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class RunSummary:
         writer: the process that writes it, or may write it, as "process 123 on host"; None if there is none.
         rows: steps that can be read.
         journal_rows: how many of them are in the journal only.
+        unproven_rows: how many more steps are in the journal, and proven only on the machine that captured
+            them.
         first_step: global step of the first row; None if there is no row.
         last_step: global step of the last row; None likewise.
         gaps: steps missing in between, as ``[first, last, stride]``.
@@ -91,6 +93,7 @@ class RunSummary:
     writer: str | None
     rows: int
     journal_rows: int
+    unproven_rows: int
     first_step: int | None
     last_step: int | None
     gaps: list[list[int]]
@@ -155,6 +158,7 @@ def summarize(path: PathLike) -> RunSummary:
         writer=None if writer is None else writer.name,
         rows=len(steps),
         journal_rows=len(steps) - run.sealed_rows,
+        unproven_rows=len(run.unproven_steps),
         first_step=steps[0] if steps else None,
         last_step=steps[-1] if steps else None,
         gaps=missing,

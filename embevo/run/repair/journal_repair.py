@@ -49,7 +49,7 @@ def _mend(paths: RunPaths, layout: Layout) -> str:
         head = os.pread(descriptor, 1 << 20, 0)
         sizes = {}
         for slots in (2 * layout.block_steps, layout.block_steps):
-            header = header_of(layout.frame, slots, run=identity(layout), boot="")
+            header = header_of(layout.frame, slots, run=identity(layout), boot="", host="")
             sizes[journal_bytes(header, layout.frame, slots)] = header
         if header_is_whole(head):
             longer = [length for length in sizes if length > size]

@@ -4,12 +4,13 @@ Every step of it can be repeated: a recovery that is itself killed is finished b
 bytes.
 """
 
+import shlex
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embevo.errors import DamagedError, NotARunError
+from embevo.errors import DamagedError, NotARunError, UnprovenError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import digests, file_digest
 from embevo.run.disk.lock import WriterLock
@@ -25,7 +26,7 @@ from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.rebuilding import Rebuilder
 from embevo.run.repair.strangers import sweep_strangers, unfinished_writes
-from embevo.run.repair.tail import seal_tail
+from embevo.run.repair.tail import Unproven, seal_tail
 from embevo.run.writing.replacing import settle
 
 
@@ -40,6 +41,8 @@ class Recovery:
         rebuilt: damaged files that were written again with the bytes they had, below the run directory.
         lost: what is damaged and could not be rebuilt, and why.
         unproven: what had no checksum left that could be compared, and was taken as it was found.
+        waiting: steps that are still in the journal, from the first on that nothing on this machine proves.
+        origin: the machine, and its boot, that can prove them; empty if the journal does not say.
     """
 
     path: Path
@@ -48,10 +51,34 @@ class Recovery:
     rebuilt: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
+    origin: str = ""
+
+    @property
+    def how_to_go_on(self) -> str:
+        """What can be done about the steps that wait, for a message; empty if none does."""
+        if not self.waiting:
+            return ""
+        here = f"embevo recover {shlex.quote(str(self.path))}"
+        text = f"{len(self.waiting):,} captured steps ({describe(self.waiting)}) wait in the journal: "
+        if self.origin:
+            text += (
+                f"that they are whole is known only on {self.origin}: there, {here} seals them. If that "
+                "machine was started anew since, nothing can prove them any more; then "
+            )
+        else:
+            text += "they have no checksum, and the journal does not say any more where they were captured; "
+        return f"{text}{here} --accept-unproven takes them as they are, --discard-unproven gives them up."
 
 
-def recover(path: PathLike) -> Recovery:
+def recover(path: PathLike, *, unproven: Unproven = "wait") -> Recovery:
     """Bring a run that was interrupted or damaged into order. It does nothing to a run that is in order.
+
+    Args:
+        path: the run directory.
+        unproven: what to do with captured rows that nothing on this machine proves. They, and what was
+            captured after them, ``wait`` in the journal until ``recover`` is run on the machine that can
+            prove them; or ``accept`` them as they are; or ``discard`` them.
 
     Raises:
         NotARunError: there is no run.
@@ -65,14 +92,26 @@ def recover(path: PathLike) -> Recovery:
         raise _not_a_run(paths)
     lock = WriterLock(paths.lock)
     try:
-        return recover_locked(paths)
+        return recover_locked(paths, unproven)
     except IsADirectoryError as error:
         raise not_regular(Path(error.filename)) from error
     finally:
         lock.release()
 
 
-def recover_locked(paths: RunPaths) -> Recovery:
+def recover_to_write(paths: RunPaths) -> Recovery:
+    """:func:`recover`, for a caller that holds the writer's lock and is going to write.
+
+    Raises:
+        UnprovenError: rows wait in the journal; they are kept there.
+    """
+    done = recover_locked(paths)
+    if done.waiting:
+        raise UnprovenError(f"{paths.root} cannot be written yet: {done.how_to_go_on}")
+    return done
+
+
+def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     """:func:`recover`, for a caller that holds the writer's lock."""
     _refuse_links(paths.parts)
     done = Recovery(paths.root, removed=settle(paths))
@@ -92,9 +131,11 @@ def recover_locked(paths: RunPaths) -> Recovery:
         rows = _restore_metadata(paths, manifest, layout, done)
         sealed = Rebuilder(paths, manifest, layout, journal, done.rebuilt, done.lost).rebuild(rows)
         if journal is not None:
-            rows = seal_tail(
-                paths, manifest, layout, journal, sealed, sealed_steps=done.sealed, lost=done.lost
-            )
+            tail = seal_tail(paths, manifest, layout, journal, sealed, unproven=unproven)
+            rows, done.waiting, done.origin = tail.rows, tail.waiting, journal.origin
+            done.sealed += tail.sealed
+            done.lost += tail.lost
+            done.unproven += tail.unproven
     finally:
         if journal is not None:
             journal.close()
@@ -103,13 +144,16 @@ def recover_locked(paths: RunPaths) -> Recovery:
         # A power cut has kept the entries of blocks, and not the blocks.
         manifest.append({"kind": "rewound", "rows": rows}, sync=True)
         there = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
-        gone = sorted({step for entry in dropped for step in from_ranges(entry["steps"])} - there)
+        named = {step for entry in dropped for step in from_ranges(entry["steps"])}
+        gone = sorted(named - there - set(done.waiting))
         if gone:
             done.lost.append(
                 f"steps {describe(gone)}: the manifest names them, and their files are not there"
             )
-    done.removed += sweep_strangers(paths, manifest, layout, rows, interrupted=interrupted)
-    if interrupted:
+    done.removed += sweep_strangers(
+        paths, manifest, layout, rows, waiting=done.waiting, interrupted=interrupted
+    )
+    if interrupted and not done.waiting:
         paths.journal.unlink()
     return done
 

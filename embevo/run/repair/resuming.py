@@ -7,7 +7,7 @@ from embevo.run.disk.lock import WriterLock
 from embevo.run.format.frame import FrameSpec
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
-from embevo.run.repair.recovery import Recovery, recover_locked
+from embevo.run.repair.recovery import Recovery, recover_to_write
 from embevo.run.writing.run_writer import RunWriter
 
 
@@ -39,6 +39,7 @@ def resume(paths: RunPaths, frame: FrameSpec, *, sync: bool) -> Resumed:
         RunInUseError: another process is writing it.
         FrameMismatchError: it records something else.
         DamagedError: as by ``recover``.
+        UnprovenError: rows of it wait in the journal for the machine that can prove them.
         CreationError: there is no room, or no permission; what was recorded is there.
     """
     try:
@@ -48,7 +49,7 @@ def resume(paths: RunPaths, frame: FrameSpec, *, sync: bool) -> Resumed:
     except OSError as error:
         raise _cannot_resume(paths, error) from error
     try:
-        recovery = recover_locked(paths)
+        recovery = recover_to_write(paths)
         run = Run(paths.root)
         _check_same(run, frame)
         return Resumed(run, recovery, RunWriter.reopen(paths, lock, sync=sync))

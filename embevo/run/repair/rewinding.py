@@ -27,5 +27,5 @@ def rewind(paths: RunPaths, rows: int) -> None:
             Sealer(paths, layout, manifest, rows=first, sync=True).seal(journal, rows)
     finally:
         journal.close()
-    sweep_strangers(paths, manifest, layout, rows, interrupted=False)
+    sweep_strangers(paths, manifest, layout, rows, waiting=[], interrupted=False)
     paths.journal.unlink()

@@ -33,11 +33,20 @@ def unfinished_writes(paths: RunPaths) -> Iterator[Path]:
 
 
 def sweep_strangers(
-    paths: RunPaths, manifest: Manifest, layout: Layout, rows: int, *, interrupted: bool
+    paths: RunPaths,
+    manifest: Manifest,
+    layout: Layout,
+    rows: int,
+    *,
+    waiting: list[int],
+    interrupted: bool,
 ) -> list[str]:
-    """Remove the files of steps that a rewind has dropped; after an interruption, all beyond the last row."""
+    """Remove the files of steps that a rewind has dropped; after an interruption, all beyond the last row.
+
+    The snapshots of steps that are waiting in the journal stay.
+    """
     blocks = [entry for entry in manifest.entries if entry["kind"] == "block"]
-    kept = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
+    kept = {*waiting, *(step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"]))}
     entered = {step for entry in blocks for step in from_ranges(entry["steps"])}
     numbers = None if interrupted else {int(entry["block"]) for entry in blocks}
     strangers = [

@@ -2,14 +2,19 @@
 
 A process that is killed leaves the rows without a gap. A power cut without syncs keeps any subset of the
 journal's pages: then the rows that prove themselves move up into the places of those that do not.
+
+A large row is sealed by the writer thread, a moment after it was captured. Without its seal, that it is whole
+is known only on the machine that captured it, and only until that is started anew. Elsewhere nothing tells
+such a row from a torn one: so it waits in the journal until somebody can tell, or decides.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import DamagedError, EmbevoError
+from embevo.errors import DamagedError, EmbevoError, UnprovenError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.regular_file import read_regular
@@ -22,6 +27,9 @@ from embevo.run.reading.sealed import SealedRows
 from embevo.run.writing.run_writer import refill
 from embevo.run.writing.sealing import Sealer
 
+# What to do with rows that nothing on this machine proves.
+Unproven = Literal["wait", "accept", "discard"]
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -29,7 +37,26 @@ class _Source:
 
     row: int
     step: int
-    from_snapshot: bool
+    kind: Literal["ring", "snapshot", "unproven"] = "ring"
+
+
+@dataclass
+class SealedTail:
+    """What became of the rows that only the journal had.
+
+    Attributes:
+        rows: of the run, now.
+        sealed: the steps that were sealed.
+        lost: what could not be brought back, and why.
+        unproven: what was sealed although nothing proves it.
+        waiting: the steps that are still in the journal: from the first that nothing proves on.
+    """
+
+    rows: int
+    sealed: list[int] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
 
 
 def seal_tail(
@@ -39,10 +66,9 @@ def seal_tail(
     journal: Journal,
     sealed: SealedRows,
     *,
-    sealed_steps: list[int],
-    lost: list[str],
-) -> int:
-    """Seal what the journal has beyond the sealed rows; returns the number of rows then.
+    unproven: Unproven,
+) -> SealedTail:
+    """Seal what the journal has beyond the sealed rows.
 
     Args:
         paths: of the run.
@@ -50,47 +76,82 @@ def seal_tail(
         layout: of the run.
         journal: writable.
         sealed: the rows that are sealed.
-        sealed_steps: the steps that are sealed now are added to it.
-        lost: what could not be brought back is added to it.
+        unproven: what to do with the rows that nothing on this machine proves: have them, and those behind
+            them, ``wait`` in the journal; ``accept`` them as they are; or ``discard`` them.
     """
     rows = sealed.count
+    done = SealedTail(rows)
     first = rows // layout.block_steps * layout.block_steps
-    sources, missing = _sources(paths, journal, rows, int(sealed.steps[-1]) if rows else -1)
-    if not sources and not missing:
-        return rows
-    lost += missing
-    if not sources:
-        return rows
-    gone = _refill(journal, sealed, first)
-    if gone:
-        # The rows of a short last block that are nowhere any more give way to those behind them.
-        lost.append(
-            f"steps {describe(sealed.steps[gone].tolist())}: neither their block nor the ring has them"
-        )
-        kept = [row for row in range(first, rows) if row not in gone]
-        sources = [_Source(row, int(sealed.steps[row]), from_snapshot=False) for row in kept] + sources
-        manifest.append({"kind": "rewound", "rows": first}, sync=True)
-        for key, data in layout.metadata(first).items():
-            write_file(paths.trajectory / key, data, sync=True)
-        rows = first
+    found, done.lost = _sources(paths, journal, rows, sealed.steps.tolist())
+    sources, waiting = _chosen(found, unproven, journal, done)
+    if sources:
+        gone = _refill(journal, sealed, first)
+        if gone:
+            # The rows of a short last block that are nowhere any more give way to those behind them.
+            done.lost.append(
+                f"steps {describe(sealed.steps[gone].tolist())}: neither their block nor the ring has them"
+            )
+            kept = [row for row in range(first, rows) if row not in gone]
+            sources = [_Source(row, int(sealed.steps[row])) for row in kept] + sources
+            manifest.append({"kind": "rewound", "rows": first}, sync=True)
+            for key, data in layout.metadata(first).items():
+                write_file(paths.trajectory / key, data, sync=True)
+            rows = first
     sealer = Sealer(paths, layout, manifest, rows=rows, sync=True)
+    stop = rows + len(sources)
     for row, source in enumerate(sources, rows):
-        _move(paths, journal, source, row)
+        _move(paths, journal, source, row, seal=True)
         sealer.snapshot(journal, row)
-        sealed_steps.append(source.step)
+        done.sealed.append(source.step)
         if (row + 1) % layout.block_steps == 0:
             sealer.seal(journal, row + 1)
-    stop = rows + len(sources)
     if sealer.rows < stop:
         sealer.seal(journal, stop)
-    return stop
+    if waiting:
+        _leave(paths, journal, waiting, range(stop, sealed.count + journal.slots))
+    done.rows = stop
+    done.waiting = [source.step for source in waiting]
+    return done
 
 
-def _sources(paths: RunPaths, journal: Journal, rows: int, last_step: int) -> tuple[list[_Source], list[str]]:
+def _chosen(
+    found: list[_Source], unproven: Unproven, journal: Journal, done: SealedTail
+) -> tuple[list[_Source], list[_Source]]:
+    """The rows to be sealed, and those that wait."""
+    doubtful = [source.step for source in found if source.kind == "unproven"]
+    if not doubtful:
+        return found, []
+    where = journal.origin or "no one knows which machine"
+    text = f"steps {describe(doubtful)}: they had no checksum yet when their writer on {where} ended"
+    if unproven == "accept":
+        done.unproven.append(f"{text}; sealed as they were found")
+        return found, []
+    if unproven == "discard":
+        done.lost.append(f"{text}; given up, as was asked for")
+        return [source for source in found if source.kind != "unproven"], []
+    cut = next(index for index, source in enumerate(found) if source.kind == "unproven")
+    return found[:cut], found[cut:]
+
+
+def _leave(paths: RunPaths, journal: Journal, waiting: list[_Source], rows: range) -> None:
+    """Have the rows that wait in the places behind the last sealed row, and nothing behind them."""
+    for row, source in zip(rows, waiting, strict=False):
+        _move(paths, journal, source, row, seal=source.kind != "unproven")
+    for row in rows[len(waiting) :]:
+        if journal.claims(row):
+            journal.begin(row)
+    # Synced, as everything is that recovering writes.
+    journal.sync()
+
+
+def _sources(
+    paths: RunPaths, journal: Journal, rows: int, steps: list[int]
+) -> tuple[list[_Source], list[str]]:
     """The rows behind the first ``rows`` that can be brought back, in order, and what cannot."""
     found: list[_Source] = []
     wrong: list[tuple[int, str]] = []
     last_row = rows - 1
+    last_step = steps[-1] if steps else -1
     for row in range(rows, rows + journal.slots):
         source, damage = _look(paths, journal, row)
         if damage:
@@ -103,6 +164,8 @@ def _sources(paths: RunPaths, journal: Journal, rows: int, last_step: int) -> tu
             wrong += [(gap, f"row {gap} is not there") for gap in range(last_row + 1, row)]
             found.append(source)
             last_step = source.step
+        elif source.kind == "unproven" and source.step not in {*steps, *(other.step for other in found)}:
+            wrong.append((row, f"row {row} has the step {source.step}, which is not after the one before"))
         last_row = row
     return found, [f"journal: {what} (after step {_before(found, row)})" for row, what in sorted(wrong)]
 
@@ -118,9 +181,11 @@ def _look(paths: RunPaths, journal: Journal, row: int) -> tuple[_Source | None, 
     except DamagedError as error:
         head = journal.sealed_head(row)
         if head is not None and _snapshot(paths, journal, head[0], head[2]) is not None:
-            return _Source(row, head[0], from_snapshot=True), ""
+            return _Source(row, head[0], "snapshot"), ""
         return None, str(error)
-    return (None, "") if frame is None else (_Source(row, frame.step, from_snapshot=False), "")
+    except UnprovenError:
+        return _Source(row, journal.head(row)[0], "unproven"), ""
+    return (None, "") if frame is None else (_Source(row, frame.step), "")
 
 
 def _snapshot(paths: RunPaths, journal: Journal, step: int, expected: int) -> NDArray[np.uint8] | None:
@@ -132,20 +197,20 @@ def _snapshot(paths: RunPaths, journal: Journal, step: int, expected: int) -> ND
     return image if checksum(image.data) == expected else None
 
 
-def _move(paths: RunPaths, journal: Journal, source: _Source, row: int) -> None:
-    """Have a row in its place in the ring, sealed."""
-    if source.from_snapshot:
+def _move(paths: RunPaths, journal: Journal, source: _Source, row: int, *, seal: bool) -> None:
+    """Have a row in its place in the ring; what is proven is sealed there, and the rest if that is wanted."""
+    if source.kind == "snapshot":
         head = journal.sealed_head(source.row)
         image = None if head is None else _snapshot(paths, journal, head[0], head[2])
         if head is None or image is None:
             raise DamagedError(f"{journal.path}: row {source.row} has changed while it was recovered")
         journal.put(Frame(row, head[0], head[1], image, head[2]))
     elif source.row != row:
-        frame = journal.read(source.row)
+        frame = journal.read(source.row, unproven=source.kind == "unproven")
         if frame is None:
             raise DamagedError(f"{journal.path}: row {source.row} has changed while it was recovered")
-        journal.put(replace(frame, row=row))
-    else:
+        journal.put(replace(frame, row=row), seal=seal)
+    elif seal:
         journal.seal(row)
 
 
@@ -164,5 +229,5 @@ def _refill(journal: Journal, sealed: SealedRows, first: int) -> list[int]:
 def _whole(journal: Journal, row: int) -> bool:
     try:
         return journal.read(row) is not None
-    except DamagedError:
+    except (DamagedError, UnprovenError):
         return False
