@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from embevo.analysis.measures.geometry import Cloud, norms
 from embevo.analysis.measures.identity import representatives
 from embevo.analysis.measures.lattice import places
 from embevo.analysis.measures.outline import Outline
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class Block:
     def earlier(self) -> NDArray[np.float64]:
         """``(step, token, dim)`` the points one row before; the first row of a run is its own."""
         first = self.points[0] if self.before is None else self.before.points
-        return np.concatenate([first[None], self.points[:-1]])
+        return _later_by_one(first, self.points)
 
     @cached_property
     def velocity(self) -> NDArray[np.float64]:
@@ -86,7 +88,7 @@ class Block:
     def earlier_places(self) -> NDArray[np.integer]:
         """``(step, token, dim)`` the same one row before; the first row of a run is its own."""
         first = self.places[0] if self.before is None else self.before.places
-        return np.concatenate([first[None], self.places[:-1]])
+        return _later_by_one(first, self.places)
 
     @cached_property
     def same(self) -> NDArray[np.int64]:
@@ -112,7 +114,14 @@ class Block:
     @property
     def last(self) -> Row:
         """The last row, for the block that comes next."""
-        return Row(self.points[-1].copy(), self.places[-1].copy(), self.same[-1].copy())
+        row = Row(self.points[-1], self.places[-1], self.same[-1])
+        # A view would keep the rows before it in memory; of a single row there are none.
+        return row if len(self.values) == 1 else Row(row.points.copy(), row.places.copy(), row.same.copy())
+
+
+def _later_by_one(first: NDArray[_Number], rows: NDArray[_Number]) -> NDArray[_Number]:
+    """A row and then all rows but the last; no copy where that is the one row."""
+    return first[None] if len(rows) == 1 else np.concatenate([first[None], rows[:-1]])
 
 
 def of_group(values: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,16 +9,15 @@ thinned instead of averaged, so that each term is an exact difference of two rec
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.level import PER_LEVEL, Level, Rows
+
 # Lags are 1 to this many, and from there on four an octave.
 _OCTAVE: Final = 8
-# Rows that a level keeps: its longest lag. Its spacing of origins is a 20th to a 32nd of its lags.
-_PER_LEVEL: Final = 4 * _OCTAVE
 # Origins are kept apart in so many stretches of time, for the uncertainty.
 SEGMENTS: Final = 10
 
@@ -31,76 +30,6 @@ def lags_of(rows: int) -> NDArray[np.int64]:
         lags += [unit * m for m in range(_OCTAVE // 2 + 1, _OCTAVE + 1)]
         unit *= 2
     return np.array([lag for lag in lags if lag <= rows // 2], np.int64)
-
-
-@dataclass
-class _Rows:
-    """Consecutive rows, or every so many: positions, velocities, their numbers, and who has a velocity."""
-
-    position: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-    number: NDArray[np.int64]
-    follows: NDArray[np.bool_]
-
-    def select(self, rows: slice) -> "_Rows":
-        """Some of the rows, as a view."""
-        return _Rows(self.position[rows], self.velocity[rows], self.number[rows], self.follows[rows])
-
-    def copy(self) -> "_Rows":
-        """The same rows in memory of their own."""
-        return _Rows(self.position.copy(), self.velocity.copy(), self.number.copy(), self.follows.copy())
-
-    def and_then(self, rows: "_Rows") -> "_Rows":
-        """These rows and others after them."""
-        return _Rows(
-            np.concatenate([self.position, rows.position]),
-            np.concatenate([self.velocity, rows.velocity]),
-            np.concatenate([self.number, rows.number]),
-            np.concatenate([self.follows, rows.follows]),
-        )
-
-    def put(self, start: int, rows: "_Rows") -> None:
-        """Copy rows into these, from row ``start`` on."""
-        place = slice(start, start + len(rows.number))
-        self.position[place] = rows.position
-        self.velocity[place] = rows.velocity
-        self.number[place] = rows.number
-        self.follows[place] = rows.follows
-
-
-class _Level:
-    """The last origins of one spacing; each is copied once, and rarely once more."""
-
-    def __init__(self) -> None:
-        self._rows: _Rows | None = None
-        self._used = 0
-
-    @property
-    def rows(self) -> _Rows:
-        """The last rows, as many as the longest lag needs or there are."""
-        if self._rows is None:
-            raise IndexError("no row has been appended")
-        return self._rows.select(slice(max(0, self._used - _PER_LEVEL), self._used))
-
-    def append(self, new: _Rows) -> _Rows:
-        """The rows before, as many as the longest lag needs or there are, and the new ones."""
-        count = len(new.number)
-        if self._rows is None or self._used + count > len(self._rows.number):
-            before, self._rows = self._rows, self._room_for(new)
-            kept = slice(max(0, self._used - _PER_LEVEL), self._used)
-            self._used = kept.stop - kept.start
-            if before is not None:
-                self._rows.put(0, before.select(kept))
-        self._rows.put(self._used, new)
-        first = max(0, self._used - _PER_LEVEL)
-        self._used += count
-        return self._rows.select(slice(first, self._used))
-
-    def _room_for(self, new: _Rows) -> _Rows:
-        shape = (_PER_LEVEL + max(_PER_LEVEL, len(new.number)), *new.position.shape[1:])
-        return _Rows(
-            np.empty(shape), np.empty(shape), np.empty(shape[0], np.int64), np.empty(shape[0], np.bool_)
-        )
 
 
 class LagSums:
@@ -130,9 +59,9 @@ class LagSums:
         self.origins = np.zeros((SEGMENTS, len(self.lags)), np.int64)
         self.products = np.zeros(shape)
         self.powers = np.zeros(shape)
-        self._levels: dict[int, _Level] = {}
+        self._levels: dict[int, Level] = {}
         # The first rows of each level, for pairs with rows of the stretch before.
-        self._heads: dict[int, _Rows] = {}
+        self._heads: dict[int, Rows] = {}
         self._since = since
         self._joins = since > 0
 
@@ -177,7 +106,7 @@ class LagSums:
             first_row: number of the first of these rows in the run.
         """
         since = self._since + np.arange(len(position))
-        rows = _Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
+        rows = Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
         self._since += len(position)
         spacing = 1
         while self._multiples(spacing):
@@ -188,25 +117,25 @@ class LagSums:
 
     def _multiples(self, spacing: int) -> list[int]:
         """The lags of a level in its spacing; none where they would be longer than half of the rows."""
-        shortest = 0 if spacing == 1 else spacing * _PER_LEVEL // 2
-        own = self.lags[(self.lags > shortest) & (self.lags <= spacing * _PER_LEVEL)]
+        shortest = 0 if spacing == 1 else spacing * PER_LEVEL // 2
+        own = self.lags[(self.lags > shortest) & (self.lags <= spacing * PER_LEVEL)]
         return [int(lag) // spacing for lag in own]
 
-    def _add_level(self, spacing: int, new: _Rows) -> None:
-        rows = self._levels.setdefault(spacing, _Level()).append(new)
+    def _add_level(self, spacing: int, new: Rows) -> None:
+        rows = self._levels.setdefault(spacing, Level()).append(new)
         self._add_pairs(spacing, rows, len(new.number))
         if self._joins:
             self._keep_head(spacing, new)
 
-    def _keep_head(self, spacing: int, new: _Rows) -> None:
+    def _keep_head(self, spacing: int, new: Rows) -> None:
         """Keep as many of the first rows of a level as its longest lag needs."""
         head = self._heads.get(spacing)
-        missing = _PER_LEVEL - (0 if head is None else len(head.number))
+        missing = PER_LEVEL - (0 if head is None else len(head.number))
         if missing > 0:
             more = new.select(slice(missing))
             self._heads[spacing] = more.copy() if head is None else head.and_then(more)
 
-    def _add_pairs(self, spacing: int, rows: _Rows, fresh: int, *, across: bool = False) -> None:
+    def _add_pairs(self, spacing: int, rows: Rows, fresh: int, *, across: bool = False) -> None:
         """Add the pairs of a level whose later row is one of the last ``fresh``.
 
         Of two stretches that are merged only those ``across`` are new, whose earlier row is none of these.
@@ -221,9 +150,7 @@ class LagSums:
             if late.start < late.stop:
                 self._add_lag(index, rows, power, slice(late.start - m, late.stop - m), late)
 
-    def _add_lag(
-        self, index: int, rows: _Rows, power: NDArray[np.float64], early: slice, late: slice
-    ) -> None:
+    def _add_lag(self, index: int, rows: Rows, power: NDArray[np.float64], early: slice, late: slice) -> None:
         segment = rows.number[early] * SEGMENTS // self._rows
         follows = rows.follows[early]
         with np.errstate(invalid="ignore", over="ignore"):
