@@ -48,6 +48,11 @@ def through_link(path: Path) -> str:
     """Why embevo neither writes nor deletes there, and how that is mended without losing anything."""
     target = path.parent / path.readlink()
     place = shlex.quote(str(path))
+    if not target.exists():
+        return (
+            f"{path} is a symbolic link to {target}, and there is nothing. Nothing was changed. If what "
+            f"belongs there is gone, remove the link: rm {place}"
+        )
     return (
         f"{path} is a symbolic link to {target}, and embevo neither writes nor deletes through links below a "
         "run directory; only the run directory as a whole may be one. Nothing was changed. Put what it "
