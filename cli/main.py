@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "info": "embevo_cli.info:info",
     "verify": "embevo_cli.verify:verify",
     "recover": "embevo_cli.recover:recover",
+    "rewind": "embevo_cli.rewind:rewind",
     "ls": "embevo_cli.ls:ls",
     "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",
     "import-safetensors": "embevo_cli.import_safetensors:import_safetensors",

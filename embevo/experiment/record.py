@@ -18,7 +18,7 @@ from embevo.experiment.environment import deciding_environment, library_versions
 from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.model import resolve_matmul
-from embevo.experiment.resume import check_same, forget_after, starting_point
+from embevo.experiment.resume import check_same, starting_point
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
 from embevo.run.format.frame import FrameSpec
@@ -27,6 +27,7 @@ from embevo.run.format.settings import EXPERIMENT
 from embevo.run.paths import RunPaths, absolute
 from embevo.run.planning import Machine, Plan, warnings_of
 from embevo.run.reading.reader import open_run
+from embevo.run.repair.rewinding import rewind_to
 
 _COMPILED: Final = "The model is compiled at its first step, which takes half a minute or so."
 _IN_FLOAT32: Final = (
@@ -199,7 +200,7 @@ def _take_up(loop: TrainingLoop, run_dir: Path, every: int, *, rewind: bool) -> 
     if point.state is not None:
         loop.restore(point.state)
     if rewind:
-        dropped = forget_after(run_dir, loop.global_step if point.state is not None else -1)
+        dropped = rewind_to(run_dir, loop.global_step if point.state is not None else -1)
         notes.append(f"Dropped {dropped:,} steps that were recorded after the checkpoint.")
     return notes
 

@@ -8,11 +8,8 @@ from embevo.errors import ResumeError
 from embevo.experiment.checkpoint import FoundCheckpoint, find_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus
-from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
-from embevo.run.repair.recovery import recover_to_write
-from embevo.run.repair.rewinding import rewind
 
 
 def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: Mapping[str, str]) -> None:
@@ -56,30 +53,3 @@ def starting_point(run_dir: Path, every: int) -> FoundCheckpoint:
     """
     steps = open_run(run_dir).steps
     return find_checkpoint(RunPaths(run_dir).checkpoints, int(steps[-1]) if len(steps) else -1, every)
-
-
-def forget_after(run_dir: Path, step: int) -> int:
-    """Drop what a run holds after a step, so that it is recorded anew instead of compared.
-
-    Args:
-        run_dir: the run; nothing else may be writing it.
-        step: the last step to keep; -1 keeps none.
-
-    Returns:
-        How many steps were dropped.
-
-    Raises:
-        RunInUseError: another process is writing the run.
-        UnprovenError: captured rows wait in the journal for the machine that can prove them.
-    """
-    paths = RunPaths(run_dir)
-    lock = WriterLock(paths.lock)
-    try:
-        recover_to_write(paths)
-        steps = open_run(run_dir).steps
-        kept = int((steps <= step).sum())
-        if kept < len(steps):
-            rewind(paths, kept)
-        return len(steps) - kept
-    finally:
-        lock.release()

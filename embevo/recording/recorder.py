@@ -6,10 +6,9 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, SupportsFloat, SupportsIndex
+from typing import Any, Final, Literal, Self, SupportsFloat, SupportsIndex
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import Module
 
@@ -23,7 +22,16 @@ from embevo.errors import (
 from embevo.recording.holding import Holding, end_earlier, opened
 from embevo.recording.in_flight import InFlight
 from embevo.recording.numbers import LAST_STEP, number_of, refuse_step, shown, step_of
-from embevo.recording.options import Durability, WhenFull, check_options
+from embevo.recording.options import (
+    Durability,
+    WhenFull,
+    check_options,
+    check_resume,
+    counts_of,
+    scalar_names,
+    seconds,
+    whole,
+)
 from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging, check_matches, frame_of
 from embevo.recording.stats import CaptureTimes, RecorderStats
@@ -34,7 +42,7 @@ from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
-from embevo.run.repair.recovery import Recovery
+from embevo.run.repair.recovery import Recovery, has_run
 from embevo.run.repair.resuming import resume as resume_run
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 
@@ -61,11 +69,12 @@ class Recorder:
         store: Store = "both",
         when_full: WhenFull = "block",
         zarr_dtype: ZarrDtype = "float32",
-        scalars: tuple[str, ...] = (),
+        scalars: Sequence[str] = (),
         attributes: Mapping[str, Any] | None = None,
-        token_count: NDArray[np.int64] | None = None,
+        token_count: ArrayLike | None = None,
         overwrite: bool = False,
-        resume: bool = False,
+        resume: bool | Literal["auto"] = False,
+        rewind_to: int | None = None,
         durability: Durability = "process",
         sync_seconds: float = 1.0,
         sync_steps: int | None = None,
@@ -89,11 +98,14 @@ class Recorder:
             scalars: names of float64 scalars to record beside ``loss`` and ``learning_rate``.
             attributes: for the attributes of the Zarr group, such as a configuration: mappings, lists,
                 strings, numbers, bools and None. They are taken once, as JSON, when the recorder is made.
-            token_count: ``(token,)`` int64 occurrences of each token in the corpus.
+            token_count: ``(token,)`` occurrences of each token in the corpus: whole numbers from 0.
             overwrite: delete the run that is there.
             resume: continue the run that is there, after recovering it; it keeps its attributes, token
                 counts, store, dtypes and block size. Steps up to its last one that are captured again are
-                compared with what it holds, bit for bit, and not recorded twice.
+                compared with what it holds, bit for bit, and not recorded twice. ``auto`` continues a run
+                that is there, and else begins one: for jobs that are queued again.
+            rewind_to: with ``resume``, drop what the run holds after this step, so that it is recorded anew
+                and not compared; -1 drops everything.
             durability: ``process`` survives the death of the process at any instant; ``power`` survives a
                 power cut too, at the cost of fsyncs in the writer thread.
             sync_seconds: with ``power``, how often the journal of unsealed steps is synced.
@@ -110,15 +122,16 @@ class Recorder:
             CreationError: the run cannot be created, for want of space or permission.
         """
         check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
-        if block_steps is not None and block_steps < 1:
-            raise ArgumentError(f"block_steps is {block_steps}; a block has at least 1 step")
+        block_steps = whole("block_steps", block_steps, least=1)
+        sync_steps = whole("sync_steps", sync_steps, least=1)
+        rewind_to = whole("rewind_to", rewind_to, least=-1)
+        check_resume(resume=resume, overwrite=overwrite, rewind_to=rewind_to)
+        sync_seconds = seconds("sync_seconds", sync_seconds)
+        names = scalar_names(scalars)
         self._sources = sources_of(matrices, module)
         tensors = {name: take() for name, take in self._sources.items()}
-        frame = frame_of(tensors, ("loss", "learning_rate", *scalars))
-        if token_count is not None and token_count.shape != frame.shape[:1]:
-            raise ArgumentError(
-                f"token_count has shape {token_count.shape}; the matrices have {frame.shape[0]} tokens"
-            )
+        frame = frame_of(tensors, ("loss", "learning_rate", *names))
+        counts = None if token_count is None else counts_of(token_count, frame.shape[0])
         self.paths = RunPaths(run_dir)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
@@ -126,15 +139,15 @@ class Recorder:
         self._sync_seconds = sync_seconds if durability == "power" else None
         self._sync_steps = sync_steps
         sync = durability == "power"
-        if resume:
-            self._resume(frame, sync=sync)
+        if resume is True or (resume == "auto" and has_run(self.paths)):
+            self._resume(frame, rewind_to=rewind_to, sync=sync)
             return
         layout = Layout.new(
             frame,
             block_steps=block_steps or block_steps_for(frame, zarr_dtype),
             store=store,
             zarr_dtype=zarr_dtype,
-            has_token_count=token_count is not None,
+            has_token_count=counts is not None,
             attributes={} if attributes is None else attributes,
         )
         end_earlier(self.paths.root)
@@ -142,7 +155,7 @@ class Recorder:
             self.paths,
             layout,
             slots=2 * layout.block_steps,
-            token_count=token_count,
+            token_count=counts,
             overwrite=overwrite,
             sync=sync,
         )
@@ -155,10 +168,10 @@ class Recorder:
             raise
         self._start(run)
 
-    def _resume(self, frame: FrameSpec, *, sync: bool) -> None:
+    def _resume(self, frame: FrameSpec, *, rewind_to: int | None, sync: bool) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
         end_earlier(self.paths.root)
-        resumed = resume_run(self.paths, frame, sync=sync)
+        resumed = resume_run(self.paths, frame, rewind_to=rewind_to, sync=sync)
         self.recovery = resumed.recovery
         self._recorded = RecordedSteps(resumed.run)
         run = resumed.writer

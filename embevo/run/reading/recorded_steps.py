@@ -1,5 +1,7 @@
 """Comparing steps that are run again with what had been recorded of them."""
 
+import shlex
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ class RecordedSteps:
     def __init__(self, run: Run) -> None:
         """Compare with the sealed rows of this run."""
         self._run = run
+        # Where this training began: the first step that it captured.
+        self._begun = -1
         self.last = int(run.steps[-1]) if len(run.steps) else -1
 
     def has(self, step: int) -> bool:
@@ -27,12 +31,19 @@ class RecordedSteps:
     def check(self, step: int, image: NDArray[np.uint8]) -> None:
         """Raise DivergedError unless the image ``(byte,)`` is the one that was recorded for the step."""
         row = int(np.searchsorted(self._run.steps, step))
+        if self._begun < 0:
+            self._begun = step
         if checksum(image.data) == self._run.image_checksum(row):
             return
+        # A second try need not agree for as long as this one, but it agrees where this one began.
+        keep = self._begun if self._begun < step else int(self._run.steps[row - 1]) if row else -1
+        path, dropped = self._run.path, int((self._run.steps > keep).sum())
         raise DivergedError(
-            f"step {step} diverged: {self._first_difference(row, image)} is not what {self._run.path} had "
-            "recorded. Nothing was overwritten. Resume with the versions and the machine that the run was "
-            "made with, or rewind the run to the checkpoint and record from there anew."
+            f"step {step} diverged: {self._first_difference(row, image)} is not what {path} had recorded. "
+            "Nothing was overwritten. Resume with the versions and the machine that the run was made with. "
+            f"Or drop the {dropped:,} steps recorded after step {keep}, and record them anew: resume=True, "
+            f"rewind_to={keep}; or the command "
+            f"embevo rewind {shlex.quote(str(path))} --to {keep}"
         )
 
     def _first_difference(self, row: int, image: NDArray[np.uint8]) -> str:

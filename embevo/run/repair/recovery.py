@@ -88,7 +88,7 @@ def recover(path: PathLike, *, unproven: Unproven = "wait") -> Recovery:
         OSError: with the path, when the disk is full or not writable; the journal is still there.
     """
     paths = RunPaths(path)
-    if not _has_run(paths):
+    if not has_run(paths):
         raise _not_a_run(paths)
     lock = WriterLock(paths.lock)
     try:
@@ -115,7 +115,7 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     """:func:`recover`, for a caller that holds the writer's lock."""
     _refuse_links(paths.parts)
     done = Recovery(paths.root, removed=settle(paths))
-    if not _has_run(paths):
+    if not has_run(paths):
         raise _not_a_run(paths)
     manifest = usable_manifest(paths, done.rebuilt, done.unproven)
     layout = layout_of(manifest.entries[0]["group"], manifest.path)
@@ -158,8 +158,8 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     return done
 
 
-def _has_run(paths: RunPaths) -> bool:
-    """Whether there is a run, or one on its way into its place."""
+def has_run(paths: RunPaths) -> bool:
+    """Whether there is a run, or one on its way into its place; not one whose creation was cut short."""
     return any(
         path.is_file()
         for root in (paths.root, paths.incoming)

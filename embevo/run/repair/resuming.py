@@ -7,7 +7,8 @@ from embevo.run.disk.lock import WriterLock
 from embevo.run.format.frame import FrameSpec
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
-from embevo.run.repair.recovery import Recovery, recover_to_write
+from embevo.run.repair.recovery import Recovery, has_run, recover_to_write
+from embevo.run.repair.rewinding import drop_after
 from embevo.run.writing.run_writer import RunWriter
 
 
@@ -18,20 +19,23 @@ class Resumed:
     Attributes:
         run: what it holds.
         recovery: what was found and mended.
+        dropped: how many steps were dropped by rewinding.
         writer: behind its last row.
     """
 
     run: Run
     recovery: Recovery
+    dropped: int
     writer: RunWriter
 
 
-def resume(paths: RunPaths, frame: FrameSpec, *, sync: bool) -> Resumed:
+def resume(paths: RunPaths, frame: FrameSpec, *, rewind_to: int | None = None, sync: bool) -> Resumed:
     """Lock a run, recover it, and take it up again.
 
     Args:
         paths: of the run.
         frame: what will be recorded; the run must record the same.
+        rewind_to: the last step to keep; None keeps all.
         sync: whether the run, and what is written from now on, survives a power cut.
 
     Raises:
@@ -42,22 +46,33 @@ def resume(paths: RunPaths, frame: FrameSpec, *, sync: bool) -> Resumed:
         UnprovenError: rows of it wait in the journal for the machine that can prove them.
         CreationError: there is no room, or no permission; what was recorded is there.
     """
+    if not has_run(paths):
+        raise _nothing_there(paths)
     try:
         lock = WriterLock(paths.lock)
-    except FileNotFoundError as error:
-        raise NotARunError(f"{paths.root} is not a run: there is nothing to resume") from error
     except OSError as error:
         raise _cannot_resume(paths, error) from error
     try:
         recovery = recover_to_write(paths)
         run = Run(paths.root)
         _check_same(run, frame)
-        return Resumed(run, recovery, RunWriter.reopen(paths, lock, sync=sync))
+        dropped = 0 if rewind_to is None else drop_after(paths, rewind_to)
+        if dropped:
+            run = Run(paths.root)
+        return Resumed(run, recovery, dropped, RunWriter.reopen(paths, lock, sync=sync))
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
             raise _cannot_resume(paths, error) from error
         raise
+
+
+def _nothing_there(paths: RunPaths) -> NotARunError:
+    why = ": its creation was interrupted before anything was captured" if paths.staged.is_dir() else ""
+    return NotARunError(
+        f"{paths.root} is not a run{why}: there is nothing to resume. Begin it without resume, or with "
+        'resume="auto", which resumes a run that is there and else begins one.'
+    )
 
 
 def _check_same(run: Run, frame: FrameSpec) -> None:

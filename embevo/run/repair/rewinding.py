@@ -1,9 +1,14 @@
-"""rewind(): shorten a run to its first rows."""
+"""rewind(): shorten a run to its first rows, or to those up to a step."""
 
+import numpy as np
+
+from embevo.errors import NotARunError
 from embevo.run.disk.atomic import write_file
+from embevo.run.disk.lock import WriterLock
 from embevo.run.manifest.manifest import Manifest
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
+from embevo.run.repair.recovery import recover_to_write
 from embevo.run.repair.strangers import sweep_strangers
 from embevo.run.writing.run_writer import ring_of
 from embevo.run.writing.sealing import Sealer
@@ -29,3 +34,40 @@ def rewind(paths: RunPaths, rows: int) -> None:
         journal.close()
     sweep_strangers(paths, manifest, layout, rows, waiting=[], interrupted=False)
     paths.journal.unlink()
+
+
+def rewind_to(path: PathLike, step: int) -> int:
+    """Drop what a run holds after a step, so that it is recorded anew; the run is recovered first.
+
+    Args:
+        path: the run; nothing else may be writing it.
+        step: the last step to keep; -1 keeps none.
+
+    Returns:
+        How many steps were dropped.
+
+    Raises:
+        NotARunError: there is no run.
+        RunInUseError: another process is writing the run.
+        DamagedError: as by ``recover``.
+        UnprovenError: captured rows wait in the journal for the machine that can prove them.
+    """
+    paths = RunPaths(path)
+    try:
+        lock = WriterLock(paths.lock)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
+    try:
+        recover_to_write(paths)
+        return drop_after(paths, step)
+    finally:
+        lock.release()
+
+
+def drop_after(paths: RunPaths, step: int) -> int:
+    """:func:`rewind_to`, for a caller that holds the lock and has recovered the run."""
+    steps = Run(paths.root).steps
+    kept = int(np.searchsorted(steps, step, side="right"))
+    if kept < len(steps):
+        rewind(paths, kept)
+    return len(steps) - kept
