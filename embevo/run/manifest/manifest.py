@@ -93,6 +93,19 @@ class Manifest:
                 f"{self.path}: line {len(self.entries) + 1} is not one that embevo writes: {error}"
             ) from error
 
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Names what has been read so far: its length in bytes, and the digits that end its last line."""
+        return self._end, self._last
+
+    def begins_with(self, mark: tuple[int, int]) -> bool:
+        """Whether the file still begins with what another look at it had read."""
+        end, last = mark
+        ending = b" %016x\n" % last
+        with os.fdopen(open_regular(self.path), "rb") as file:
+            file.seek(max(0, end - len(ending)))
+            return file.read(len(ending)) == ending
+
     def knows_metadata(self, digest: list[int | str]) -> bool:
         """Whether the group's metadata has ever been this."""
         return any(entry["metadata"]["zarr.json"] == digest for entry in reversed(self.live()))

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import DamagedError, EmbevoError, NotARunError, UnprovenError
+from embevo.errors import DamagedError, EmbevoError, NotARunError, RunReplacedError, UnprovenError
 from embevo.run.disk.checksum import checksum, digest
 from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
@@ -68,6 +68,30 @@ class Run:
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
         self.refresh()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what is sent to another process, open the run again; no data goes along."""
+        last = int(self.steps[-1]) if len(self.steps) else -1
+        return Run._reopened, (str(self.path), self._manifest.mark, len(self.steps), last)
+
+    @classmethod
+    def _reopened(cls, path: str, mark: tuple[int, int], rows: int, last: int) -> "Run":
+        """Open a run again that was open elsewhere, with so many rows up to a last step.
+
+        Raises:
+            RunReplacedError: there is no run any more, or it is not the one that was open.
+        """
+        try:
+            run = cls(path)
+            same = run._manifest.begins_with(mark)
+        except (NotARunError, FileNotFoundError) as error:
+            raise RunReplacedError(f"the run {path}, which was open with {rows:,} rows, is gone") from error
+        if not same or len(run.steps) < rows or (rows and run.steps[rows - 1] != last):
+            raise RunReplacedError(
+                f"{path} was open with {rows:,} rows; since then it was rewound, or another run was recorded "
+                "in its place. Open it anew with open_run."
+            )
+        return run
 
     def refresh(self) -> None:
         """Take in the rows that were recorded since; cheap when there are none."""
