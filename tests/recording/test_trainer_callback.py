@@ -75,3 +75,33 @@ def test_what_was_captured_before_an_exception_is_kept(tmp_path: Path) -> None:
     assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2, 3]
     assert callback.recorder is not None
     callback.recorder.close()
+
+
+def test_a_matrix_is_recorded_by_its_name(tmp_path: Path) -> None:
+    name = "transformer.wpe.weight"
+    model = train(tmp_path / "out", [RecordEmbeddings(tmp_path / "run", parameter=name, resume="auto")])
+    assert np.array_equal(
+        open_run(tmp_path / "run")["embeddings"][-1], model.get_parameter(name).detach().numpy()
+    )
+
+
+def test_no_training_dies_of_a_learning_rate(tmp_path: Path) -> None:
+    class Hide(TrainerCallback):
+        """As an optimizer that works its rate out by itself."""
+
+        def on_pre_optimizer_step(self, *_: Any, optimizer: Any, **__: Any) -> None:
+            self.groups = optimizer.param_groups
+            self.rates = [group["lr"] for group in self.groups]
+
+        def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+            for group in self.groups:
+                group["lr"] = None
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            for group, rate in zip(self.groups, self.rates, strict=True):
+                group["lr"] = rate
+
+    train(tmp_path / "out", [Hide(), RecordEmbeddings(tmp_path / "run")], lr_scheduler_type="constant")
+    run = open_run(tmp_path / "run")
+    assert run.steps.tolist() == list(range(STEPS + 1))
+    assert np.isnan(run["learning_rate"][:]).all()

@@ -6,6 +6,8 @@ from typing import Any
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from embevo.recording.adapters.embedding_layer import embedding_source
+from embevo.recording.adapters.learning_rate import LearningRate
 from embevo.recording.recorder import Recorder
 from embevo.run.paths import PathLike, absolute
 
@@ -23,12 +25,25 @@ class RecordEmbeddings(TrainerCallback):
         recorder: of the training under way, or the last one; None before the first.
     """
 
-    def __init__(self, run_dir: PathLike, **options: Any) -> None:
-        """Record into ``run_dir``; the options are those of :class:`Recorder`, ``resume=True`` among them."""
+    def __init__(
+        self, run_dir: PathLike, *, parameter: str | None = None, merged: bool = False, **options: Any
+    ) -> None:
+        """Record into ``run_dir``.
+
+        Args:
+            run_dir: directory of the run.
+            parameter: name in the model of what to record; by default the weight of its input embeddings.
+            merged: record what the model looks up for each token, all adapters of the embedding merged into
+                it, in place of the weight below them. It is computed anew at every step.
+            options: those of :class:`Recorder`, ``resume="auto"`` among them.
+        """
         self.recorder: Recorder | None = None
+        self._parameter = parameter
+        self._merged = merged
+        self._rate: LearningRate | None = None
         self._run_dir = absolute(run_dir)
         self._options = options
-        self._learning_rate = math.nan
+        self._learning_rate: Any = math.nan
 
     def on_train_begin(
         self,
@@ -48,8 +63,9 @@ class RecordEmbeddings(TrainerCallback):
         if self.recorder is not None:
             # Of a training that ended with an exception, or is repeated with smaller batches.
             self.recorder.close()
-        weight = model.get_input_embeddings().get_parameter("weight")
-        self.recorder = Recorder(self._run_dir, {"embeddings": weight}, **self._options)
+        source = embedding_source(model, parameter=self._parameter, merged=self._merged)
+        self.recorder = Recorder(self._run_dir, {"embeddings": source}, module=model, **self._options)
+        self._rate = LearningRate(self.recorder.tensors())
         self.recorder.capture(state.global_step)
 
     def on_optimizer_step(
@@ -61,8 +77,8 @@ class RecordEmbeddings(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Note the learning rate that the step used: the scheduler moves on before the step ends."""
-        if optimizer is not None:
-            self._learning_rate = float(optimizer.param_groups[0]["lr"])
+        if optimizer is not None and self._rate is not None:
+            self._learning_rate = self._rate.of(optimizer)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
