@@ -150,7 +150,8 @@ class Recorder:
             has_token_count=counts is not None,
             attributes={} if attributes is None else attributes,
         )
-        end_earlier(self.paths.root)
+        if overwrite:
+            end_earlier(self.paths.root)
         staged = StagedRun(
             self.paths,
             layout,

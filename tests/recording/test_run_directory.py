@@ -1,7 +1,8 @@
 """Which directories a recorder takes, and what it refuses to begin with."""
 
 import json
-import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from embevo.errors import ArgumentError, CreationError, RunExistsError, RunInUse
 from embevo.recording.recorder import Recorder
 from support.captures import SHAPE, STEPS, capture, steps_on_disk
 from support.sinks import NO_SPACE, FailingSink
+
+ANOTHER = """
+import sys, torch
+from embevo import Recorder
+with Recorder(sys.argv[1], {"embeddings": torch.ones(6, 4)}) as recorder:
+    recorder.capture(0)
+    print("captured", flush=True)
+    sys.stdin.read()
+    recorder.capture(1)
+"""
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
@@ -52,13 +63,25 @@ def test_an_empty_directory_will_do(tmp_path: Path, parameter: torch.nn.Paramete
 
 
 def test_a_run_that_is_being_written_is_not_touched(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ANOTHER, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"captured\n"
+        for options in ({}, {"overwrite": True}, {"resume": True}):
+            with pytest.raises(RunInUseError, match=f"process {other.pid} on "):
+                Recorder(tmp_path / "run", {"embeddings": parameter}, **options)
+        other.stdin.close()
+        assert other.wait(60) == 0
+    assert steps_on_disk(tmp_path / "run") == [0, 1]
+
+
+def test_a_recorder_that_is_refused_ends_no_other(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
     with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS) as recorder:
         capture(recorder, parameter, 0)
-        for overwrite in (False, True):
-            with pytest.raises(RunInUseError, match=f"process {os.getpid()} on "):
-                Recorder(tmp_path / "run", {"embeddings": parameter}, overwrite=overwrite)
-        with pytest.raises(RunInUseError, match=f"process {os.getpid()} on "):
-            Recorder(tmp_path / "run", {"embeddings": parameter}, resume=True)
+        with pytest.raises((RunInUseError, RunExistsError)):
+            Recorder(tmp_path / "run", {"embeddings": parameter})
         capture(recorder, parameter, 1)
     assert steps_on_disk(tmp_path / "run") == [0, 1]
 
