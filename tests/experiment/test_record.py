@@ -24,6 +24,7 @@ from embevo.experiment.device import find_device
 from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.record import Beginning, run_experiment
+from embevo.run import limits
 
 # Trains with a checkpoint every 5 steps, and dies without a word after a step.
 DIES = """
@@ -351,3 +352,12 @@ def test_where_nothing_can_be_compiled_nothing_is_written(
     ):
         run_experiment(dataclasses.replace(small_config, compile=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_may_not_fit_is_noted_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = dataclasses.replace(limits.disk_room(tmp_path), free_files=3)
+    monkeypatch.setattr("embevo.run.planning.disk_room", lambda _: room)
+    begun: list[Beginning] = []
+    config = ExperimentConfig(dim=8, layers=1, heads=1, context=8, batch=2, steps=2, device="cpu")
+    run_experiment(config, tmp_path / "run", on_begin=begun.append)
+    assert any(note.startswith("May not fit: The run takes ") for note in begun[0].notes)
