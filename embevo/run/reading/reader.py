@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby, takewhile
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_steps
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # A writer that is at work can invalidate what has just been read; each try takes well under a millisecond.
 _TRIES: Final = 200
@@ -223,6 +226,25 @@ class Run:
             return StepArray(name, (len(self.steps),), np.dtype(np.float64), partial(self._read, name))
         names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
         raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
+
+    def to_xarray(self, *, native: bool = False) -> "xr.Dataset":
+        """The run as an xarray dataset of arrays ``(step, token, dim)`` and scalars ``(step,)``.
+
+        It has the rows of the last :meth:`refresh`, those in the journal included, and the coordinates
+        ``step``, ``token`` and ``token_count`` where the run has them. Values are read when they are asked
+        for. It carries no encoding, so that it, and any selection of it, can be saved again; attributes that
+        netCDF cannot hold are JSON texts. Where dask is installed, the arrays are dask's, in blocks.
+
+        Args:
+            native: keep 16-bit arrays that the run stores in the model's dtype, instead of widening them
+                exactly to float32.
+
+        Raises:
+            MissingLibraryError: xarray is not installed.
+        """
+        from embevo.run.reading.dataset import dataset_of  # noqa: PLC0415 - most readers need no xarray
+
+        return dataset_of(self, native=native)
 
     def images(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The safetensors images of rows, as ``(step, image)``, bit for bit what was captured.
