@@ -36,8 +36,8 @@ threading.Thread(target=train).start()
 """
 # Of more than one chunk: a pool of threads compresses it, and at the end there are no pools.
 LARGE = """
-weight = torch.ones(2048, 1024)
-recorder = Recorder(path, {"embeddings": weight}, block_steps=4)
+weight = torch.ones(2304, 1024)
+recorder = Recorder(path, {"embeddings": weight}, store="zarr", block_steps=4)
 for step in range(50):
     weight[0, 0] = step
     recorder.capture(step)
