@@ -24,6 +24,7 @@ from embevo.run.journal.ownership import check_journal
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_steps
+from embevo.run.reading.identity import OpenedRun
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
 
@@ -63,13 +64,16 @@ class Run:
         self._paths = RunPaths(path)
         self.path = self._paths.root
         _check_is_run(self._paths)
-        self._manifest = Manifest(self._paths.manifest)
+        self._opened = OpenedRun(self._paths.manifest)
+        with self._opened.reading():
+            self._manifest = Manifest(self._paths.manifest)
         self._journal: Journal | None = None
         self._journal_id = (0, 0)
         self._layout_id: list[int | str] = []
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
+        self._sealed: SealedRows
         self.refresh()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,7 +101,16 @@ class Run:
         return run
 
     def refresh(self) -> None:
-        """Take in the rows that were recorded since; cheap when there are none."""
+        """Take in the rows that were recorded since; cheap when there are none.
+
+        Raises:
+            RunReplacedError: another run was recorded in its place.
+            DamagedError: metadata, manifest or journal are not what was written.
+        """
+        with self._opened.reading():
+            self._refresh()
+
+    def _refresh(self) -> None:
         for _ in range(_TRIES):
             layout, rows = self._read_group()
             self._open_journal()
@@ -120,14 +133,17 @@ class Run:
             raise DamagedError(
                 f"{self.path}: the journal and the group's metadata do not agree with each other"
             )
-        if rows != self.sealed_rows:
-            self.layout = layout
-            self._sealed = SealedRows(self._paths, self._manifest, self.layout, rows)
-            self.sealed_rows = rows
-        self.steps = np.concatenate([self._sealed.steps, np.array(tail, np.int64)])
+        same = rows == self.sealed_rows
+        sealed = self._sealed if same else SealedRows(self._paths, self._manifest, layout, rows)
+        steps = np.concatenate([sealed.steps, np.array(tail, np.int64)])
+        if (np.diff(steps, prepend=-1) <= 0).any():
+            raise DamagedError(f"{self.path}: its steps do not ascend: {describe(steps[-20:].tolist())}")
+        # What was read may be another run's: then this one stays as it was.
+        self._opened.check()
+        if not same:
+            self.layout, self._sealed, self.sealed_rows = layout, sealed, rows
+        self.steps = steps
         self.unproven_steps = np.array(unproven, np.int64)
-        if (np.diff(self.steps, prepend=-1) <= 0).any():
-            raise DamagedError(f"{self.path}: its steps do not ascend: {describe(self.steps[-20:].tolist())}")
 
     def _read_group(self) -> tuple[Layout, int]:
         path = self._paths.trajectory / GROUP_METADATA
@@ -212,7 +228,8 @@ class Run:
         """Token counts, live and dead ids; None if the recorder was not given the counts."""
         if "token_count" not in self.layout.arrays:
             return None
-        return Tokens(self._sealed.token_count())
+        with self._opened.reading():
+            return Tokens(self._sealed.token_count())
 
     def __getitem__(self, name: str) -> StepArray:
         """An array along ``step`` by name, read when it is sliced; KeyError lists the names there are.
@@ -251,7 +268,17 @@ class Run:
 
         Raises:
             DamagedError: an image does not have the checksum that it was captured with.
+            RunReplacedError: another run was recorded in the place of this one.
         """
+        images = self._images(rows)
+        while True:
+            with self._opened.reading():
+                found = next(images, None)
+            if found is None:
+                return
+            yield found
+
+    def _images(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         # Whole blocks at a time: decoding a chunk for one of its rows costs as much as for all.
         for _, group in groupby(rows, lambda row: (row < self.sealed_rows, row // self.layout.block_steps)):
             block = list(group)
@@ -262,7 +289,8 @@ class Run:
 
     def sealed_steps(self, rows: list[int]) -> NDArray[np.int64]:
         """What the group's own ``step`` array says of sealed rows."""
-        return np.asarray(self._sealed.read("step", np.array(rows), ()), np.int64)
+        with self._opened.reading():
+            return np.asarray(self._sealed.read("step", np.array(rows), ()), np.int64)
 
     def image_checksum(self, row: int) -> int:
         """XXH3-64 of the safetensors image of a sealed row, as it was captured."""
@@ -271,6 +299,10 @@ class Run:
     # Reading rows
 
     def _read(self, name: str, rows: NDArray[np.int64] | slice, axes: tuple[Position, ...]) -> NDArray[Any]:
+        with self._opened.reading():
+            return self._values(name, rows, axes)
+
+    def _values(self, name: str, rows: NDArray[np.int64] | slice, axes: tuple[Position, ...]) -> NDArray[Any]:
         """Rows by position, from wherever they are."""
         if isinstance(rows, slice):
             sealed: NDArray[np.int64] | slice = slice(rows.start, min(rows.stop, self.sealed_rows), rows.step)
@@ -311,7 +343,7 @@ class Run:
             now.refresh()
         else:
             raise DamagedError(f"{self.path}: row {row} is neither in the journal nor in a block any more")
-        scalars = [now._read(name, np.array([row]), ())[0] for name in self.frame.scalars]
+        scalars = [now._values(name, np.array([row]), ())[0] for name in self.frame.scalars]
         (image,) = now._sealed.images([row])
         return Frame(row, int(now.steps[row]), np.array(scalars), image, checksum(image.data))
 
