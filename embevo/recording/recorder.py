@@ -150,8 +150,7 @@ class Recorder:
             has_token_count=counts is not None,
             attributes={} if attributes is None else attributes,
         )
-        if overwrite:
-            end_earlier(self.paths.root)
+        end_earlier(self.paths.root)
         staged = StagedRun(
             self.paths,
             layout,

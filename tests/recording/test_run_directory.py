@@ -77,15 +77,6 @@ def test_a_run_that_is_being_written_is_not_touched(tmp_path: Path, parameter: t
     assert steps_on_disk(tmp_path / "run") == [0, 1]
 
 
-def test_a_recorder_that_is_refused_ends_no_other(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
-    with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS) as recorder:
-        capture(recorder, parameter, 0)
-        with pytest.raises((RunInUseError, RunExistsError)):
-            Recorder(tmp_path / "run", {"embeddings": parameter})
-        capture(recorder, parameter, 1)
-    assert steps_on_disk(tmp_path / "run") == [0, 1]
-
-
 def test_a_directory_that_cannot_be_made_is_an_error_with_its_path(
     tmp_path: Path, parameter: torch.nn.Parameter
 ) -> None:
