@@ -2,11 +2,10 @@
 
 import math
 import time
-import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, SupportsFloat, SupportsIndex
+from typing import Any, Final, Literal, Self, SupportsIndex
 
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -16,29 +15,31 @@ from embevo.errors import (
     ArgumentError,
     ClosedError,
     RecordingError,
-    RecordingWarning,
     RingFullError,
 )
+from embevo.recording.choose_tokens import Tokens, choose_tokens
+from embevo.recording.framing import frame_of, likeness
 from embevo.recording.holding import Holding, end_earlier, opened
 from embevo.recording.in_flight import InFlight
-from embevo.recording.numbers import LAST_STEP, number_of, refuse_step, shown, step_of
+from embevo.recording.numbers import LAST_STEP, refuse_step, step_of
 from embevo.recording.options import (
     Durability,
     WhenFull,
     check_options,
     check_resume,
-    counts_of,
     scalar_names,
     seconds,
     whole,
 )
+from embevo.recording.scalars import Scalar, Scalars
 from embevo.recording.sources import Source, sources_of
-from embevo.recording.staging import HostStaging, check_matches, frame_of
+from embevo.recording.staging import HostStaging
 from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.transport import transport_for
 from embevo.recording.writer import Writer
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.format.schedule import Schedule, schedule_of
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
@@ -47,11 +48,10 @@ from embevo.run.repair.resuming import resume as resume_run
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 
 _NAN: Final = math.nan
-Scalar = SupportsFloat | Sequence[SupportsFloat] | None
 
 
 class Recorder:
-    """Records named matrices of shape ``(token, dim)`` at every step given to :meth:`capture`.
+    """Records named arrays, such as a matrix ``(token, dim)``, at every step given to :meth:`capture`.
 
     Use it as a context manager, from one thread. Leaving the context seals everything that was captured.
 
@@ -72,6 +72,9 @@ class Recorder:
         scalars: Sequence[str] = (),
         attributes: Mapping[str, Any] | None = None,
         token_count: ArrayLike | None = None,
+        dimensions: Mapping[str, Sequence[str]] | None = None,
+        tokens: Tokens | None = None,
+        steps: int | Iterable[int] | Schedule | None = None,
         overwrite: bool = False,
         resume: bool | Literal["auto"] = False,
         rewind_to: int | None = None,
@@ -84,9 +87,10 @@ class Recorder:
 
         Args:
             run_dir: directory of the run; it must not exist yet, or be empty.
-            matrices: what to record, by array name; float64, float32, bfloat16 or float16, all of one shape
-                ``(token, dim)``: a tensor, or a callable that gives one at every capture. A parameter is
-                followed to whatever its module holds in its place, a gradient to whatever its parameter has.
+            matrices: what to record, by array name, each of one to three axes: a tensor; a callable that
+                gives one at every capture, or None where there is none, which is recorded as NaN; or a source
+                such as :func:`embevo.gradient` and :func:`embevo.optimizer_state`. A parameter is followed to
+                whatever its module holds in its place, a gradient to whatever its parameter has.
             module: model in which the matrices are looked up at every capture. They may be given by their
                 names in it then, such as ``transformer.wte.weight``, and are followed also where modules are
                 replaced.
@@ -98,7 +102,16 @@ class Recorder:
             scalars: names of float64 scalars to record beside ``loss`` and ``learning_rate``.
             attributes: for the attributes of the Zarr group, such as a configuration: mappings, lists,
                 strings, numbers, bools and None. They are taken once, as JSON, when the recorder is made.
-            token_count: ``(token,)`` occurrences of each token in the corpus: whole numbers from 0.
+            token_count: occurrences of each token of the vocabulary in the corpus, ``(token,)`` whole numbers
+                from 0.
+            dimensions: names of the axes of arrays, by name of the array. Without them the first array of two
+                axes is ``(token, dim)``, as is every other of its shape; other arrays have axes named after
+                themselves.
+            tokens: which rows of the arrays along ``token`` to record: token ids, a mask ``(token,)``, a file
+                of ids, or ``dead`` or ``live``, as ``token_count`` says. All of them if None.
+            steps: which steps to record: a number N for every N-th, a list, or a schedule such as
+                :func:`embevo.log_spaced`. A capture of any other step returns at once. All of them if None. A
+                resumed run keeps the schedule that it was begun with.
             overwrite: delete the run that is there.
             resume: continue the run that is there, after recovering it; it keeps its attributes, token
                 counts, store, dtypes and block size. Steps up to its last one that are captured again are
@@ -129,9 +142,10 @@ class Recorder:
         sync_seconds = seconds("sync_seconds", sync_seconds)
         names = scalar_names(scalars)
         self._sources = sources_of(matrices, module)
-        tensors = {name: take() for name, take in self._sources.items()}
-        frame = frame_of(tensors, ("loss", "learning_rate", *names))
-        counts = None if token_count is None else counts_of(token_count, frame.shape[0])
+        self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
+        subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
+        frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
+        schedule = schedule_of(steps)
         self.paths = RunPaths(run_dir)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
@@ -140,7 +154,7 @@ class Recorder:
         self._sync_steps = sync_steps
         sync = durability == "power"
         if resume is True or (resume == "auto" and has_run(self.paths)):
-            self._resume(frame, rewind_to=rewind_to, sync=sync)
+            self._resume(frame, schedule, rewind_to=rewind_to, sync=sync)
             return
         layout = Layout.new(
             frame,
@@ -149,6 +163,7 @@ class Recorder:
             zarr_dtype=zarr_dtype,
             has_token_count=counts is not None,
             attributes={} if attributes is None else attributes,
+            schedule=schedule,
         )
         end_earlier(self.paths.root)
         staged = StagedRun(
@@ -168,7 +183,9 @@ class Recorder:
             raise
         self._start(run)
 
-    def _resume(self, frame: FrameSpec, *, rewind_to: int | None, sync: bool) -> None:
+    def _resume(
+        self, frame: FrameSpec, schedule: Schedule | None, *, rewind_to: int | None, sync: bool
+    ) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
         end_earlier(self.paths.root)
         resumed = resume_run(self.paths, frame, rewind_to=rewind_to, sync=sync)
@@ -176,6 +193,7 @@ class Recorder:
         self._recorded = RecordedSteps(resumed.run)
         run = resumed.writer
         try:
+            _check_schedule(schedule, run.layout.schedule)
             self._prepare(run.layout, run.journal, row=run.sealer.rows)
         except BaseException:
             run.close(complete=True)
@@ -187,14 +205,18 @@ class Recorder:
         self._layout = layout
         self._journal = journal
         self._staging = HostStaging(self._sources, journal)
-        names = [name for name, _ in layout.frame.matrices]
-        transport = transport_for([self._sources[name]() for name in names])
-        self._in_flight = None if transport is None else InFlight(transport, journal, names, row=row)
+        likes = [self._likes[name].new_empty(spec.shape) for name, spec in layout.frame.arrays]
+        transport = transport_for(likes, len(layout.frame.scalars))
+        self._in_flight = None if transport is None else InFlight(transport, journal, self._sources, row=row)
+        # Tensors that were only looked at are not kept alive.
+        self._likes = {}
+        self._schedule = layout.schedule
+        self._due = 0 if self._schedule is None else self._schedule.after(-1)
         self._row = self._first_row = row
         self._last_step = -1
-        self._extra = self._layout.frame.scalars[2:]
-        # Scalars of which it was said already that they cannot be read.
-        self._unread: set[str] = set()
+        self._scalars = Scalars(layout.frame.scalars)
+        # Whether the policy has dropped the coming step already.
+        self._refused = False
         self._compared = 0
         self._dropped = 0
         self._waits = 0
@@ -274,6 +296,8 @@ class Recorder:
         started = time.perf_counter_ns()
         if type(step) is not int:
             step = step_of(step)
+        if self._schedule is not None and not self._is_due(self._schedule, step):
+            return
         writer = self._writer
         if self._in_flight is not None:
             self._row = self._in_flight.next_row
@@ -284,7 +308,7 @@ class Recorder:
             raise refuse_step(step, self._last_step)
         if self._recorded is not None and self._compare(self._recorded, step):
             return
-        if row >= writer.released + self._journal.slots:
+        if self._refused or row >= writer.released + self._journal.slots:
             waited = self._make_room(step)
             if waited is None:
                 return
@@ -294,12 +318,11 @@ class Recorder:
             if departed is not None:
                 self._times.add(time.perf_counter_ns() - started - departed)
             return
-        values: tuple[float, ...] = (
-            loss if type(loss) is float else self._number("loss", loss),
-            lr if type(lr) is float else self._number("lr", lr),
-        )
-        if self._extra or scalars:
-            values += self._extra_values(scalars)
+        values: tuple[float, ...]
+        if type(loss) is float and type(lr) is float and not scalars and self._scalars.is_plain:
+            values = (loss, lr)
+        else:
+            values, _ = self._scalars.take(loss, lr, scalars, crossing=False)
         journal = self._journal
         journal.begin(row)
         self._staging.copy(row)
@@ -317,34 +340,101 @@ class Recorder:
         scalars: Mapping[str, Scalar],
     ) -> int | None:
         """Send a step on its way from the device: nanoseconds waited for a buffer; None if dropped."""
-        tensors = [self._sources[name]() for name, _ in self._layout.frame.matrices]
-        for (name, _), tensor in zip(self._layout.frame.matrices, tensors, strict=True):
-            check_matches(name, tensor, self._layout.frame)
-        crossing = (
-            loss if isinstance(loss, Tensor) and loss.device.type != "cpu" and loss.numel() == 1 else None
-        )
-        values = (
-            _NAN if crossing is not None else self._number("loss", loss),
-            self._number("lr", lr),
-            *self._extra_values(scalars),
-        )
-        waited = 0
         if not in_flight.has_buffer and self._when_full != "block":
             self._refuse(step, "every buffer is on its way from the device")
             return None
-        if not in_flight.has_buffer:
-            began = time.perf_counter_ns()
-            while not in_flight.has_buffer:
-                if self._writer.error is not None:
-                    self._raise_failure()
-                self._writer.wake()
-                in_flight.wait_for_buffer()
-            waited = time.perf_counter_ns() - began
-            self._waits += 1
-            self._waited_ns += waited
-        in_flight.depart(step, tensors, values, crossing)
+        waited = 0 if in_flight.has_buffer else self._wait_for_buffer(in_flight)
+        values, crossing = self._scalars.take(loss, lr, scalars, crossing=True)
+        in_flight.depart(step, values, crossing)
         self._last_step = step
         return waited
+
+    def _wait_for_buffer(self, in_flight: InFlight) -> int:
+        """Nanoseconds waited until a step can depart."""
+        began = time.perf_counter_ns()
+        while not in_flight.has_buffer:
+            if self._writer.error is not None:
+                self._raise_failure()
+            self._writer.wake()
+            in_flight.wait_for_buffer()
+        waited = time.perf_counter_ns() - began
+        self._waits += 1
+        self._waited_ns += waited
+        return waited
+
+    def before_step(self, step: SupportsIndex | float | Tensor | None = None) -> None:
+        """Take what is taken before the optimizer's step, such as gradients.
+
+        Call it when the gradient is as the optimizer gets it: after accumulation, unscaling and clipping. The
+        next capture takes the rest. What the optimizer then skips is written over by the next call.
+        :func:`embevo.record` and the adapters call it.
+
+        Args:
+            step: that the capture will be of, if it is known: nothing is done for one that is not recorded.
+
+        Raises:
+            ClosedError: the recorder was closed.
+            RecordingError: the writer has failed before.
+            RingFullError: no slot is free and the policy is ``error``.
+            FrameMismatchError: a tensor has changed its shape or dtype.
+        """
+        if not self._staging.takes_before:
+            return
+        if step is not None and not self.records(step):
+            return
+        if self._writer.error is not None or self._closed:
+            self._raise_failure()
+        in_flight = self._in_flight
+        row = self._row = self._row if in_flight is None else in_flight.next_row
+        if self._recorded is not None:
+            # Steps that are compared with what the run holds are copied by this thread, wherever they lie.
+            self._journal.begin(row)
+            self._staging.before(row)
+        full = row >= self._writer.released + self._journal.slots
+        self._refused = (
+            full or (in_flight is not None and not in_flight.has_buffer)
+        ) and self._when_full == "drop"
+        if self._refused:
+            return
+        if full:
+            self._make_room(None)
+        if in_flight is None:
+            self._journal.begin(row)
+            self._staging.before(row)
+            return
+        if not in_flight.has_buffer:
+            if self._when_full == "error":
+                self._refuse(None, "every buffer is on its way from the device")
+            self._wait_for_buffer(in_flight)
+        in_flight.before()
+
+    def log(self, **scalars: Scalar) -> None:
+        """Keep scalars for the coming capture, such as ``log(loss=loss, grad_norm=norm)``.
+
+        Of a name that is logged twice the later value counts. A value on a device is copied there and crosses
+        with the step: nothing waits for it.
+
+        Args:
+            scalars: as for :meth:`capture`: ``loss``, ``lr`` and the names given as ``scalars`` when the
+                recorder was made.
+
+        Raises:
+            ArgumentError: the recorder has no scalar of a name.
+        """
+        self._scalars.log(scalars)
+
+    def records(self, step: SupportsIndex | float | Tensor) -> bool:
+        """Whether the schedule has a step."""
+        return self._schedule is None or self._schedule.has(step_of(step))
+
+    def _is_due(self, schedule: Schedule, step: int) -> bool:
+        if step > self._due:
+            self._due = schedule.after(step - 1)
+        if step == self._due:
+            return True
+        # What was logged for this step is not the next one's.
+        self._scalars.forget()
+        return False
 
     def _compare(self, recorded: RecordedSteps, step: int) -> bool:
         """Compare a step with what the resumed run holds of it; False when it is past the run's last step."""
@@ -360,9 +450,13 @@ class Recorder:
         self._last_step = step
         return True
 
-    def _make_room(self, step: int) -> int | None:
+    def _make_room(self, step: int | None) -> int | None:
         """Follow the policy for a full ring: nanoseconds waited, or None when the step is dropped."""
         if self._when_full != "block":
+            # A frame is there with all its arrays or not at all: what was not taken before the step is not
+            # taken now.
+            self._refused = False
+            self._scalars.forget()
             self._refuse(step, f"all {self._journal.slots} slots of the ring wait to be written")
             return None
         waited = self._writer.wait_for_room(self._row)
@@ -372,37 +466,15 @@ class Recorder:
             self._raise_failure()
         return waited
 
-    def _refuse(self, step: int, why: str) -> None:
+    def _refuse(self, step: int | None, why: str) -> None:
         """Drop a step, or raise the error, as the policy for a full ring says."""
         if self._when_full == "error":
+            which = "the coming step" if step is None else f"step {step}"
             raise RingFullError(
-                f"step {step} was not captured: {why}. The disk is slower than the training; record fewer "
+                f"{which} was not captured: {why}. The disk is slower than the training; record fewer "
                 "steps, or let capture block."
             )
         self._dropped += 1
-
-    def _extra_values(self, scalars: Mapping[str, Scalar]) -> tuple[float, ...]:
-        unknown = scalars.keys() - set(self._extra)
-        if unknown:
-            raise ArgumentError(
-                f"no scalar {', '.join(sorted(unknown))}: the recorder was made with scalars={self._extra}"
-            )
-        return tuple(self._number(name, scalars.get(name)) for name in self._extra)
-
-    def _number(self, name: str, value: Scalar) -> float:
-        """A scalar as float64; NaN, and the first time a warning, where it cannot be read."""
-        found = number_of(value)
-        if found is None:
-            if name not in self._unread:
-                self._unread.add(name)
-                warnings.warn(
-                    f"{name} is {shown(value)}, which is not one number: NaN is recorded for it, now and "
-                    "whenever it cannot be read. Pass a number or a tensor of one element.",
-                    RecordingWarning,
-                    stacklevel=3,
-                )
-            return _NAN
-        return found
 
     def _raise_failure(self) -> None:
         if self._ended:
@@ -412,12 +484,12 @@ class Recorder:
         raise ClosedError(f"the recorder of {self.paths.root} is closed")
 
     def tensors(self) -> list[Tensor]:
-        """The recorded tensors as they are now, in the order in which they were given.
+        """The recorded tensors as they are now, in the order given, but for those that are None.
 
         Raises:
             StaleTensorError: training has let go of one.
         """
-        return [take() for take in self._sources.values()]
+        return [tensor for take in self._sources.values() if (tensor := take()) is not None]
 
     @property
     def durable_step(self) -> int | None:
@@ -494,8 +566,9 @@ class Recorder:
             error.add_note(f"Recording had failed too: {failure}")
 
 
-def _crossing(loss: Scalar) -> Tensor | None:
-    """A loss that is on a device: to read it here would wait for the device."""
-    if isinstance(loss, Tensor) and loss.device.type != "cpu" and loss.numel() == 1 and not loss.is_complex():
-        return loss
-    return None
+def _check_schedule(given: Schedule | None, begun: Schedule | None) -> None:
+    if given is not None and given != begun:
+        raise ArgumentError(
+            "steps= is not the schedule that the run was begun with, and a resumed run keeps its own: leave "
+            "steps= out"
+        )

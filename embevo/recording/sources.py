@@ -15,9 +15,11 @@ from torch.nn import Module
 from embevo.errors import ArgumentError, FrameMismatchError, RecordingWarning, StaleTensorError
 from embevo.recording.numbers import shown
 from embevo.recording.owners import Place, all_places, places_of, same_matrix, storage_of
+from embevo.recording.phased import Phased
 
-Take = Callable[[], Tensor]
+Take = Callable[[], Tensor | None]
 Source = Tensor | str | Callable[[], Tensor | None]
+_Always = Callable[[], Tensor]
 
 _BY_NAME: Final = "give the name of a parameter and the module, {'embeddings': 'wte.weight'} and module=model"
 
@@ -31,8 +33,8 @@ def sources_of(matrices: Mapping[str, Source], module: Module | None = None) -> 
     """What takes each matrix, by name.
 
     Args:
-        matrices: by name of the array: a tensor, a callable that gives one, or with ``module`` the name of a
-            parameter or buffer in it.
+        matrices: by name of the array: a tensor; a callable that gives one, or None where there is none; a
+            source with a phase; or with ``module`` the name of a parameter or buffer in it.
         module: where names are looked up; tensors are then followed by their names in it.
 
     Raises:
@@ -109,7 +111,9 @@ def _take(
                 f"{name} is {source!r}, the name of a parameter: pass the module that it is looked up in, "
                 "Recorder(..., module=model)"
             )
-        return _Named(name, module, source)
+        return Named(name, module, source)
+    if isinstance(source, Phased):
+        return source
     if not isinstance(source, Tensor):
         return _Called(name, source)
     if module is not None:
@@ -117,15 +121,15 @@ def _take(
     return _held(name, source, held, beside)
 
 
-def _in_module(name: str, tensor: Tensor, module: Module) -> Take:
+def _in_module(name: str, tensor: Tensor, module: Module) -> _Always:
     """By its name in the module, or as the gradient of what has one."""
     named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     for path, other in named:
         if other is tensor or same_matrix(other, tensor):
-            return _Named(name, module, path)
+            return Named(name, module, path)
     for path, other in named:
         if other.grad is tensor:
-            return _Gradient(name, _Named(name, module, path))
+            return _Gradient(name, Named(name, module, path))
     raise StaleTensorError(
         f"{name} is not, or is no longer, a parameter or buffer of {type(module).__name__}, so that it would "
         f"not change with it. {type(module).__name__} has {_listed(module)}."
@@ -139,7 +143,7 @@ def _listed(module: Module) -> str:
     return ", ".join(names[:_MOST_LISTED]) + (", ..." if len(names) > _MOST_LISTED else "") or "none"
 
 
-def _held(name: str, tensor: Tensor, held: list[tuple[Tensor, Place]], beside: list[Tensor]) -> Take:
+def _held(name: str, tensor: Tensor, held: list[tuple[Tensor, Place]], beside: list[Tensor]) -> _Always:
     """A tensor as whatever it is found to be: what a module holds, a gradient, a view, or only itself."""
     places = [place for other, place in held if other is tensor]
     if places:
@@ -161,6 +165,16 @@ def _held(name: str, tensor: Tensor, held: list[tuple[Tensor, Place]], beside: l
     return partial((tensor,).__getitem__, 0)
 
 
+def followed(parameter: Tensor) -> Callable[[], Tensor]:
+    """What gives a parameter, or whatever its module holds in its place by then.
+
+    Raises:
+        StaleTensorError: it is a copy of what is trained.
+    """
+    _check("the parameter", parameter)
+    return _held("the parameter", parameter, all_places(), [])
+
+
 class _Called:
     """What a callable gives."""
 
@@ -168,33 +182,39 @@ class _Called:
         self._name = name
         self._source = source
 
-    def __call__(self) -> Tensor:
+    def __call__(self) -> Tensor | None:
         tensor = self._source()
-        if not isinstance(tensor, Tensor):
+        if tensor is not None and not isinstance(tensor, Tensor):
             raise StaleTensorError(
-                f"{self._name}: the callable gave {shown(tensor)}, not a tensor. A gradient is None before "
-                "the first backward and after zero_grad(): capture between backward and zero_grad()."
+                f"{self._name}: the callable gave {shown(tensor)}, not a tensor; it gives a tensor, or None "
+                "where there is none."
             )
         return tensor
 
 
-class _Named:
-    """What a module holds under a name, whatever module or tensor was put there since."""
+class Named:
+    """What a module holds under a name, whatever module or tensor was put there since.
+
+    Attributes:
+        path: the name.
+    """
 
     def __init__(self, name: str, module: Module, path: str) -> None:
+        """Of the array that is recorded under ``name``: what ``module`` has at ``path``."""
         self._name = name
         self._module = module
-        self._path = path
+        self.path = path
         self._get = attrgetter(path)
 
     def __call__(self) -> Tensor:
+        """What it holds now; StaleTensorError where there is nothing of the name."""
         try:
             found = self._get(self._module)
         except AttributeError:
             found = None
         if not isinstance(found, Tensor):
             raise StaleTensorError(
-                f"{self._name}: {type(self._module).__name__} has no parameter {self._path!r}; it has "
+                f"{self._name}: {type(self._module).__name__} has no parameter {self.path!r}; it has "
                 f"{_listed(self._module)}"
             )
         return found
@@ -262,7 +282,7 @@ class _Owned:
 class _Gradient:
     """The gradient that a parameter has at the moment."""
 
-    def __init__(self, name: str, take: Take) -> None:
+    def __init__(self, name: str, take: _Always) -> None:
         self._name = name
         self._take = take
 
@@ -279,7 +299,7 @@ class _Gradient:
 class _View:
     """A part of a tensor that is followed, as long as it lies in the same memory."""
 
-    def __init__(self, name: str, tensor: Tensor, take: Take) -> None:
+    def __init__(self, name: str, tensor: Tensor, take: _Always) -> None:
         self._name = name
         self._tensor = tensor
         self._take = take

@@ -1,6 +1,6 @@
-"""How a matrix leaves the device: every byte is copied out before the optimizer can change it.
+"""How an array leaves the device: every byte is copied out before the optimizer can change it.
 
-A matrix in CPU memory is copied straight into its slot of the ring.
+An array in CPU memory is copied straight into its slot of the ring.
 """
 
 from collections.abc import Mapping
@@ -9,74 +9,49 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from embevo.errors import FrameMismatchError
+from embevo.recording.framing import check_can_be_missing, check_matches, say_never_taken
+from embevo.recording.phased import Phase, Phased
 from embevo.recording.sources import Take, check_recordable
-from embevo.run.format.frame import FrameSpec
+from embevo.recording.tensor_dtypes import TORCH_DTYPES
 from embevo.run.journal.ring import Journal
 
-_DTYPE_NAMES: Final = {
-    torch.float64: "float64",
-    torch.float32: "float32",
-    torch.bfloat16: "bfloat16",
-    torch.float16: "float16",
-    torch.int64: "int64",
-    torch.int32: "int32",
-    torch.int16: "int16",
-    torch.int8: "int8",
-    torch.uint64: "uint64",
-    torch.uint32: "uint32",
-    torch.uint16: "uint16",
-    torch.uint8: "uint8",
-    torch.bool: "bool",
-}
-_TORCH_DTYPES: Final = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
 # Below this a plain memory copy that keeps the interpreter lock is over sooner than the lock could change
 # hands (a thread that gives it up may wait 5 ms to get it back). Above it, torch copies with all cores and
 # without the lock.
 _SMALL_BYTES: Final = 1 << 20
-
-
-def frame_of(matrices: Mapping[str, Tensor], scalars: tuple[str, ...]) -> FrameSpec:
-    """The frame that these tensors, each ``(token, dim)``, and scalars make.
-
-    Raises:
-        FrameMismatchError: a tensor has a shape or dtype that is not recorded.
-    """
-    for name, tensor in matrices.items():
-        check_recordable(name, tensor)
-        if tensor.dtype not in _DTYPE_NAMES:
-            conversion = "abs" if tensor.is_complex() else "float"
-            raise FrameMismatchError(
-                f"{name} is {tensor.dtype}; embevo records {', '.join(_DTYPE_NAMES.values())}. Give a "
-                f"callable that converts it at every capture, such as lambda: tensor.{conversion}()"
-            )
-    described = {
-        name: (_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
-        for name, tensor in matrices.items()
-    }
-    return FrameSpec.of(described, scalars)
-
-
-def check_matches(name: str, tensor: Tensor, frame: FrameSpec) -> None:
-    """Raise FrameMismatchError unless the tensor is what the run records under this name."""
-    found = (_DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
-    spec = frame.by_name[name]
-    expected = (spec.dtype, spec.shape)
-    if found != expected:
-        raise FrameMismatchError(
-            f"{name} is now {found[0]} {found[1]}; this run records {expected[0]} {expected[1]}. "
-            "A matrix keeps its shape and dtype for a whole run: record the new one in a new run."
-        )
+_FIRST_TO_WARN_OF: Final = 2
 
 
 class HostStaging:
-    """Copies matrices in CPU memory (or, blocking, from a device without a staging of its own)."""
+    """Copies arrays in CPU memory (or, blocking, from a device without a staging of its own).
+
+    A tensor that was handed over as such is copied with as few calls as can be; what has to be looked up, or
+    of which only some rows are recorded, goes through torch.
+    """
 
     def __init__(self, sources: Mapping[str, Take], journal: Journal) -> None:
         """Copy what is taken from these sources into the slots of the journal."""
         self._journal = journal
-        self._takes = [(sources[name], name) for name, _ in journal.frame.matrices]
-        self._small = journal.frame.image_bytes <= _SMALL_BYTES
+        frame = journal.frame
+        self._gathers = frozenset(
+            name for name, spec in frame.arrays if frame.tokens is not None and spec.dimensions[0] == "token"
+        )
+        ordered = [(sources[name], name) for name, _ in frame.arrays]
+        self._before = [
+            (take, name) for take, name in ordered if isinstance(take, Phased) and take.phase is Phase.BEFORE
+        ]
+        # What is likely to lie where it lay at the capture before.
+        self._takes = [
+            (take, name)
+            for take, name in ordered
+            if not isinstance(take, Phased) and name not in self._gathers
+        ]
+        there = {name for _, name in (*self._before, *self._takes)}
+        self._looked_up = [(take, name) for take, name in ordered if name not in there]
+        # The row into whose slot the sources of before the optimizer's step have been copied.
+        self._opened = -1
+        self._unopened = 0
+        self._small = frame.image_bytes <= _SMALL_BYTES
         self._slots: list[list[memoryview]] = []
         if self._small:
             names = [name for _, name in self._takes]
@@ -84,12 +59,29 @@ class HostStaging:
         # Where and how each tensor lay when it was last looked at closely; ``param.data = ...`` changes it.
         self._seen: list[tuple[object, ...]] = [()] * len(self._takes)
         self._sources: list[memoryview | None] = [None] * len(self._takes)
+        # Slots as tensors, made when they are first used, and the ids of the tokens on each device.
+        self._targets: dict[tuple[int, str], Tensor] = {}
+        self._ids: dict[torch.device, Tensor] = {}
+
+    @property
+    def takes_before(self) -> bool:
+        """Whether there are sources that are taken before the optimizer's step."""
+        return bool(self._before)
+
+    def before(self, row: int) -> None:
+        """Copy what is taken before the optimizer's step into the slot of a row, which holds no row."""
+        for take, name in self._before:
+            self._put(row, name, take())
+        self._opened = row
 
     def copy(self, row: int) -> None:
-        """Copy every matrix into the slot of a row."""
+        """Copy every array into the slot of a row but for what :meth:`before` has copied there."""
         for index, (take, name) in enumerate(self._takes):
             tensor = take()
-            # With the strides of a contiguous matrix, the number of elements says its shape, and costs less.
+            if tensor is None:
+                self._fill(row, name)
+                continue
+            # With the strides of a contiguous array, the number of elements says its shape, and costs less.
             now = (tensor.data_ptr(), tensor.stride(), tensor.numel(), tensor.dtype)
             if now != self._seen[index]:
                 self._attach(index, tensor, name)
@@ -99,6 +91,19 @@ class HostStaging:
                 self._slots[row % self._journal.slots][index][:] = source
             else:
                 slot_tensor(self._journal, row, name).copy_(tensor.detach())
+        if self._looked_up or self._before:
+            self._copy_others(row)
+
+    def _copy_others(self, row: int) -> None:
+        for take, name in self._looked_up:
+            self._put(row, name, take())
+        if self._opened != row:
+            for _, name in self._before:
+                self._fill(row, name)
+            self._unopened += 1
+            # The state before the first step has no gradient.
+            if self._unopened == _FIRST_TO_WARN_OF and self._opened < 0 and self._before:
+                say_never_taken([name for _, name in self._before])
 
     def _attach(self, index: int, tensor: Tensor, name: str) -> None:
         check_recordable(name, tensor)
@@ -106,14 +111,49 @@ class HostStaging:
         plain = self._small and tensor.device.type == "cpu" and tensor.is_contiguous()
         self._sources[index] = tensor.detach().view(torch.uint8).numpy().data.cast("B") if plain else None
 
+    def _put(self, row: int, name: str, tensor: Tensor | None) -> None:
+        if tensor is None:
+            self._fill(row, name)
+            return
+        check_recordable(name, tensor)
+        check_matches(name, tensor, self._journal.frame)
+        target = self._target(row, name)
+        if name not in self._gathers:
+            target.copy_(tensor.detach())
+        elif tensor.device.type == "cpu":
+            torch.index_select(tensor.detach(), 0, self._ids_on(tensor.device), out=target)
+        else:
+            target.copy_(torch.index_select(tensor.detach(), 0, self._ids_on(tensor.device)))
+
+    def _fill(self, row: int, name: str) -> None:
+        """What stands for a tensor that does not exist at this step."""
+        target = self._target(row, name)
+        check_can_be_missing(name, self._journal.frame)
+        target.fill_(float("nan"))
+
+    def _target(self, row: int, name: str) -> Tensor:
+        if not self._small:
+            return slot_tensor(self._journal, row, name)
+        place = (row % self._journal.slots, name)
+        found = self._targets.get(place)
+        if found is None:
+            found = self._targets[place] = slot_tensor(self._journal, row, name)
+        return found
+
+    def _ids_on(self, device: torch.device) -> Tensor:
+        if device not in self._ids:
+            self._ids[device] = torch.from_numpy(self._journal.frame.token_ids).to(device)
+        return self._ids[device]
+
     def close(self) -> None:
         """Let go of the slots."""
+        self._targets.clear()
         for slot in self._slots:
             for view in slot:
                 view.release()
 
 
 def slot_tensor(journal: Journal, row: int, name: str) -> Tensor:
-    """One matrix in the slot of a row, as a tensor ``(token, dim)`` over the mapping."""
+    """One array in the slot of a row, as a tensor of its shape at a step, over the mapping."""
     spec = journal.frame.by_name[name]
-    return torch.frombuffer(journal.payload(row, name), dtype=_TORCH_DTYPES[spec.dtype]).view(spec.shape)
+    return torch.frombuffer(journal.payload(row, name), dtype=TORCH_DTYPES[spec.dtype]).view(spec.shape)

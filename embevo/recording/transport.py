@@ -1,6 +1,6 @@
-"""How matrices cross from a device to the host while training goes on."""
+"""How arrays cross from a device to the host while training goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -18,14 +18,19 @@ _MOST: Final = 64
 class Transport(Protocol):
     """A fixed number of buffers, each of which carries one step across.
 
+    A step is put into its buffer array by array, when each of them is to be taken, and then started.
+
     Attributes:
         buffers: how many.
     """
 
     buffers: int
 
-    def start(self, buffer: int, tensors: Sequence[Tensor], loss: Tensor | None) -> None:
-        """Begin to carry the matrices, and the loss, as they are now; waits for nothing."""
+    def put(self, buffer: int, index: int, tensor: Tensor | None) -> None:
+        """Keep an array as it is now; None for NaN. Nothing is on its way in the buffer."""
+
+    def start(self, buffer: int, scalars: Mapping[int, Tensor]) -> None:
+        """Begin to carry the arrays, and scalars of one element by their place; waits for nothing."""
 
     def has_landed(self, buffer: int) -> bool:
         """Whether they are on the host."""
@@ -34,27 +39,27 @@ class Transport(Protocol):
         """Until they are."""
 
     def matrices(self, buffer: int) -> Sequence[NDArray[np.uint8]]:
-        """The bytes of each matrix, ``(byte,)``, once they have landed."""
+        """The bytes of each array, ``(byte,)``, once they have landed."""
 
-    def loss(self, buffer: int) -> float:
-        """The loss, once it has landed."""
+    def scalars(self, buffer: int) -> NDArray[np.float64]:
+        """``(scalar,)`` by place, once they have landed; those that did not cross are of no meaning."""
 
 
 class CudaTransport:
     """From one CUDA device, through buffers on it and pinned ones on the host, on a stream of its own.
 
-    The matrix is first copied on the device, by the training stream, so that nothing that is queued later,
-    the next optimizer step above all, can change what was captured; no stream and no thread of the training
-    waits for the way to the host.
+    An array is first copied on the device, by the training stream, so that nothing that is queued later, the
+    next optimizer step above all, can change what was captured; no stream and no thread of the training waits
+    for the way to the host.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        """Make buffers for tensors like these, all contiguous or not, on one device."""
-        self._device = tensors[0].device
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    def __init__(self, likes: Sequence[Tensor], scalars: int) -> None:
+        """Make buffers for arrays like these, all on one device, and for a number of scalars."""
+        self._device = likes[0].device
+        size = sum(like.numel() * like.element_size() for like in likes)
         self.buffers = max(_LEAST, min(_MOST, _BYTES // size))
-        # Beside each step's matrices travels its loss.
-        shapes = [(tensor.shape, tensor.dtype) for tensor in tensors] + [(torch.Size([1]), torch.float64)]
+        # The last of each buffer holds the scalars.
+        shapes = [(like.shape, like.dtype) for like in likes] + [(torch.Size([scalars]), torch.float64)]
         self._kept = [
             [torch.empty(shape, dtype=dtype, device=self._device) for shape, dtype in shapes]
             for _ in range(self.buffers)
@@ -66,19 +71,24 @@ class CudaTransport:
         self._stream = torch.cuda.Stream(self._device)
         self._landed = [torch.cuda.Event() for _ in range(self.buffers)]
 
-    def start(self, buffer: int, tensors: Sequence[Tensor], loss: Tensor | None) -> None:
-        """Queue both copies. The buffer must be one that has landed, or has never been used."""
+    def put(self, buffer: int, index: int, tensor: Tensor | None) -> None:
+        """Queue the copy on the device, behind what the training stream has been given so far."""
+        kept = self._kept[buffer][index]
+        if tensor is None:
+            kept.fill_(float("nan"))
+        else:
+            kept.copy_(tensor.detach(), non_blocking=True)
+
+    def start(self, buffer: int, scalars: Mapping[int, Tensor]) -> None:
+        """Queue the way to the host on the stream of its own."""
         kept, pinned = self._kept[buffer], self._pinned[buffer]
-        training = torch.cuda.current_stream(self._device)
-        sources = [*tensors, *([] if loss is None else [loss.view(1)])]
-        with torch.no_grad():
-            for target, source in zip(kept, sources, strict=False):
+        for place, value in scalars.items():
+            kept[-1][place : place + 1].copy_(value.detach().reshape(1), non_blocking=True)
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            for target, source in zip(pinned, kept, strict=True):
                 target.copy_(source, non_blocking=True)
-            self._stream.wait_stream(training)
-            with torch.cuda.stream(self._stream):
-                for target, source in zip(pinned, kept, strict=True):
-                    target.copy_(source, non_blocking=True)
-                self._landed[buffer].record()
+            self._landed[buffer].record()
 
     def has_landed(self, buffer: int) -> bool:
         """Asks the event."""
@@ -90,16 +100,22 @@ class CudaTransport:
 
     def matrices(self, buffer: int) -> Sequence[NDArray[np.uint8]]:
         """Views of the pinned memory."""
-        return [tensor.view(torch.uint8).view(-1).numpy() for tensor in self._pinned[buffer][:-1]]
+        return [tensor.view(-1).view(torch.uint8).numpy() for tensor in self._pinned[buffer][:-1]]
 
-    def loss(self, buffer: int) -> float:
-        """From the pinned memory."""
-        return float(self._pinned[buffer][-1].item())
+    def scalars(self, buffer: int) -> NDArray[np.float64]:
+        """A copy of them."""
+        values: NDArray[np.float64] = self._pinned[buffer][-1].numpy().copy()
+        return values
 
 
-def transport_for(tensors: Sequence[Tensor]) -> Transport | None:
-    """What carries these tensors; None where they are best copied by the training thread itself."""
-    devices = {tensor.device for tensor in tensors}
-    if len(devices) == 1 and tensors[0].device.type == "cuda":
-        return CudaTransport(tensors)
+def transport_for(likes: Sequence[Tensor], scalars: int) -> Transport | None:
+    """What carries arrays like these; None where they are best copied by the training thread itself.
+
+    Args:
+        likes: tensors of the shape and dtype of each array, on its device.
+        scalars: how many scalars may cross beside them.
+    """
+    devices = {like.device for like in likes}
+    if len(devices) == 1 and likes[0].device.type == "cuda":
+        return CudaTransport(likes, scalars)
     return None

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from embevo import Recorder, open_run
@@ -16,56 +15,17 @@ from embevo.errors import FrameMismatchError, RecordingError, RingFullError
 from embevo.recording import recorder as recorder_module
 from embevo.recording.transport import CudaTransport, transport_for
 from support import encoded
+from support.slow_transport import SlowTransport
 
 SHAPE = (6, 5)
-
-
-class SlowTransport:
-    """Takes matrices as a device copy does, at once, and lands them when it is allowed to."""
-
-    def __init__(self, tensors: Sequence[Tensor], buffers: int = 4) -> None:
-        self.buffers = buffers
-        self._taken: list[list[NDArray[np.uint8]]] = [[] for _ in range(buffers)]
-        self._losses = [0.0] * buffers
-        self._crossing = [False] * buffers
-        self.gate = threading.Event()
-        self.started = 0
-        self.fails = False
-
-    def start(self, buffer: int, tensors: Sequence[Tensor], loss: Tensor | None) -> None:
-        assert not self._crossing[buffer], "the buffer is still in use"
-        self._taken[buffer] = [t.detach().view(torch.uint8).numpy().reshape(-1).copy() for t in tensors]
-        self._losses[buffer] = float("nan") if loss is None else loss.item()
-        self._crossing[buffer] = True
-        self.started += 1
-
-    def has_landed(self, buffer: int) -> bool:
-        assert self._crossing[buffer]
-        if self.fails:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return self.gate.is_set()
-
-    def wait(self, buffer: int) -> None:
-        assert self._crossing[buffer]
-        if self.fails:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        self.gate.wait()
-
-    def matrices(self, buffer: int) -> Sequence[NDArray[np.uint8]]:
-        assert self.gate.is_set()
-        self._crossing[buffer] = False
-        return self._taken[buffer]
-
-    def loss(self, buffer: int) -> float:
-        return self._losses[buffer]
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[SlowTransport]:
     made: list[SlowTransport] = []
 
-    def make(tensors: Sequence[Tensor]) -> SlowTransport:
-        made.append(SlowTransport(tensors))
+    def make(likes: Sequence[Tensor], scalars: int) -> SlowTransport:
+        made.append(SlowTransport(likes, scalars))
         return made[-1]
 
     monkeypatch.setattr(recorder_module, "transport_for", make)
@@ -203,7 +163,7 @@ def test_a_resumed_run_compares_and_goes_on(tmp_path: Path, slow: list[SlowTrans
 
 
 def test_matrices_in_cpu_memory_are_copied_by_the_training_thread() -> None:
-    assert transport_for([torch.zeros(2, 2)]) is None
+    assert transport_for([torch.zeros(2, 2)], 2) is None
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -248,5 +208,5 @@ def test_cuda_capture_does_not_wait_for_the_training_stream(tmp_path: Path) -> N
 @pytest.mark.cuda
 @needs_cuda
 def test_cuda_buffers_are_bounded() -> None:
-    assert CudaTransport([torch.zeros(128, 64, device="cuda")]).buffers == 64
-    assert CudaTransport([torch.zeros(8192, 4096, device="cuda")]).buffers == 2
+    assert CudaTransport([torch.zeros(128, 64, device="cuda")], 2).buffers == 64
+    assert CudaTransport([torch.zeros(8192, 4096, device="cuda")], 2).buffers == 2

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from embevo.errors import FrameMismatchError
+from embevo.recording.framing import frame_of
 from embevo.recording.sources import sources_of
-from embevo.recording.staging import HostStaging, frame_of
+from embevo.recording.staging import HostStaging
 from embevo.run.journal.ring import Journal
 from support import encoded, tensors
 

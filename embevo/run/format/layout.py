@@ -24,6 +24,7 @@ from embevo.run.format.attributes import plain_attributes
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
 from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
 from embevo.run.format.frame import FrameSpec
+from embevo.run.format.schedule import Schedule
 
 Store = Literal["both", "zarr", "safetensors"]
 ZarrDtype = Literal["float32", "native"]
@@ -75,6 +76,7 @@ class Layout:
         zarr_dtype: ZarrDtype,
         has_token_count: bool,
         attributes: Mapping[str, Any],
+        schedule: Schedule | None = None,
     ) -> Self:
         """The layout of a new run.
 
@@ -85,6 +87,7 @@ class Layout:
             zarr_dtype: ``float32`` widens 16-bit matrices exactly, ``native`` keeps the model's dtype.
             has_token_count: whether the group gets the array ``token_count``.
             attributes: of the group, beside embevo's own.
+            schedule: which steps are recorded; None for all that are captured.
         """
         own = {
             "format": 1 if frame.is_plain else FORMAT,
@@ -92,6 +95,7 @@ class Layout:
             "block_steps": block_steps,
             "store": store,
             "zarr_dtype": zarr_dtype,
+            **({} if schedule is None else {"schedule": schedule.to_json()}),
         }
         dtypes = {name: stored_dtype(dtype, zarr_dtype) for name, dtype in frame.matrices}
         arrays = _arrays(frame, block_steps, {} if store == "safetensors" else dtypes, has_token_count)
@@ -115,6 +119,12 @@ class Layout:
         """Where the matrices go."""
         store: Store = self.attributes["embevo"]["store"]
         return store
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """Which steps are recorded; None for all that are captured."""
+        data = self.attributes["embevo"].get("schedule")
+        return None if data is None else Schedule.from_json(data)
 
     def metadata(self, rows: int) -> dict[str, bytes]:
         """The metadata files of the group with ``rows`` rows, in the order in which they are written.

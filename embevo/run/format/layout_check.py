@@ -82,7 +82,10 @@ def _checked(group: Any) -> Layout:
         if name in matrices:
             # Recovering writes more of these chunks: ValueError or KeyError for codecs that it could not use.
             ChunkEncoder.of(array)
-    return Layout.from_group(group)
+    layout = Layout.from_group(group)
+    if layout.schedule is not None and layout.schedule.to_json() != own["schedule"]:
+        raise ValueError(f"the schedule is {own['schedule']!r}")
+    return layout
 
 
 def _check_chunks(name: str, array: Mapping[str, Any], shape: list[int], first: int) -> None:

@@ -1,0 +1,249 @@
+"""Finding in a model what ``what=`` names: embeddings, parameters, gradients, moments, hidden states."""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from embevo.errors import ArgumentError
+from embevo.recording.module_output import AttentionMask, ModuleOutput, Statistic
+from embevo.recording.phased import Gradient, OptimizerState, Phased
+from embevo.recording.sources import Named, Take
+
+EMBEDDINGS: Final = "embeddings"
+UNEMBEDDINGS: Final = "unembeddings"
+_GRADIENT: Final = "grad"
+# What goes into the output embeddings, and what comes out of them, of all positions of the training's
+# batches.
+_OUTPUTS: Final[dict[str, tuple[Statistic, bool]]] = {
+    "hidden_mean": ("mean", True),
+    "hidden_var": ("var", True),
+    "hidden_last": ("last", True),
+    "logits": ("mean", False),
+}
+# How torch.compile, DataParallel and DistributedDataParallel call what they wrap.
+_WRAPPERS: Final = ("_orig_mod", "module")
+_MOST_LISTED: Final = 12
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside the wrappers of torch.compile and data parallelism."""
+    while True:
+        inner = next(
+            (getattr(model, name) for name in _WRAPPERS if isinstance(getattr(model, name, None), nn.Module)),
+            None,
+        )
+        if inner is None or len(list(model.children())) != 1:
+            return model
+        model = inner
+
+
+@dataclass
+class ModelArrays:
+    """What is recorded of a model.
+
+    Attributes:
+        sources: by name of the array.
+        dimensions: names of the axes, by name of the array.
+        main: the parameter whose optimizer, and whose learning rate, counts.
+        outputs: the sources that have hooks.
+        mask: what looks at the attention mask for them.
+    """
+
+    sources: dict[str, Take]
+    dimensions: dict[str, tuple[str, ...]]
+    main: Named
+    outputs: list[ModuleOutput] = field(default_factory=list)
+    mask: AttentionMask | None = None
+
+    def close(self) -> None:
+        """Remove every hook from the model."""
+        for output in self.outputs:
+            output.close()
+        if self.mask is not None:
+            self.mask.close()
+
+
+def find_arrays(
+    model: nn.Module,
+    optimizers: list[Optimizer],
+    what: Iterable[str],
+    *,
+    parameter: str | None = None,
+    unembedding: str | None = None,
+) -> ModelArrays:
+    """The sources that names stand for.
+
+    Args:
+        model: whose parameters they are.
+        optimizers: that keep moments for them.
+        what: names: ``embeddings``, ``unembeddings``, a parameter's name or a pattern of names, each of these
+            followed by ``.grad`` or a name in the optimizer's state such as ``.exp_avg``; ``hidden_mean``,
+            ``hidden_var``, ``hidden_last`` of what goes into the output embeddings, and ``logits``, the mean
+            of what comes out.
+        parameter: name of the input embeddings' matrix, where the model does not say which it is.
+        unembedding: name of the output embeddings' matrix, likewise.
+
+    Raises:
+        ArgumentError: a name stands for nothing, or for several things.
+    """
+    root = unwrapped(model)
+    finder = _Finder(root, optimizers, parameter, unembedding)
+    listed = [what] if isinstance(what, str) else list(what)
+    if not listed:
+        raise ArgumentError("what=[] names nothing: pass at least one name, such as embeddings")
+    try:
+        for name in listed:
+            finder.add(name)
+        return finder.found()
+    except BaseException:
+        finder.arrays.close()
+        raise
+
+
+class _Finder:
+    def __init__(
+        self, model: nn.Module, optimizers: list[Optimizer], parameter: str | None, unembedding: str | None
+    ) -> None:
+        self._model = model
+        self._optimizers = optimizers
+        self._given = {EMBEDDINGS: parameter, UNEMBEDDINGS: unembedding}
+        self._names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        self._main: Named | None = None
+        if not self._names:
+            raise ArgumentError(f"{type(model).__name__} has no parameters: there is nothing to record")
+        self.arrays = ModelArrays({}, {}, self._named(self._names[0]))
+
+    def _named(self, path: str) -> Named:
+        named = Named(path, self._model, path)
+        named()
+        return named
+
+    def found(self) -> ModelArrays:
+        """All of it."""
+        first = next((source for source in self.arrays.sources.values() if isinstance(source, Named)), None)
+        main = self._main or first
+        if main is not None:
+            self.arrays.main = main
+        return self.arrays
+
+    def add(self, name: str) -> None:
+        """What one name stands for."""
+        if not isinstance(name, str):
+            raise ArgumentError(f"what names {name!r}; names are strings, such as embeddings")
+        if name in _OUTPUTS:
+            self._add_output(name)
+            return
+        whole = dict(self._parameters(name))
+        if whole:
+            for array, source in whole.items():
+                self._keep(array, source, source(), array)
+            return
+        base, _, key = name.rpartition(".")
+        parts = dict(self._parameters(base)) if base else {}
+        if not parts:
+            raise self._nothing(name)
+        for array, source in parts.items():
+            self._keep(f"{array}.{key}", self._of(source, key, name), source(), array)
+
+    def _parameters(self, name: str) -> Iterator[tuple[str, Named]]:
+        """The parameters that a name or pattern stands for, by the name of their array."""
+        if name in (EMBEDDINGS, UNEMBEDDINGS):
+            source = self._named(self._matrix(name))
+            if name == EMBEDDINGS:
+                self._main = source
+            yield name, source
+            return
+        for found in self._names:
+            if found == name or fnmatchcase(found, name):
+                yield found, self._named(found)
+
+    def _of(self, source: Named, key: str, name: str) -> Take:
+        if key == _GRADIENT:
+            return Gradient(source)
+        tensor = source()
+        for optimizer in self._optimizers:
+            if any(held is tensor for group in optimizer.param_groups for held in group["params"]):
+                return OptimizerState(optimizer, source, key)
+        raise ArgumentError(
+            f"{name}: no optimizer that was passed holds {source.path}, so that nothing is kept for it. Pass "
+            "the optimizer that steps it"
+        )
+
+    def _add_output(self, name: str) -> None:
+        statistic, of_input = _OUTPUTS[name]
+        path = self._matrix(UNEMBEDDINGS)
+        head = self._model.get_submodule(path.rpartition(".")[0])
+        rows, width = self._named(path)().shape
+        if self.arrays.mask is None:
+            self.arrays.mask = AttentionMask(self._model)
+        output = ModuleOutput(
+            head, statistic, width if of_input else rows, of_input=of_input, mask=self.arrays.mask
+        )
+        self.arrays.outputs.append(output)
+        self.arrays.sources[name] = output
+        self.arrays.dimensions[name] = ("dim",) if of_input else ("token",)
+
+    def _keep(self, array: str, source: Take, tensor: Tensor, owner: str) -> None:
+        like = source.like() if isinstance(source, Phased) else tensor
+        shape = tuple((tensor if like is None else like).shape)
+        matrix = owner in (EMBEDDINGS, UNEMBEDDINGS) and len(shape) == 2 and shape == tuple(tensor.shape)
+        axes = ("token", "dim") if matrix else tuple(f"{array}_{axis}" for axis in range(len(shape)))
+        self.arrays.sources[array] = source
+        self.arrays.dimensions[array] = axes
+
+    def _matrix(self, which: str) -> str:
+        """The name of the matrix of the input or the output embeddings."""
+        given = self._given[which]
+        if given is not None:
+            self._named(given)
+            return given
+        getter = "get_input_embeddings" if which == EMBEDDINGS else "get_output_embeddings"
+        places = dict(self._model.named_modules(remove_duplicate=False))
+        found = {id(module): module for module in self._asked(getter)}
+        if not found and which == EMBEDDINGS:
+            kinds = (nn.Embedding, nn.EmbeddingBag)
+            found = {id(module): module for module in places.values() if isinstance(module, kinds)}
+        if len(found) == 1:
+            (chosen,) = found.values()
+            return next(f"{name}.weight" for name, module in places.items() if module is chosen)
+        option = "parameter=" if which == EMBEDDINGS else "unembedding="
+        raise ArgumentError(
+            f"{type(self._model).__name__} does not say which of its matrices are the {which}: name one with "
+            f"{option}. Candidates: {self._candidates(list(found.values()))}"
+        )
+
+    def _asked(self, getter: str) -> Iterator[nn.Module]:
+        """What the model itself, or else the models in it, say are its embeddings."""
+        for module in self._model.modules():
+            ask: Callable[[], object] | None = getattr(module, getter, None)
+            if not callable(ask):
+                continue
+            try:
+                answer = ask()
+            except (AttributeError, NotImplementedError, TypeError):
+                continue
+            if isinstance(answer, nn.Module) and isinstance(getattr(answer, "weight", None), Tensor):
+                yield answer
+                if module is self._model:
+                    return
+
+    def _candidates(self, found: list[nn.Module]) -> str:
+        named = self._model.named_modules(remove_duplicate=False)
+        chosen = [f"{name}.weight" for name, module in named if any(module is other for other in found)]
+        matrices = self._model.named_parameters(remove_duplicate=False)
+        chosen = chosen or [name for name, held in matrices if held.ndim == 2]
+        more = f" and {len(chosen) - _MOST_LISTED} more" if len(chosen) > _MOST_LISTED else ""
+        return ", ".join(chosen[:_MOST_LISTED]) + more
+
+    def _nothing(self, name: str) -> ArgumentError:
+        known = [EMBEDDINGS, UNEMBEDDINGS, *_OUTPUTS, *self._names]
+        close = difflib.get_close_matches(name, known, n=3) or known[:_MOST_LISTED]
+        return ArgumentError(
+            f"what names {name!r}, which is no parameter of {type(self._model).__name__} and matches none. "
+            f"Did you mean {', '.join(close)}? Gradients and moments are NAME.grad, NAME.exp_avg and so on"
+        )

@@ -1,0 +1,128 @@
+"""Sources that are taken at a moment of their own, or that have nothing to give at some steps.
+
+A gradient is replaced by every ``zero_grad()``, and the moments of an optimizer do not exist before its first
+step. So such a source is not a tensor but the way to one, and says itself what shape and dtype it will have.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import Enum
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from embevo.errors import ArgumentError
+from embevo.recording.optimizer_state import state_like
+
+
+class Phase(Enum):
+    """When a source is taken."""
+
+    BEFORE = "before the optimizer's step"
+    AFTER = "after it, with the capture"
+
+
+class Phased(ABC):
+    """The way to a tensor.
+
+    Attributes:
+        phase: when it is taken.
+    """
+
+    phase: Phase = Phase.AFTER
+
+    @abstractmethod
+    def __call__(self) -> Tensor | None:
+        """The tensor as it is now; None where there is none, which is recorded as NaN."""
+
+    @abstractmethod
+    def like(self) -> Tensor | None:
+        """A tensor of its shape and dtype, whether or not there is one yet; None if that cannot be known."""
+
+
+class Given(Phased):
+    """What a callable gives, with its shape and dtype said beforehand."""
+
+    def __init__(self, call: Callable[[], Tensor | None], like: Tensor, phase: Phase) -> None:
+        """Call it each time."""
+        self.phase = phase
+        self._call = call
+        self._like = like
+
+    def __call__(self) -> Tensor | None:
+        """What the callable returns.
+
+        Raises:
+            ArgumentError: that is neither a tensor nor None.
+        """
+        value = self._call()
+        if value is not None and not isinstance(value, Tensor):
+            raise ArgumentError(
+                f"a source gave {type(value).__name__}; it gives a torch tensor, or None where there is none"
+            )
+        return value
+
+    def like(self) -> Tensor:
+        """What was said."""
+        return self._like
+
+
+class Gradient(Phased):
+    """The gradient of a parameter as the optimizer gets it: accumulated, unscaled and clipped.
+
+    Attributes:
+        scale: what it is still multiplied with, where the optimizer itself unscales it; None if nothing.
+    """
+
+    phase = Phase.BEFORE
+
+    def __init__(self, parameter: Callable[[], Tensor]) -> None:
+        """Of the parameter that a callable gives."""
+        self.scale: Tensor | None = None
+        self._parameter = parameter
+
+    def __call__(self) -> Tensor | None:
+        """The gradient; None where there is none. A sparse one is made dense."""
+        gradient = self._parameter().grad
+        if gradient is None:
+            return None
+        if gradient.is_sparse:
+            gradient = gradient.to_dense()
+        return gradient if self.scale is None else gradient / self.scale.to(gradient.device, gradient.dtype)
+
+    def like(self) -> Tensor:
+        """The parameter has its shape and dtype."""
+        return self._parameter()
+
+
+class OptimizerState(Phased):
+    """A tensor that an optimizer keeps for a parameter, such as ``exp_avg``."""
+
+    def __init__(self, optimizer: Optimizer, parameter: Callable[[], Tensor], key: str) -> None:
+        """Look ``key`` up in the optimizer's state of the parameter that a callable gives.
+
+        Raises:
+            ArgumentError: the optimizer does not hold the parameter, or is known to keep nothing of that
+                name.
+        """
+        self._optimizer = optimizer
+        self._parameter = parameter
+        self._key = key
+        if not any(held is parameter() for group in optimizer.param_groups for held in group["params"]):
+            raise ArgumentError(
+                f"{type(optimizer).__name__} does not hold the parameter whose {key} shall be recorded: pass "
+                "the optimizer that steps it"
+            )
+        now = self()
+        self._like = state_like(optimizer, parameter(), key) if now is None else now
+
+    def __call__(self) -> Tensor | None:
+        """The tensor; None before the optimizer's first step."""
+        state, parameter = self._optimizer.state, self._parameter()
+        # Asking a defaultdict for what it does not have would put it there.
+        value = state[parameter].get(self._key) if parameter in state else None
+        return value if isinstance(value, Tensor) else None
+
+    def like(self) -> Tensor | None:
+        """What it is, or what it will be after the first step."""
+        return self._like

@@ -1,0 +1,87 @@
+"""Which steps a schedule has, against the sets that they are by definition."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embevo.errors import ArgumentError
+from embevo.run.format.schedule import (
+    NEVER,
+    Schedule,
+    at,
+    dense_then,
+    every,
+    log_spaced,
+    schedule_of,
+)
+
+LIMIT = 3000
+
+
+def walked(schedule: Schedule) -> list[int]:
+    """The steps below the limit, as a recorder finds them."""
+    steps, step = [], -1
+    while (step := schedule.after(step)) < LIMIT:
+        steps.append(step)
+    return steps
+
+
+def decades(per: int) -> set[int]:
+    return {0, *(round(10 ** (k / per)) for k in range(4 * per))}
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> tuple[Schedule, set[int]]:
+    """A schedule, and its steps below the limit."""
+    kind = draw(st.sampled_from(["every", "log", "dense", "at"]))
+    if kind == "every":
+        stride, first = draw(st.integers(1, 700)), draw(st.integers(0, 900))
+        return every(stride, first), set(range(first, LIMIT, stride))
+    if kind == "log":
+        per = draw(st.integers(1, 40))
+        return log_spaced(per), decades(per)
+    if kind == "dense":
+        until, stride = draw(st.integers(0, 500)), draw(st.integers(1, 300))
+        return dense_then(until, stride), {*range(until), *range(until, LIMIT, stride)}
+    listed = draw(st.sets(st.integers(0, LIMIT + 100), min_size=1))
+    return at(listed), listed
+
+
+@given(st.lists(drawn(), min_size=1, max_size=3), st.integers(0, 900), st.none() | st.integers(0, 2900))
+def test_a_schedule_has_the_steps_of_its_parts_between_its_bounds(
+    parts: list[tuple[Schedule, set[int]]], start: int, stop: int | None
+) -> None:
+    schedule, members = parts[0]
+    for other, more in parts[1:]:
+        schedule, members = schedule | other, members | more
+    schedule = schedule.between(start, stop)
+    members = {step for step in members if start <= step < (LIMIT if stop is None else stop) and step < LIMIT}
+    assert walked(schedule) == sorted(members)
+    assert [step for step in range(LIMIT) if schedule.has(step)] == sorted(members)
+    assert Schedule.from_json(json.loads(json.dumps(schedule.to_json()))) == schedule
+
+
+@given(st.integers(1, 1000), st.integers(0, 10**17))
+def test_decades_never_stand_still(per: int, step: int) -> None:
+    following = log_spaced(per).after(step)
+    assert step < following <= max(2, 10 * step)
+
+
+def test_after_the_last_step_there_is_none() -> None:
+    assert at([3]).after(3) == NEVER
+    assert every(5).between(0, 6).after(5) == NEVER
+
+
+def test_what_steps_may_be() -> None:
+    assert schedule_of(None) is None
+    assert schedule_of(5) == every(5)
+    assert schedule_of(range(0, 9, 4)) == at([0, 4, 8])
+    assert schedule_of(every(2)) == every(2)
+
+
+@pytest.mark.parametrize("steps", [0, -1, True, 2.5, "10", b"1", [], [1.5], [-1], [True], at([3]).between(5)])
+def test_what_steps_may_not_be(steps: object) -> None:
+    with pytest.raises(ArgumentError):
+        schedule_of(steps)
