@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import QuadMesh
 
 from embevo.analysis import Analysis, analyze
-from embevo.analysis.figures.binning import even_bins, log_bins, medians_in, rms_in
+from embevo.analysis.figures.binning import log_bins, medians_in, rms_in
 from embevo.analysis.figures.catalogue import FIGURES, NAMES, Figure
 from embevo.analysis.figures.drawing import Drawing, apart, share_scales
 from embevo.analysis.figures.rendering import FORMATS, render
@@ -56,6 +57,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Analysis]:
     found = {name: analyze(path, keep=False) for name, path in paths.items()}
     found["no loss"].series["loss"][:] = np.nan
     return found
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    """More tokens than the map has rows."""
+    walk = trajectories.brownian(9, 2000, 2).astype(np.float32)
+    return analyze(trajectories.record(tmp_path_factory.mktemp("large") / "run", walk), keep=False)
 
 
 def draw(figure: Figure | str, analysis: Analysis) -> Drawing:
@@ -210,6 +218,36 @@ def test_the_map_holds_every_displacement_of_early_steps(runs: dict[str, Analysi
     assert live.axes.get_xlim()[0] == 1, "step 0 is no displacement"
 
 
+def cells_of(drawing: Drawing) -> np.ma.MaskedArray[Any, Any]:
+    """Rows and columns of the map of the first group."""
+    meshes = [mesh for mesh in drawing.figure.findobj(QuadMesh) if mesh.axes.get_label() != "<colorbar>"]
+    assert isinstance(meshes[0], QuadMesh)
+    return np.ma.asarray(meshes[0].get_array())
+
+
+@given(moving=st.integers(1, 2000), seed=st.integers(0, 9))
+def test_the_white_of_a_large_map_is_the_share_at_rest(large: Analysis, moving: int, seed: int) -> None:
+    """However many move and wherever their ids lie, and the fastest of each column is in it."""
+    rng = np.random.default_rng(seed)
+    moved = np.zeros(large.series["displacement"].shape)
+    moved[0] = np.nan
+    ids = rng.choice(2000, moving, replace=False)
+    moved[1:, ids] = rng.uniform(0.1, 1, (len(moved) - 1, moving))
+    series = large.series.copy()
+    series["displacement"] = (("step", "token"), moved)
+    drawing = draw("displacement", replace(large, series=series))
+    cells = cells_of(drawing)
+    white = np.ma.getmaskarray(cells)[:, 1:].mean(axis=0)
+    np.testing.assert_allclose(white, 1 - moving / 2000, atol=1 / 300)
+    np.testing.assert_allclose(np.ma.getdata(cells)[0, 1:], moved[1:].max(axis=1))
+    assert f"{2000 - moving:,} of 2,000" in drawing.notes[-1]
+
+
+def test_what_is_not_a_number_is_not_shown_at_rest(runs: dict[str, Analysis]) -> None:
+    assert any("not a number" in note for note in draw("displacement", runs["not finite"]).notes)
+    assert not any("not a number" in note for note in draw("displacement", runs["normal"]).notes)
+
+
 def test_displacements_say_what_interval_they_are_over(tmp_path: Path) -> None:
     walk = trajectories.brownian(30, 6, 4).astype(np.float32)
     every = analyze(trajectories.record(tmp_path / "run", walk, dead=[1], steps=range(0, 300, 10)))
@@ -348,8 +386,6 @@ def test_bins_hold_means_and_medians_of_what_is_known() -> None:
     np.testing.assert_array_equal(
         medians_in(np.array([1.0, np.nan, 9.0, np.nan]), np.array([0, 3])), [5.0, np.nan]
     )
-    np.testing.assert_array_equal(even_bins(10, 4), [0, 2, 5, 7])
-    np.testing.assert_array_equal(even_bins(3, 4), [0, 1, 2])
 
 
 @given(st.text())

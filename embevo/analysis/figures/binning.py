@@ -22,12 +22,6 @@ def log_bins(steps: NDArray[np.int64], per_decade: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1]).astype(np.int64)
 
 
-def even_bins(count: int, most: int) -> NDArray[np.int64]:
-    """First places of at most ``most`` bins of nearly equal size among ``count`` things."""
-    bins = min(count, most)
-    return np.arange(bins, dtype=np.int64) * count // max(bins, 1)
-
-
 def rms_in(
     values: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:

@@ -83,7 +83,9 @@ FIGURES: Final = (
         "displacement",
         "How far each token moves",
         "Each row is a token, the most frequent at the top of its group, each column a range of steps: "
-        "bright is fast, dark is slow, and a row that turns white is a token that has stopped moving.",
+        "bright is fast, dark is slow, and a row that turns white is a token that has stopped moving; of "
+        "more than 300 tokens each column is sorted by itself, the fastest at the top, and the height of the "
+        "white is the share of tokens at rest.",
         displacement.draw,
         "png",
     ),
