@@ -16,10 +16,32 @@ from .selection import MATRIX_HELP
 )
 @click.option("--fps", type=click.IntRange(1, 60), default=24, show_default=True, help="Of them a second.")
 @click.option("--labels", is_flag=True, help="Name the frequent tokens, where there is room.")
+@click.option(
+    "--magnify",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="TIMES",
+    help="Enlarge each token's way from its first place, so many times; the film says so.",
+)
+@click.option(
+    "--from-start",
+    is_flag=True,
+    help="Show each token's displacement from its first place instead of its place.",
+)
 @click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
 @click.option("--overwrite", is_flag=True, help="Replace a file of this name that embevo did not make.")
 def animate(
-    run: Path, *, out: Path, frames: int, fps: int, labels: bool, matrix: str | None, overwrite: bool
+    run: Path,
+    *,
+    out: Path,
+    frames: int,
+    fps: int,
+    labels: bool,
+    magnify: float,
+    from_start: bool,
+    matrix: str | None,
+    overwrite: bool,
 ) -> None:
     """Make a film of RUN: where every token is, in the plane in which the last cloud is widest.
 
@@ -29,10 +51,12 @@ def animate(
     from embevo.analysis.destination import check_destination  # noqa: PLC0415
     from embevo.analysis.film.animation import animate as film  # noqa: PLC0415
     from embevo.analysis.film.encoding import find_ffmpeg, suffix_of  # noqa: PLC0415
+    from embevo.analysis.film.view import View  # noqa: PLC0415
 
     from .progress import measuring  # noqa: PLC0415
     from .readable import size_of  # noqa: PLC0415
 
+    view = View(magnify, from_start)
     # Before the run is measured: what cannot be written is not worth the wait.
     if suffix_of(out) == ".mp4":
         find_ffmpeg()
@@ -40,5 +64,5 @@ def animate(
     with measuring(f"Measuring {run}") as on_rows:
         analysis = analyze(run, matrix=matrix, on_rows=on_rows)
     with measuring("Filming") as on_frame:
-        shown = film(analysis, out, frames=frames, fps=fps, labels=labels, on_frame=on_frame)
+        shown = film(analysis, out, frames=frames, fps=fps, labels=labels, view=view, on_frame=on_frame)
     click.echo(f"Wrote {out}: {shown:,} steps ({size_of(out.stat().st_size)})")

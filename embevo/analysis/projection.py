@@ -12,7 +12,11 @@ from embevo.run.reading.reader import Run, open_run
 
 
 def project(
-    run: str | Path | Run, steps: Sequence[int] | NDArray[np.int64], series: xr.Dataset
+    run: str | Path | Run,
+    steps: Sequence[int] | NDArray[np.int64],
+    series: xr.Dataset,
+    *,
+    components: int | None = None,
 ) -> NDArray[np.float64]:
     """Read chosen steps and project them on the basis that was fitted.
 
@@ -20,6 +24,7 @@ def project(
         run: the run, or its directory.
         steps: global steps that were recorded, in any order.
         series: of an analysis of that run: ``pca_mean`` and ``pca_basis``, and which matrix they are of.
+        components: how many of them, the widest first; by default all that were kept.
 
     Returns:
         ``(steps, token, component)`` float64, embedding units: (x - pca_mean) . pca_basis.
@@ -31,7 +36,7 @@ def project(
     opened = run if isinstance(run, Run) else open_run(run)
     wanted = rows_of(opened, steps)
     name = matrix_of(opened, str(series.attrs["matrix"]))
-    mean, basis = series["pca_mean"].to_numpy(), series["pca_basis"].to_numpy()
+    mean, basis = series["pca_mean"].to_numpy(), series["pca_basis"].to_numpy()[:components]
     rows, inverse = np.unique(wanted, return_inverse=True)
     # One row at a time after another: a block is decoded once for all of its rows.
     found = np.empty((len(rows), opened[name].shape[1], len(basis)))

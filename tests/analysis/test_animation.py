@@ -22,7 +22,10 @@ from embevo.analysis.film import animation
 from embevo.analysis.film import encoding as film
 from embevo.analysis.film.animation import animate, frame_rows
 from embevo.analysis.film.encoding import find_ffmpeg, suffix_of, write_film
-from embevo.errors import DestinationError, FilmError, NothingToDrawError
+from embevo.analysis.film.moving_cloud import MovingCloud
+from embevo.analysis.film.view import View
+from embevo.analysis.membership import black_holes
+from embevo.errors import ArgumentError, DestinationError, FilmError, NothingToDrawError
 from support import drawn, trajectories
 
 
@@ -41,6 +44,68 @@ def test_frames_go_from_the_first_row_to_the_last_ever_faster(rows: int, frames:
     assert (strides > 0).all()
     # Rounding may shorten a stride by one.
     assert (np.diff(strides) >= -1).all()
+
+
+@given(st.floats(0.01, 1000), st.integers(0, 9))
+def test_magnified_motion_and_displacements_are_those_of_the_places(times: float, seed: int) -> None:
+    places = np.random.default_rng(seed).normal(size=(4, 5, 2))
+    way = places - places[0]
+    np.testing.assert_allclose(View(magnify=times).of(places) - places[0], times * way, atol=1e-9)
+    np.testing.assert_array_equal(View(from_start=True).of(places), way)
+    assert View().of(places) is places
+
+
+@pytest.mark.parametrize("times", [0.0, -1.0, float("nan"), float("inf")])
+def test_motion_is_not_magnified_by_what_is_no_factor(times: float) -> None:
+    with pytest.raises(ArgumentError, match="positive"):
+        View(magnify=times)
+    with pytest.raises(ArgumentError, match="not both"):
+        View(magnify=3, from_start=True)
+
+
+@pytest.mark.parametrize(
+    ("view", "said", "along"),
+    [
+        (View(), "run: embeddings", "component 1"),
+        (View(magnify=20), "run: embeddings; motion since step 0 magnified 20 times", "component 1"),
+        (
+            View(from_start=True),
+            "run: embeddings; displacement from step 0",
+            "displacement along component 1",
+        ),
+    ],
+)
+def test_the_picture_says_what_it_shows(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: View, said: str, along: str
+) -> None:
+    made: list[MovingCloud] = []
+
+    def keep(*arguments: Any, **how: Any) -> MovingCloud:
+        made.append(MovingCloud(*arguments, **how))
+        return made[-1]
+
+    monkeypatch.setattr(animation, "MovingCloud", keep)
+    animate(analysis, tmp_path / "out.gif", frames=3, view=view)
+    figure = made[0]._figure
+    assert figure.get_suptitle() == said
+    assert figure.axes[0].get_xlabel() == f"{along} (embedding units)"
+    rings = [mark for mark in made[0]._rings if len(mark.get_xdata())]
+    assert bool(rings) == view.in_place
+
+
+def test_only_steps_with_black_holes_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = trajectories.brownian(20, 6, 4).astype(np.float32)
+    walk[12, 1] = walk[12, 2]
+    found = analyze(trajectories.record(tmp_path / "run", walk), keep=False)
+    read: list[list[int]] = []
+
+    def watched(run: Any, steps: Any, matrix: str) -> Any:
+        read.append(list(steps))
+        return black_holes(run, steps, matrix)
+
+    monkeypatch.setattr(animation, "black_holes", watched)
+    animate(found, tmp_path / "out.gif", frames=20)
+    assert read == [[12]]
 
 
 def close_to(frame: Any, colour: str) -> int:
@@ -87,7 +152,7 @@ def test_black_holes_are_ringed_and_counted(
             return close_to(gif.convert("RGB").crop((120, 60, 600, 380)), INK)
 
     seen = ink("holes.gif")
-    monkeypatch.setattr(animation, "black_holes", lambda *_: np.full((2, 128), -1))
+    monkeypatch.setattr(animation, "black_holes", lambda *_: np.full((2, 110), -1))
     assert seen > ink("none.gif") + 100
 
 

@@ -23,7 +23,7 @@ from embevo.analysis.figures.catalogue import FIGURES, NAMES, Figure
 from embevo.analysis.figures.drawing import Drawing, apart, share_scales
 from embevo.analysis.figures.rendering import FORMATS, render
 from embevo.analysis.figures.saving import save_figures
-from embevo.analysis.figures.style import styled
+from embevo.analysis.figures.style import point_marks, styled
 from embevo.analysis.figures.token_names import name_of
 from embevo.errors import NothingToDrawError
 from support import drawn, trajectories
@@ -246,6 +246,18 @@ def test_the_white_of_a_large_map_is_the_share_at_rest(large: Analysis, moving: 
 def test_what_is_not_a_number_is_not_shown_at_rest(runs: dict[str, Analysis]) -> None:
     assert any("not a number" in note for note in draw("displacement", runs["not finite"]).notes)
     assert not any("not a number" in note for note in draw("displacement", runs["normal"]).notes)
+
+
+@given(st.integers(1, 200_000), st.integers(1, 200_000))
+def test_many_points_are_smaller_and_more_transparent(one: int, other: int) -> None:
+    few, many = (point_marks(count, 4) for count in sorted((one, other)))
+    assert few["markersize"] >= many["markersize"] > 0.5
+    assert few["alpha"] >= many["alpha"] >= 0.1
+
+
+def test_every_figure_says_which_run_and_matrix_it_shows(large: Analysis) -> None:
+    for name in ("loss", "cloud", "displacement", "diffusion"):
+        assert draw(name, large).figure.get_suptitle() == "run: embeddings"
 
 
 def test_displacements_say_what_interval_they_are_over(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import shown, tokens_of
 from embevo.analysis.figures.holes import largest_holes, put_ring, ring
 from embevo.analysis.figures.placement import place_labels
-from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS
+from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS, point_marks
 from embevo.analysis.figures.token_names import name_of
 from embevo.analysis.projection import project
 from embevo.errors import NothingToDrawError
@@ -22,7 +22,7 @@ def draw(analysis: Analysis) -> Drawing:
     if series.sizes["component"] < 2:
         raise NothingToDrawError("the embedding has one dimension, or there is one token: that is no plane")
     last = int(series["step"][-1])
-    points = project(analysis.run_path, [last], series)[0][:, :2]
+    points = project(analysis.run_path, [last], series, components=2)[0]
     if not np.isfinite(points).all() or not np.ptp(points, axis=0).any():
         raise NothingToDrawError("all tokens are at one point at the last step, or not finite")
     drawing = Drawing.of(analysis, height=4.3)
@@ -37,10 +37,7 @@ def draw(analysis: Analysis) -> Drawing:
             *points[ids].T,
             MARKERS[group],
             color=COLOURS[group],
-            markersize=4 if len(points) <= 1000 else 2,
-            markeredgewidth=0,
-            alpha=0.75,
-            rasterized=len(points) > 2000,
+            **point_marks(len(points), 4),
         )
     holes = largest_holes(series["black_hole"].to_numpy(), tokens_of(analysis, "dead"))
     for token, count, _ in holes:

@@ -7,7 +7,7 @@ from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import UNKNOWN, tokens_of
 from embevo.analysis.figures.placement import place_labels
-from embevo.analysis.figures.style import COLOURS, LENGTH, MARKERS, from_one_axis, quiet_grid
+from embevo.analysis.figures.style import COLOURS, LENGTH, MARKERS, from_one_axis, point_marks, quiet_grid
 from embevo.analysis.figures.token_names import name_of
 from embevo.errors import NothingToDrawError
 
@@ -33,10 +33,7 @@ def draw(analysis: Analysis) -> Drawing:
             norm[ids],
             MARKERS[group],
             color=COLOURS[group],
-            markersize=4 if len(count) <= 1000 else 2,
-            markeredgewidth=0,
-            alpha=0.75,
-            rasterized=len(count) > 2000,
+            **point_marks(len(count), 4),
             clip_on=False,
         )
     most = max(int(count.max()), 1)

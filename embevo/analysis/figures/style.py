@@ -67,6 +67,29 @@ _STYLE: Final[dict[str, Any]] = {
 }
 
 
+# Up to so many points each is seen by itself, at full size.
+_FEW: Final = 1000
+
+
+def point_marks(count: int, size: float) -> dict[str, Any]:
+    """How points of a cloud are drawn: the more there are, the smaller and the more transparent.
+
+    The ink on the page grows more slowly than their number, so that density is still seen where many lie
+    above each other.
+
+    Args:
+        count: how many.
+        size: of few of them, in points.
+    """
+    more = max(1.0, count / _FEW)
+    return {
+        "markersize": size / more**0.25,
+        "alpha": max(0.75 / more**0.35, 0.1),
+        "markeredgewidth": 0,
+        "rasterized": count > 2 * _FEW,
+    }
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Matplotlib's own defaults with the above; what was set before comes back afterwards."""

@@ -11,6 +11,7 @@ from embevo.analysis import Analysis
 from embevo.analysis.figures.style import styled
 from embevo.analysis.film.encoding import Suffix, find_ffmpeg, suffix_of, write_film
 from embevo.analysis.film.moving_cloud import MovingCloud
+from embevo.analysis.film.view import PLACES, View
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
 from embevo.errors import NothingToDrawError
@@ -45,6 +46,7 @@ def animate(
     frames: int = 240,
     fps: int = 24,
     labels: bool = False,
+    view: View = PLACES,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write a film.
@@ -55,6 +57,8 @@ def animate(
         frames: how many steps to show.
         fps: of them a second.
         labels: write the names of frequent tokens beside them, where there is room.
+        view: show motion magnified, or displacement from the start; the picture says so, and black holes,
+            whose members then need not be at one point, are not ringed.
         on_frame: called after each frame with how many are done, and how many there will be.
 
     Returns:
@@ -74,11 +78,15 @@ def animate(
         raise NothingToDrawError("the embedding has one dimension, or there is one token: that is no plane")
     rows = frame_rows(series.sizes["step"], frames)
     steps = series["step"].to_numpy()[rows]
-    points = project(analysis.run_path, steps.tolist(), series)[:, :, :2]
+    points = project(analysis.run_path, steps, series, components=2)
     if not np.isfinite(points).any():
         raise NothingToDrawError("no token is at a finite place")
     with styled():
-        holes = black_holes(analysis.run_path, steps, series.attrs["matrix"])
-        cloud = MovingCloud(analysis, points, holes, steps, _DPI[form], labels=labels)
+        holes = np.full(points.shape[:2], -1, np.int64)
+        # Reading a step again takes as long as projecting it: only those that have black holes are.
+        some = np.flatnonzero(series["black_holes"].sel(group="all").to_numpy()[rows] > 0)
+        if view.in_place and len(some):
+            holes[some] = black_holes(analysis.run_path, steps[some], series.attrs["matrix"])
+        cloud = MovingCloud(analysis, view.of(points), holes, steps, _DPI[form], labels=labels, view=view)
         write_film(out, cloud.frames(on_frame), fps)
     return len(rows)

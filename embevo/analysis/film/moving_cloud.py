@@ -12,11 +12,12 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
-from embevo.analysis.figures.drawing import Drawing
+from embevo.analysis.figures.drawing import Drawing, title_of
 from embevo.analysis.figures.groups import shown, tokens_of
 from embevo.analysis.figures.holes import MOST, largest_holes, put_ring, ring
-from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS
+from embevo.analysis.figures.style import ALL, COLOURS, FAINT, INK, LENGTH, MARKERS, point_marks
 from embevo.analysis.figures.token_names import name_of
+from embevo.analysis.film.view import PLACES, View
 
 _SIZE: Final = (8.0, 6.0)
 _NAMED: Final = 60
@@ -37,6 +38,7 @@ class MovingCloud:
         dpi: int,
         *,
         labels: bool,
+        view: View = PLACES,
     ) -> None:
         """Make the axes.
 
@@ -47,12 +49,17 @@ class MovingCloud:
             steps: ``(frame,)`` global steps.
             dpi: pixels an inch.
             labels: write the names of frequent tokens beside them, where there is room.
+            view: what is shown of them, for the words on the picture.
         """
         self._points, self._holes, self._steps = points, holes, steps
         self._figure = Figure(figsize=_SIZE, dpi=dpi)
         self._canvas: Any = FigureCanvasAgg(self._figure)
         self._axes = self._figure.add_subplot()
-        _frame(self._axes, points)
+        words = f"; {view.words(int(steps[0]))}" if view.words(int(steps[0])) else ""
+        self._figure.suptitle(
+            title_of(analysis) + words, x=0.01, ha="left", fontsize=10, color=FAINT, parse_math=False
+        )
+        _frame(self._axes, points, view)
         series = analysis.series
         loss = series["loss"].to_numpy() if "loss" in series else np.full(series.sizes["step"], np.nan)
         self._unit = " nats" if analysis.is_experiment else ""
@@ -61,9 +68,9 @@ class MovingCloud:
             (group, tokens_of(analysis, group)) for group in shown(analysis, Drawing.of(analysis))
         ]
         self._marks = [
-            self._axes.plot(
-                [], [], MARKERS[group], color=COLOURS[group], markersize=5, markeredgewidth=0, alpha=0.75
-            )[0]
+            self._axes.plot([], [], MARKERS[group], color=COLOURS[group], **point_marks(points.shape[1], 5))[
+                0
+            ]
             for group, _ in self._groups
         ]
         self._rings = [ring(self._axes) for _ in range(MOST)]
@@ -190,12 +197,13 @@ class MovingCloud:
         return annotation
 
 
-def _frame(axes: Axes, points: NDArray[np.float64]) -> None:
+def _frame(axes: Axes, points: NDArray[np.float64], view: View) -> None:
     """Ranges that hold every point of every frame, with the same scale in both directions."""
     axes.update_datalim(points[np.isfinite(points).all(axis=2)])
     axes.margins(0.05)
     axes.autoscale_view()
     axes.set_aspect("equal", adjustable="datalim")
     axes.tick_params(labelsize=11)
-    axes.set_xlabel(f"component 1 ({LENGTH})", fontsize=12)
-    axes.set_ylabel(f"component 2 ({LENGTH})", fontsize=12)
+    what = "displacement along component" if view.from_start else "component"
+    axes.set_xlabel(f"{what} 1 ({LENGTH})", fontsize=12)
+    axes.set_ylabel(f"{what} 2 ({LENGTH})", fontsize=12)
