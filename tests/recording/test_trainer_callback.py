@@ -9,6 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from embevo import open_run
+from embevo.errors import RunExistsError
 from embevo.recording.adapters.trainer_callback import RecordEmbeddings
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -105,3 +106,24 @@ def test_no_training_dies_of_a_learning_rate(tmp_path: Path) -> None:
     run = open_run(tmp_path / "run")
     assert run.steps.tolist() == list(range(STEPS + 1))
     assert np.isnan(run["learning_rate"][:]).all()
+
+
+def test_the_cell_of_a_notebook_is_run_again_after_an_exception(tmp_path: Path) -> None:
+    """Each time with a new callback, while something keeps the ones before alive."""
+    kept = []
+
+    def cell(*, fails: bool, **options: Any) -> None:
+        kept.append(RecordEmbeddings(tmp_path / "run", block_steps=4, **options))
+        train(tmp_path / "out", [kept[-1], *([Fail()] if fails else [])])
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cell(fails=True)
+    with pytest.raises(RunExistsError):
+        cell(fails=False)
+    assert not (tmp_path / "run" / "journal").exists(), "it is sealed"
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2, 3]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cell(fails=True, overwrite=True)
+    cell(fails=False, resume=True)
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(STEPS + 1))
+    assert not (tmp_path / "run" / "journal").exists()

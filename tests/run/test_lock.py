@@ -104,7 +104,7 @@ def test_a_second_process_is_refused_with_pid_and_host_and_takes_over_from_a_kil
 
 def test_a_second_lock_in_the_same_process_is_refused(path: Path) -> None:
     lock = WriterLock(path)
-    with pytest.raises(RunInUseError, match=f"process {os.getpid()}.*close its recorder first"):
+    with pytest.raises(RunInUseError, match=rf"process {os.getpid()}.*its recorder first.*directory\.$"):
         WriterLock(path)
     lock.release()
     WriterLock(path).release()

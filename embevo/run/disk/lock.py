@@ -81,7 +81,7 @@ class WriterLock:
                 if isinstance(taken, int):
                     self._descriptor = taken
                     return
-        raise RunInUseError(f"{path.parent} is being written by {taken}.")
+        raise RunInUseError(f"{path.parent} is being written by {taken}")
 
     def release(self) -> None:
         """Remove the file and drop the lock; in a forked child, which does not hold it, nothing."""
@@ -129,7 +129,7 @@ def _take(path: Path) -> int | str:
             # Its last holder may have removed the file between our opening and locking it.
             if _is_at(descriptor, path) and not _has_successor(path):
                 return _keep(descriptor)
-            return _describe(_owner(descriptor))
+            return f"{_describe(_owner(descriptor))}. Try again."
         if locked == "unknown" and created:
             _sign(descriptor, "file")
             _warn_of(path)
