@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "rewind": "embevo_cli.rewind:rewind",
     "ls": "embevo_cli.ls:ls",
     "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",
+    "merge": "embevo_cli.merge:merge",
     "import-safetensors": "embevo_cli.import_safetensors:import_safetensors",
 }
 _INTERRUPTED: Final = 130

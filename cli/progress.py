@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr, where that is a terminal; yields what is to be called with each step."""
     columns = (
         TextColumn("{task.description}"),

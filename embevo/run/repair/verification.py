@@ -298,9 +298,10 @@ def _say_missing(found: Verification) -> None:
 
 
 def _imported_steps(run: Run) -> set[int] | None:
-    """The steps of the folder that the run was imported from; None if it does not say that of itself."""
+    """The steps of the folder or runs that the run was made of; None if it does not say that of itself."""
     try:
-        ranges = [[int(part) for part in each] for each in run.attributes["imported"]["steps"]]
+        made = run.attributes.get("merged", run.attributes.get("imported"))
+        ranges = [[int(part) for part in each] for each in made["steps"]]
         sound = all(first <= last and stride > 0 for first, last, stride in ranges)
         return set(from_ranges(ranges)) if sound and count(ranges) <= _MOST_IMPORTED else None
     except MALFORMED:
