@@ -1,22 +1,125 @@
-"""A flight recorder for embedding matrices: every training step, nothing lost, one read to have it all."""
+"""A flight recorder for embedding matrices: every training step, nothing lost, one read to have it all.
 
-from typing import TYPE_CHECKING, Any
+``__all__`` is what is public; docs/api.md describes it. All else may change with any version.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from embevo.errors import (
+    AnalysisError,
+    ArgumentError,
+    CheckpointError,
+    ClosedError,
+    ConfigError,
+    CorpusError,
+    CreationError,
+    DamagedError,
+    DestinationError,
+    DeviceError,
+    DivergedError,
+    EmbevoError,
+    ExportError,
+    FilmError,
+    FrameMismatchError,
+    MissingLibraryError,
+    NotARunError,
+    NothingToDrawError,
+    NotSafetensorsError,
+    RecordingError,
+    RecordingWarning,
+    ResumeError,
+    RingFullError,
+    RunExistsError,
+    RunInUseError,
+    RunReplacedError,
+    StaleTensorError,
+    UnprovenError,
+    UnsupportedError,
+    WeakerPromiseWarning,
+)
 
 if TYPE_CHECKING:
+    from embevo.recording.adapters.optimizer_hook import capture_every_step
+    from embevo.recording.adapters.trainer_callback import RecordEmbeddings
     from embevo.recording.recorder import Recorder
     from embevo.run.reading.reader import Run, open_run
+    from embevo.run.repair.recovery import recover
+    from embevo.run.repair.verification import verify
 
-__all__ = ["Recorder", "Run", "open_run"]
+__all__ = [
+    "AnalysisError",
+    "ArgumentError",
+    "CheckpointError",
+    "ClosedError",
+    "ConfigError",
+    "CorpusError",
+    "CreationError",
+    "DamagedError",
+    "DestinationError",
+    "DeviceError",
+    "DivergedError",
+    "EmbevoError",
+    "ExportError",
+    "FilmError",
+    "FrameMismatchError",
+    "MissingLibraryError",
+    "NotARunError",
+    "NotSafetensorsError",
+    "NothingToDrawError",
+    "RecordEmbeddings",
+    "Recorder",
+    "RecordingError",
+    "RecordingWarning",
+    "ResumeError",
+    "RingFullError",
+    "Run",
+    "RunExistsError",
+    "RunInUseError",
+    "RunReplacedError",
+    "StaleTensorError",
+    "UnprovenError",
+    "UnsupportedError",
+    "WeakerPromiseWarning",
+    "__version__",
+    "capture_every_step",
+    "open_run",
+    "recover",
+    "verify",
+]
+__version__: Final = "0.1.0"
+
+# Imported on first use: zarr loads this package for its bfloat16 type and must not load torch with it.
+_MODULE_OF: Final = {
+    "RecordEmbeddings": "embevo.recording.adapters.trainer_callback",
+    "Recorder": "embevo.recording.recorder",
+    "Run": "embevo.run.reading.reader",
+    "capture_every_step": "embevo.recording.adapters.optimizer_hook",
+    "open_run": "embevo.run.reading.reader",
+    "recover": "embevo.run.repair.recovery",
+    "verify": "embevo.run.repair.verification",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: zarr loads this package for its bfloat16 type and must not load torch with it."""
-    if name == "Recorder":
-        from embevo.recording.recorder import Recorder  # noqa: PLC0415
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'embevo' has no attribute {name!r}")
+    try:
+        return getattr(import_module(_MODULE_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in {"torch", "transformers"}:
+            raise
+        return type(name, (_Missing,), {"library": error.name, "__module__": __name__})
 
-        return Recorder
-    if name in {"Run", "open_run"}:
-        from embevo.run.reading import reader  # noqa: PLC0415
 
-        return getattr(reader, name)
-    raise AttributeError(f"module 'embevo' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Missing:
+    """In place of what needs a library that is not installed, so that all else can be imported and used."""
+
+    library = ""
+
+    def __new__(cls, *_: object, **__: object) -> NoReturn:
+        raise MissingLibraryError(f"{cls.__name__} needs {cls.library}: pip install {cls.library}")

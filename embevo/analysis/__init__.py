@@ -1,4 +1,7 @@
-"""From a recorded run to numbers, verdicts and figures. Imports from embevo.run only."""
+"""From a recorded run to numbers, verdicts and figures. Imports from embevo.run only.
+
+``__all__`` is public, see docs/api.md; all else is free to change with any version.
+"""
 
 from embevo.errors import MissingLibraryError
 

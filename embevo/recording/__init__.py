@@ -1,1 +1,4 @@
-"""The training side: how tensors get from the loop to the run."""
+"""The training side: how tensors get from the loop to the run.
+
+Not public, free to change with any version; docs/api.md names what is public.
+"""

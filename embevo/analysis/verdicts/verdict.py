@@ -85,7 +85,7 @@ class Verdict:
     Attributes:
         id: N1..N4 or S1..S5.
         hypothesis: which of the two.
-        prediction: the seed's words, in short.
+        prediction: what was foreseen, in short.
         checks: the parts.
         effect: how large the effect is, in words.
     """
