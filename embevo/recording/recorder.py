@@ -35,6 +35,7 @@ from embevo.recording.scalars import Scalar, Scalars
 from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging
 from embevo.recording.stats import CaptureTimes, RecorderStats
+from embevo.recording.stillness import Steps, Stillness, is_frozen
 from embevo.recording.transport import transport_for
 from embevo.recording.writer import Writer
 from embevo.run.format.frame import FrameSpec
@@ -143,6 +144,7 @@ class Recorder:
         names = scalar_names(scalars)
         self._sources = sources_of(matrices, module)
         self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
+        self._frozen = [name for name, like in self._likes.items() if is_frozen(like)]
         subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
         frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
         schedule = schedule_of(steps)
@@ -230,11 +232,15 @@ class Recorder:
     def _start(self, run: RunWriter) -> None:
         """Have a thread write what is captured."""
         self._holding = Holding(run)
+        self._steps = Steps()
+        stillness = Stillness(run.journal, self._steps, self._frozen)
+        self._noticed, self._say_still = stillness.noticed, stillness.say
         try:
             self._writer = Writer(
                 run.journal,
                 run.sealer,
                 self._holding,
+                stillness,
                 row=self._row,
                 block_steps=run.layout.block_steps,
                 sync_seconds=self._sync_seconds,
@@ -242,12 +248,14 @@ class Recorder:
                 in_flight=self._in_flight,
             )
         except BaseException:
+            self._steps.stop()
             run.close(complete=True)
             raise
         opened(self.paths.root, self._writer, self._disown)
         # The thread knows nothing of the recorder, and does not keep it alive. At the end of the interpreter
         # it finds out by itself.
         weakref.finalize(self, self._writer.abandon).atexit = False
+        weakref.finalize(self, self._steps.stop).atexit = False
 
     def _disown(self, why: str) -> None:
         """Record nothing more: the run is another recorder's now, or another process's."""
@@ -302,8 +310,8 @@ class Recorder:
         if self._in_flight is not None:
             self._row = self._in_flight.next_row
         row = self._row
-        if writer.error is not None or self._closed:
-            self._raise_failure()
+        if self._noticed or writer.error is not None or self._closed:
+            self._attend()
         if not self._last_step < step <= LAST_STEP:
             raise refuse_step(step, self._last_step)
         if self._recorded is not None and self._compare(self._recorded, step):
@@ -476,6 +484,12 @@ class Recorder:
             )
         self._dropped += 1
 
+    def _attend(self) -> None:
+        """To what has come up since the capture before."""
+        self._say_still()
+        if self._writer.error is not None or self._closed:
+            self._raise_failure()
+
     def _raise_failure(self) -> None:
         if self._ended:
             raise ClosedError(f"nothing is recorded: {self._ended}")
@@ -506,6 +520,7 @@ class Recorder:
         """
         if not self._closed:
             self._writer.flush()
+            self._say_still()
         if self._writer.error is not None or self._closed:
             self._raise_failure()
 
@@ -524,6 +539,8 @@ class Recorder:
         self._released = True
         self._staging.close()
         self._journal.close()
+        self._steps.stop()
+        self._say_still()
         unremoved = self._writer.holding.error
         if unremoved is not None:
             raise RecordingError(f"cannot remove {unremoved.filename}: {unremoved.strerror}") from unremoved

@@ -7,6 +7,7 @@ from typing import Final
 from embevo.errors import RecordingError
 from embevo.recording.holding import Holding
 from embevo.recording.in_flight import InFlight
+from embevo.recording.stillness import Stillness
 from embevo.run.journal.ring import Journal
 from embevo.run.writing.sealing import Sealer
 
@@ -62,6 +63,7 @@ class Writer:
         journal: Journal,
         sealer: Sealer,
         holding: Holding,
+        stillness: Stillness,
         *,
         row: int,
         block_steps: int,
@@ -76,6 +78,7 @@ class Writer:
         With ``in_flight``, it is the writer that puts rows into the journal and stores ``captured``.
         """
         self.durable_step: int | None = None
+        self._stillness = stillness
         self._durable = row
         self._sync_seconds = sync_seconds
         self._sync_steps = sync_steps
@@ -241,6 +244,7 @@ class Writer:
         for row in range(self.drained, captured):
             self._journal.seal(row)
             self._sealer.snapshot(self._journal, row)
+            self._stillness.look(row)
             self.drained = row + 1
             if self.drained % self._block_steps == 0:
                 self._seal(self.drained)

@@ -312,6 +312,10 @@ class Journal:
         scalars = np.frombuffer(bytes(self._memory[start + 32 : start + self._head_end]), np.float64)
         return step, scalars, image_checksum
 
+    def image_checksum(self, row: int) -> int:
+        """The image checksum of a sealed row, for the process that wrote it."""
+        return self._words[(self._start(row) >> 3) + 3]
+
     def step(self, row: int) -> int:
         """The step of a row that is in the ring.
 
