@@ -3,12 +3,19 @@
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .paths import PathOf
 from .readable import command_line, size_of, state_of
+
+# Lines of a screen that a row may take, where they are not two.
+_LINES: Final = {"config": 9}
+# Arrays that have a row of their own.
+_ARRAYS: Final = 4
+# Characters of one setting.
+_LONGEST_VALUE: Final = 60
 
 if TYPE_CHECKING:
     from embevo.run.reading.summary import MatrixSummary, RunSummary, TokenSummary
@@ -17,10 +24,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=PathOf())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def info(run: Path, as_json: bool) -> None:
+@click.option("--all", "whole", is_flag=True, help="Print long settings, attributes and lists in full.")
+def info(run: Path, as_json: bool, whole: bool) -> None:
     """Show what is inside RUN, on one screen.
 
-    Works on finished and interrupted runs, and on one that is being recorded right now.
+    What is long is cut short, and the output says so; --all prints all of it. Works on finished and
+    interrupted runs, and on one that is being recorded right now.
     """
     from embevo.run.reading.summary import summarize  # noqa: PLC0415 - zarr is loaded when it is needed
 
@@ -35,12 +44,28 @@ def info(run: Path, as_json: bool) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for label, value in _rows(summary):
+    console = Console(highlight=False, soft_wrap=False)
+    rows = _rows(summary, whole=whole)
+    if not whole:
+        shortened = _on_one_screen(rows, max(20, console.width - 2 - max(len(label) for label, _ in rows)))
+        if shortened != _rows(summary, whole=True):
+            shortened.append(("more", f"{command_line('embevo', 'info', run, '--all')} prints all of it"))
+        rows = shortened
+    for label, value in rows:
         table.add_row(label, Text(value))
-    Console(highlight=False, soft_wrap=False).print(table)
+    console.print(table)
 
 
-def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
+def _on_one_screen(rows: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
+    """The rows, each cut to as many lines of ``width`` characters as it may have, and not too many arrays."""
+    found = []
+    for label, value in rows:
+        longest = width * _LINES.get(label, 2)
+        found.append((label, value if len(value) <= longest else f"{value[: longest - 4].rstrip()} ..."))
+    return found
+
+
+def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
     from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
 
     state = state_of(summary)
@@ -67,7 +92,11 @@ def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
             )
         )
     rows.append(("shape", f"{' x '.join(map(str, summary.shape))} (step, token, dim)"))
-    rows += [(matrix.name, _layout(matrix)) for matrix in summary.matrices]
+    arrays = summary.matrices if whole else summary.matrices[:_ARRAYS]
+    rows += [(matrix.name, _layout(matrix)) for matrix in arrays]
+    if len(arrays) < len(summary.matrices):
+        rest = ", ".join(matrix.name for matrix in summary.matrices[len(arrays) :])
+        rows.append(("and", f"{len(summary.matrices) - len(arrays)} more: {rest}"))
     if summary.scalars:
         rows.append(("per step", ", ".join(summary.scalars)))
     rows += [
@@ -75,7 +104,7 @@ def _rows(summary: "RunSummary") -> list[tuple[str, str]]:
         ("size", _sizes(summary)),
     ]
     rows += [
-        (name, _fields(fields))
+        (name, _fields(fields, whole=whole))
         for name, fields in (
             ("config", summary.config),
             ("corpus", summary.corpus),
@@ -114,12 +143,19 @@ def _sizes(summary: "RunSummary") -> str:
     return text
 
 
-def _fields(fields: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_plain(value)}" for name, value in fields.items())
+def _fields(fields: dict[str, Any], *, whole: bool) -> str:
+    return ", ".join(f"{_one_line(name)} {_plain(value, whole=whole)}" for name, value in fields.items())
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _plain(value: object, *, whole: bool) -> str:
+    """A value on one line; of a long one the beginning, so that those after it are seen too."""
+    text = _one_line(value if isinstance(value, str) else json.dumps(value))
+    return text if whole or len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _one_line(text: str) -> str:
+    """A text without line breaks and other characters that move the cursor."""
+    return text if text.isprintable() else json.dumps(text)
 
 
 def _labels(tokens: "TokenSummary") -> str:

@@ -1,12 +1,15 @@
 """embevo info and embevo ls."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from embevo import Recorder
 from embevo.run.disk.lock import WriterLock
@@ -53,6 +56,48 @@ def test_dead_tokens_of_a_vocabulary_that_is_not_known_to_be_bytes_are_ids(
     run.journal.close()
     text = " ".join(invoke("info", run.path).output.split())
     assert "dead 0..2, 33, 64, 127" in text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=200),
+    lambda inner: st.lists(inner, max_size=200) | st.dictionaries(st.text(max_size=30), inner, max_size=40),
+    max_leaves=60,
+)
+
+
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=30), JSON, max_size=60),
+    st.dictionaries(st.sampled_from(["corpus", "versions", "mine"]), JSON),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_info_is_one_screen_whatever_the_attributes_hold(
+    invoke: Any, tmp_path: Path, config: dict[str, Any], attributes: dict[str, Any]
+) -> None:
+    path = tmp_path / "run"
+    shutil.rmtree(path, ignore_errors=True)
+    frame = written.frame_of(**{f"array{number}": "float32" for number in range(9)})
+    counts = np.arange(5) % 2
+    run = written.write_run(
+        path, rows=2, sealed=2, frame=frame, token_count=counts, config=config, **attributes
+    )
+    run.journal.close()
+    lines = invoke("info", path).output.splitlines()
+    assert len(lines) <= 45
+    assert "and 5 more: array" in " ".join(" ".join(lines).split())
+    assert "--all prints all of it" in " ".join(" ".join(lines).split())
+
+
+def test_all_of_a_long_attribute_is_there_on_request(invoke: Any, tmp_path: Path) -> None:
+    names = {str(number): f"LABEL_{number}" for number in range(2000)}
+    run = written.write_run(tmp_path / "run", rows=2, sealed=2, config={"id2label": names, "last": 7})
+    run.journal.close()
+    short = invoke("info", run.path).output
+    assert len(short.splitlines()) < 24
+    assert "last 7" in " ".join(short.split())
+    assert "LABEL_1999" not in short
+    whole = "".join(invoke("info", run.path, "--all").output.split())
+    assert "LABEL_1999" in whole
+    assert "prints" not in whole
 
 
 def test_info_tells_the_states_apart(invoke: Any, tmp_path: Path) -> None:

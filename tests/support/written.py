@@ -1,5 +1,6 @@
 """Runs and journals written with the parts of embevo.run alone: no torch, no threads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def write_run(
     every: int = 1,
     seed: int = 0,
     token_count: NDArray[np.int64] | None = None,
-    config: dict[str, int] | None = None,
+    config: Mapping[str, object] | None = None,
     **attributes: object,
 ) -> WrittenRun:
     """A run of ``rows`` rows at steps 0, every, ..., the first ``sealed`` of them sealed."""
