@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from embevo import Recorder
@@ -68,6 +68,10 @@ JSON = st.recursive(
 @given(
     st.dictionaries(st.text(min_size=1, max_size=30), JSON, max_size=60),
     st.dictionaries(st.sampled_from(["corpus", "versions", "mine"]), JSON),
+)
+@example({f"setting {number}": "x" * 50 for number in range(400)}, {})
+@example(
+    {}, {name: {str(number): "y" * 50 for number in range(100)} for name in ("corpus", "versions", "mine")}
 )
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_info_is_one_screen_whatever_the_attributes_hold(
