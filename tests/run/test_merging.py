@@ -60,7 +60,7 @@ def test_any_pieces_give_what_one_run_would_be(
     dtype: str,
     killed: tuple[bool, bool, bool],
 ) -> None:
-    """Each step is in none, one or several of three runs: consecutive, interleaved, overlapping, or missing."""
+    """Each step is in none, one or several of three runs: consecutive, interleaved, overlapping, missing."""
     tmp_path = tmp_path_factory.mktemp("merge")
     frame = written.frame_of(embeddings=dtype)
     held = [[step for step, share in enumerate(shares) if piece in share] for piece in range(3)]
