@@ -236,10 +236,10 @@ class Run:
 
         16-bit matrices come as the float32 that the group stores, unless it stores them natively.
         """
-        if name in self.frame.by_name:
+        if isinstance(name, str) and name in self.frame.by_name:
             shape = (len(self.steps), *self.frame.by_name[name].shape)
             return StepArray(name, shape, read_dtype(self.layout, name), partial(self._read, name))
-        if name in self.frame.scalars:
+        if isinstance(name, str) and name in self.frame.scalars:
             return StepArray(name, (len(self.steps),), np.dtype(np.float64), partial(self._read, name))
         names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
         raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
