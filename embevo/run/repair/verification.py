@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import DamagedError, EmbevoError
+from embevo.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
 from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.checksum import checksum, digest, file_digest
@@ -89,12 +89,14 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
             only those of the first and last five steps.
 
     Raises:
-        NotARunError: there is no run.
+        NotARunError: there is no run, or one of a newer format.
     """
     paths = RunPaths(path)
     found = Verification(paths.root)
     try:
         run = Run(found.path)
+    except NotARunError:
+        raise
     except EmbevoError as error:
         # Also what keeps the run from opening is listed file by file, as far as the manifest can be read.
         if not paths.manifest.is_file():

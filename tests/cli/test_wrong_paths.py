@@ -1,0 +1,155 @@
+"""Every command that takes a path, given what is no run: one message, an exit code, no traceback."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from embevo_cli.main import COMMANDS, embevo
+
+from embevo.run.format import layout
+from embevo.run.format.frame import FrameSpec
+from support import written
+
+# What a command needs beside the path that is wrong. The wrong path stands where WRONG is.
+WRONG, OUT = "WRONG", "OUT"
+MAIN = "from embevo_cli.main import main; main()"
+ARGUMENTS: dict[str, list[list[str]]] = {
+    "train": [["--resume", WRONG], ["--config", WRONG, "--out", OUT], ["--corpus", WRONG, "--out", OUT]],
+    "analyze": [[WRONG]],
+    "report": [[WRONG, "-o", OUT]],
+    "figures": [[WRONG, "--out", OUT]],
+    "animate": [[WRONG, "-o", OUT + ".gif"]],
+    "info": [[WRONG]],
+    "verify": [[WRONG]],
+    "recover": [[WRONG]],
+    "rewind": [[WRONG, "--to", "1"]],
+    "ls": [[WRONG]],
+    "export-safetensors": [[WRONG, "--out", OUT]],
+    "import-safetensors": [[WRONG, "--out", OUT]],
+    "merge": [[WRONG, "RUN", "--out", OUT], ["RUN", WRONG, "--out", OUT]],
+    "corpus": [["show", WRONG]],
+}
+# These look at no path that is there: a plan is made for a place that need not exist.
+WITHOUT_A_PATH = {"plan"}
+KINDS = ["missing", "empty text", "too long", "file", "empty directory", "in a file", "newer format"]
+# A folder may be empty, what is below it and cannot be opened is listed, and any file is a corpus.
+ALLOWED = {("ls", "empty directory"), ("ls", "newer format"), ("corpus", "file")}
+
+
+def wrong_path(kind: str, folder: Path) -> str:
+    match kind:
+        case "missing":
+            return str(folder / "nowhere")
+        case "empty text":
+            return ""
+        case "too long":
+            return str(folder / ("x" * 300))
+        case "file":
+            (folder / "a file").write_bytes(b"hello")
+            return str(folder / "a file")
+        case "in a file":
+            (folder / "a file").write_bytes(b"")
+            return str(folder / "a file" / "run")
+        case "empty directory":
+            (folder / "empty").mkdir()
+            return str(folder / "empty")
+    # What a later version would write: everything agrees with everything, but for the number of the format.
+    frame = FrameSpec.of(
+        {"embeddings": ("float32", (5, 3))}, ("loss",), dimensions={"embeddings": ("a", "b")}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "FORMAT", 999)
+        run = written.write_run(folder / "newer", rows=6, sealed=4, frame=frame)
+    run.journal.close()
+    return str(run.path)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def check(result: Any, where: str) -> None:
+    """One message on stderr, of one line where click does not add how the command is used."""
+    assert result.exit_code not in {0, 130}, where
+    assert "Traceback" not in result.output
+    lines = result.stderr.strip().splitlines()
+    errors = [line for line in lines if line.startswith("Error: ")]
+    assert len(errors) == 1, result.stderr
+    assert len(errors[0]) > len("Error: ") + 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_A_PATH])
+def test_what_is_no_run_is_refused(invoke: Any, tmp_path: Path, name: str, kind: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    frame = FrameSpec.of(
+        {"embeddings": ("float32", (5, 3))}, ("loss",), dimensions={"embeddings": ("a", "b")}
+    )
+    run = written.write_run(tmp_path / "run", rows=6, sealed=6, frame=frame).path
+    wrong = wrong_path(kind, source)
+    before = tree(tmp_path)
+    words = {
+        WRONG: wrong,
+        OUT: str(tmp_path / "out"),
+        OUT + ".gif": str(tmp_path / "out.gif"),
+        "RUN": str(run),
+    }
+    for arguments in ARGUMENTS[name]:
+        result = invoke(name, *(words.get(word, word) for word in arguments))
+        if (name, kind) in ALLOWED:
+            assert result.exit_code == 0
+            continue
+        check(result, f"{name} {arguments}")
+    # Nothing was written, neither into what was named nor beside it.
+    assert {path: data for path, data in tree(tmp_path).items() if "writer.lock" not in path} == {
+        path: data for path, data in before.items() if "writer.lock" not in path
+    }
+
+
+def test_every_command_is_among_them() -> None:
+    assert ARGUMENTS.keys() | WITHOUT_A_PATH == COMMANDS.keys() | ARGUMENTS.keys()
+    assert COMMANDS.keys() <= ARGUMENTS.keys() | WITHOUT_A_PATH
+    for name in COMMANDS:
+        command = embevo.get_command(click.Context(embevo), name)
+        assert command is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs another user to become")
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {*WITHOUT_A_PATH, "train"}])
+def test_an_unreadable_directory_is_refused(tmp_path: Path, name: str) -> None:
+    source = Path("/tmp") / f"embevo-unreadable-{os.getpid()}"
+    shutil.rmtree(source, ignore_errors=True)
+    run = written.write_run(source / "locked" / "run", rows=6, sealed=6).path
+    open_to_all = written.write_run(source / "run", rows=6, sealed=6).path
+    (source / "out").mkdir(mode=0o777)
+    (source / "out").chmod(0o777)
+    (source / "locked").chmod(0o700)
+    run.chmod(0o700)
+    words = {
+        WRONG: str(run),
+        OUT: str(source / "out/o"),
+        OUT + ".gif": str(source / "out/o.gif"),
+        "RUN": str(open_to_all),
+    }
+    try:
+        for arguments in ARGUMENTS[name]:
+            # Root may read anything, so nobody asks.
+            done = subprocess.run(
+                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c",
+                 MAIN, name, *(words.get(word, word) for word in arguments)],
+                capture_output=True, text=True, check=False, cwd=source,
+                env={**os.environ, "HOME": str(source / "out"), "MPLCONFIGDIR": str(source / "out")},
+            )  # fmt: skip
+            assert "Traceback" not in done.stderr, done.stderr
+            assert done.returncode in {1, 2}, done.stderr
+            assert len([line for line in done.stderr.splitlines() if line.startswith("Error: ")]) == 1, (
+                done.stderr
+            )
+    finally:
+        shutil.rmtree(source)
