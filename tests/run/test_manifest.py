@@ -1,7 +1,6 @@
 """The chain of the manifest: nothing in it can be changed, removed or moved without being noticed."""
 
 import itertools
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,27 +10,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embevo.errors import DamagedError
-from embevo.run.manifest.manifest import Entry, Manifest
+from embevo.run.disk.checksum import Digest
+from embevo.run.manifest.appender import ManifestAppender, packed
+from embevo.run.manifest.entry import Block, Created, Entry, Rewound
+from embevo.run.manifest.manifest import Manifest
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
-def block(number: int, first: int, stop: int) -> Entry:
-    return {
-        "kind": "block",
-        "block": number,
-        "rows": [first, stop],
-        "steps": [[first, stop - 1, 1]],
-        "files": {f"step/c.{number}": [8, f"{stop:016x}"]},
-        "metadata": {"zarr.json": [100, f"{stop:016x}"]},
-        "images": "0" * 16 * (stop - first),
-    }
+def block(number: int, first: int, stop: int) -> Block:
+    return Block.of(
+        number,
+        first,
+        list(range(first, stop)),
+        files={f"step/c.{number}": Digest(8, f"{stop:016x}")},
+        metadata={"zarr.json": Digest(100, f"{stop:016x}")},
+        images=range(first, stop),
+    )
 
 
-CREATED: Entry = {"kind": "created", "files": {}, "metadata": {"zarr.json": [90, "0" * 16]}, "group": {}}
+CREATED = Created({}, {"zarr.json": Digest(90, "0" * 16)}, {})
+
+
+def appender(path: Path) -> ManifestAppender:
+    return ManifestAppender(Manifest(path))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    manifest = Manifest.create(tmp_path / "manifest", CREATED, sync=False)
+    manifest = ManifestAppender.create(tmp_path / "manifest", CREATED, sync=False)
     for number in range(4):
         manifest.append(block(number, 4 * number, 4 * number + 4), sync=number == 2)
     return manifest.path
@@ -39,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def entries(path: Path) -> list[Entry]:
-    return Manifest(path).entries
+    return list(Manifest(path).entries)
 
 
 def test_what_was_appended_is_read(path: Path) -> None:
@@ -50,15 +57,15 @@ def test_what_was_appended_is_read(path: Path) -> None:
 
 def test_one_is_not_started_over_another(path: Path) -> None:
     with pytest.raises(FileExistsError):
-        Manifest.create(path, CREATED, sync=False)
+        ManifestAppender.create(path, CREATED, sync=False)
 
 
 def test_refresh_reads_what_was_appended_since(path: Path) -> None:
-    reader, writer = Manifest(path), Manifest(path)
+    reader, writer = Manifest(path), appender(path)
     for number in range(4, 7):
         writer.append(block(number, 4 * number, 4 * number + 4), sync=False)
         reader.refresh()
-        assert reader.entries == writer.entries
+        assert reader.entries[-1] == writer.last == block(number, 4 * number, 4 * number + 4)
 
 
 def test_every_flipped_bit_is_found(path: Path, entries: list[Entry]) -> None:
@@ -111,9 +118,11 @@ def test_a_torn_last_line_is_as_if_it_had_not_been_written(path: Path, entries: 
         assert manifest.entries == entries[:-1]
         assert manifest.torn == (length > last)
         # It is cut off by what is written next.
-        manifest.append(entries[-1], sync=False)
+        ManifestAppender(manifest).append(entries[-1], sync=False)
         assert path.read_bytes() == content
+        manifest.refresh()
         assert not manifest.torn
+        assert manifest.entries == entries
 
 
 def test_zeros_after_a_power_cut_count_as_torn(path: Path, entries: list[Entry]) -> None:
@@ -122,7 +131,7 @@ def test_zeros_after_a_power_cut_count_as_torn(path: Path, entries: list[Entry])
     manifest = Manifest(path)
     assert manifest.entries == entries
     assert manifest.torn
-    manifest.trim()
+    ManifestAppender(manifest).trim()
     assert path.read_bytes() == content
 
 
@@ -159,15 +168,15 @@ def test_a_failed_append_leaves_the_manifest_as_it_was(
     path: Path, entries: list[Entry], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     content = path.read_bytes()
-    manifest = Manifest(path)
+    writer = appender(path)
     with monkeypatch.context() as patch:
         failing_write(patch, after=after)
         with pytest.raises(OSError, match="No space left") as caught:
-            manifest.append(block(4, 16, 20), sync=False)
+            writer.append(block(4, 16, 20), sync=False)
     assert caught.value.filename == str(path)
     assert path.read_bytes() == content
-    assert manifest.entries == entries
-    manifest.append(block(4, 16, 20), sync=False)
+    assert writer.last == entries[-1]
+    writer.append(block(4, 16, 20), sync=False)
     assert Manifest(path).entries == [*entries, block(4, 16, 20)]
 
 
@@ -176,19 +185,22 @@ def test_short_writes_are_continued(
 ) -> None:
     with monkeypatch.context() as patch:
         failing_write(patch, after=1 << 20)
-        Manifest(path).append(block(4, 16, 20), sync=False)
+        appender(path).append(block(4, 16, 20), sync=False)
     assert Manifest(path).entries == [*entries, block(4, 16, 20)]
 
 
 # What the entries mean
 
 
+def manifest_of(path: Path, *entries: Entry) -> Manifest:
+    path.write_bytes(packed([CREATED, *entries]))
+    return Manifest(path)
+
+
 def test_the_entries_of_some_rows(tmp_path: Path) -> None:
-    manifest = Manifest.create(tmp_path / "manifest", CREATED, sync=False)
-    assert manifest.sealed(0) == []
     short, longer, full, intended = block(0, 0, 2), block(0, 0, 3), block(0, 0, 4), block(1, 4, 8)
-    for entry in (short, longer, full, intended):
-        manifest.append(entry, sync=False)
+    manifest = manifest_of(tmp_path / "manifest", short, longer, full, intended)
+    assert manifest.sealed(0) == []
     assert manifest.sealed(2) == [short]
     assert manifest.sealed(3) == [longer]
     assert manifest.sealed(4) == [full]
@@ -198,45 +210,95 @@ def test_the_entries_of_some_rows(tmp_path: Path) -> None:
     for rows in (1, 5, 9, 1000):
         with pytest.raises(DamagedError, match="accounts for"):
             manifest.sealed(rows)
-    assert manifest.knows_metadata([100, f"{3:016x}"])
-    assert not manifest.knows_metadata([100, f"{5:016x}"])
-    assert not manifest.knows_metadata([101, f"{3:016x}"])
+    assert manifest.knows_metadata(Digest(100, f"{3:016x}"))
+    assert not manifest.knows_metadata(Digest(100, f"{5:016x}"))
+    assert not manifest.knows_metadata(Digest(101, f"{3:016x}"))
 
 
 def test_a_missing_block_is_not_passed_over(tmp_path: Path) -> None:
-    manifest = Manifest.create(tmp_path / "manifest", CREATED, sync=False)
-    for number in (0, 2):
-        manifest.append(block(number, 4 * number, 4 * number + 4), sync=False)
     with pytest.raises(DamagedError):
-        manifest.sealed(12)
+        manifest_of(tmp_path / "manifest", block(0, 0, 4), block(2, 8, 12)).sealed(12)
 
 
 def test_a_rewind_undoes_what_came_after(tmp_path: Path) -> None:
-    manifest = Manifest.create(tmp_path / "manifest", CREATED, sync=False)
-    for number in range(3):
-        manifest.append(block(number, 4 * number, 4 * number + 4), sync=False)
-    manifest.append({"kind": "rewound", "rows": 4}, sync=False)
-    assert manifest.sealed(4) == [block(0, 0, 4)]
-    assert not manifest.knows_metadata([100, f"{8:016x}"])
+    blocks = [block(number, 4 * number, 4 * number + 4) for number in range(3)]
+    manifest = manifest_of(tmp_path / "manifest", *blocks, Rewound(4))
+    assert manifest.sealed(4) == manifest.blocks == [block(0, 0, 4)]
+    assert not manifest.knows_metadata(Digest(100, f"{8:016x}"))
     with pytest.raises(DamagedError):
         manifest.sealed(8)
-    manifest.append(block(1, 4, 6), sync=False)
-    assert manifest.sealed(6) == [block(0, 0, 4), block(1, 4, 6)]
+    ManifestAppender(manifest).append(block(1, 4, 6), sync=False)
+    manifest.refresh()
+    assert manifest.sealed(6) == manifest.live[1:] == [block(0, 0, 4), block(1, 4, 6)]
+
+
+def test_a_reader_is_not_changed_by_who_appends(path: Path, entries: list[Entry]) -> None:
+    reader = Manifest(path)
+    writer = ManifestAppender(reader)
+    for number in range(4, 9):
+        writer.append(block(number, 4 * number, 4 * number + 4), sync=False)
+        assert reader.entries == entries
+        assert reader.sealed(16) == entries[1:]
+    assert writer.last == block(8, 32, 36)
+
+
+def test_an_empty_manifest_has_no_first_entry(tmp_path: Path) -> None:
+    (tmp_path / "manifest").touch()
+    with pytest.raises(DamagedError, match="is empty"):
+        _ = Manifest(tmp_path / "manifest").created
+
+
+def test_the_checksum_of_an_image_is_that_of_its_row() -> None:
+    assert [block(2, 8, 12).image_checksum(row) for row in range(8, 12)] == [8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("fixture", sorted(path.name for path in FIXTURES.iterdir()))
+def test_entries_are_written_as_they_were_read(fixture: str) -> None:
+    manifest = Manifest(FIXTURES / fixture / "manifest")
+    assert packed(manifest.entries) == (FIXTURES / fixture / "manifest").read_bytes()
+    assert len(manifest.entries) > 2
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
+SIZES = st.integers(0, 2**63 - 1)
+DIGESTS = st.builds(Digest, SIZES, st.from_regex(r"[0-9a-f]{16}", fullmatch=True))
+KEYS = st.from_regex(r"[a-z][a-z_.]{0,9}/c\.[0-9]{1,9}(\.[0-9]\.0)?", fullmatch=True)
+FILES = st.dictionaries(KEYS, DIGESTS, max_size=3)
+METADATA = st.fixed_dictionaries({"zarr.json": DIGESTS}, optional={"loss/zarr.json": DIGESTS})
+STEPS = st.sets(st.integers(0, 2**62), min_size=1, max_size=9).map(sorted)
 
 
-@given(st.dictionaries(st.text(), JSON, max_size=9))
-@settings(max_examples=50)
-def test_any_json_round_trip(tmp_path_factory: pytest.TempPathFactory, group: dict[str, Any]) -> None:
-    entries = [{**CREATED, "group": group}, {**block(0, 0, 4), "also": group}]
+@st.composite
+def blocks(draw: st.DrawFn) -> Block:
+    steps = draw(STEPS)
+    images = draw(st.lists(st.integers(0, 2**64 - 1), min_size=len(steps), max_size=len(steps)))
+    return Block.of(
+        draw(SIZES),
+        draw(st.integers(0, 2**62)),
+        steps,
+        files=draw(FILES),
+        metadata=draw(METADATA),
+        images=images,
+    )
+
+
+@given(
+    st.builds(Created, FILES, METADATA, st.dictionaries(st.text(), JSON, max_size=9)),
+    st.lists(blocks() | st.builds(Rewound, SIZES), max_size=5),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_entries_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, created: Created, others: list[Entry]
+) -> None:
     path = tmp_path_factory.mktemp("manifest") / "manifest"
-    path.touch()
-    manifest = Manifest(path)
-    for entry in entries:
-        manifest.append(entry, sync=False)
-    assert Manifest(path).entries == json.loads(json.dumps(entries)) == entries
+    writer = ManifestAppender.create(path, created, sync=False)
+    for entry in others:
+        writer.append(entry, sync=False)
+    assert path.read_bytes() == packed([created, *others])
+    assert Manifest(path).entries == [created, *others]
+    for entry in others:
+        if isinstance(entry, Block):
+            assert list(entry.rows) == list(range(entry.first, entry.first + len(entry.steps)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, identity
 from embevo.run.journal.ring import Journal
-from embevo.run.manifest.manifest import Manifest
+from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.paths import RunPaths
 from embevo.run.writing.sealing import Sealer, create_run
 from support import encoded
@@ -43,7 +43,7 @@ class WrittenRun:
     layout: Layout
     journal: Journal
     sealer: Sealer
-    manifest: Manifest
+    manifest: ManifestAppender
     steps: NDArray[np.int64]
 
 

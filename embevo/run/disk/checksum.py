@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import xxhash
 
@@ -12,17 +12,29 @@ from embevo.run.disk.regular_file import open_regular
 _PIECE: Final = 1 << 20
 
 
+class Digest(NamedTuple):
+    """What the manifest has of a file; ``[length, checksum]`` in JSON.
+
+    Attributes:
+        length: in bytes.
+        checksum: 16 hexadecimal digits; empty where a file was not read, and equals nothing that was written.
+    """
+
+    length: int
+    checksum: str
+
+
 def checksum(data: bytes | memoryview, seed: int = 0) -> int:
     """XXH3-64 of contiguous bytes; 0 is mapped to 1, so that 0 can mean "not computed yet"."""
     return xxhash.xxh3_64_intdigest(data, seed) or 1
 
 
-def digest(data: bytes | memoryview) -> list[int | str]:
-    """``[length in bytes, checksum]`` as the manifest has it."""
-    return [len(data), f"{checksum(data):016x}"]
+def digest(data: bytes | memoryview) -> Digest:
+    """Of the bytes of a file."""
+    return Digest(len(data), f"{checksum(data):016x}")
 
 
-def file_digest(path: Path, longest: int) -> list[int | str] | None:
+def file_digest(path: Path, longest: int) -> Digest | None:
     """The :func:`digest` of a file; None when there is no file.
 
     One that is longer than the longest that was written, or not a regular file, is not read; it has no
@@ -33,19 +45,19 @@ def file_digest(path: Path, longest: int) -> list[int | str] | None:
     except FileNotFoundError:
         return None
     except DamagedError:
-        return [0, ""]
+        return Digest(0, "")
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         size = os.fstat(descriptor).st_size
         if size > longest:
-            return [size, ""]
+            return Digest(size, "")
         state = xxhash.xxh3_64()
         length = 0
         while piece := file.read(_PIECE):
             state.update(piece)
             length += len(piece)
-    return [length, f"{state.intdigest() or 1:016x}"]
+    return Digest(length, f"{state.intdigest() or 1:016x}")
 
 
-def digests(files: dict[str, bytes]) -> dict[str, list[int | str]]:
-    """``{name: [length in bytes, checksum]}``."""
+def digests(files: dict[str, bytes]) -> dict[str, Digest]:
+    """The :func:`digest` of each of some files, by name."""
     return {key: digest(data) for key, data in files.items()}

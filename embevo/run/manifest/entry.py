@@ -1,107 +1,139 @@
-"""What an entry of the manifest must look like: the lines are untrusted.
+"""What an entry of the manifest says."""
 
-After these checks an entry names no file outside of the run, and asks for no more memory than it has bytes.
-"""
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import re
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Final
+from embevo.run.disk.checksum import Digest
+from embevo.run.format.layout import GROUP_METADATA
+from embevo.run.format.steps import from_ranges, to_ranges
 
-from embevo.errors import DamagedError
-from embevo.run.format.layout import Layout, files_by_array, files_of_block
-from embevo.run.format.steps import count
-
-Entry = dict[str, Any]
-_METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,127}/)?zarr\.json")
-_CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}(\.0){0,2})?")
-_DIGITS: Final = re.compile(r"[0-9a-f]{16}")
-_IMAGES: Final = re.compile(r"([0-9a-f]{16})*")
-_MOST: Final = 2**63
+Files = Mapping[str, Digest]
 
 
-def check_entry(entry: object, *, first: bool) -> Entry:
-    """The entry, if it has the fields that its kind has; ValueError says what is wrong with it."""
-    if not isinstance(entry, dict):
-        raise ValueError("it is not an object")  # noqa: TRY004 - a damaged file, not a wrong call
-    kind = entry.get("kind")
-    if (kind == "created") != first or kind not in ("created", "block", "rewound"):
-        raise ValueError(f"its kind is {kind!r}")
-    if kind == "rewound":
-        if not _is_size(entry.get("rows")):
-            raise ValueError(f"its rows are {entry.get('rows')!r}")
-        return entry
-    _check_files(entry.get("files"), _CHUNK)
-    _check_files(entry.get("metadata"), _METADATA)
-    if "zarr.json" not in entry["metadata"]:
-        raise ValueError("it has no digest of the group's metadata")
-    if kind == "created":
-        if not isinstance(entry.get("group"), dict):
-            raise ValueError("it has no metadata of a group")
-    else:
-        _check_block(entry)
-    return entry
+@dataclass(frozen=True)
+class Created:
+    """The first entry: a run of no rows.
+
+    Attributes:
+        files: of the arrays that do not grow, by key.
+        metadata: every ``zarr.json`` at 0 rows, by key.
+        group: the group's whole ``zarr.json``.
+    """
+
+    files: Files
+    metadata: Files
+    group: Mapping[str, Any]
+
+    @property
+    def stop(self) -> int:
+        """The rows of the run with this entry: none."""
+        return 0
+
+    @property
+    def group_digest(self) -> Digest:
+        """Of the group's metadata."""
+        return self.metadata[GROUP_METADATA]
 
 
-def _check_block(entry: Entry) -> None:
-    rows: Any = entry.get("rows")
-    steps: Any = entry.get("steps")
-    images: Any = entry.get("images")
-    if not _is_size(entry.get("block")):
-        raise ValueError(f"its block is {entry.get('block')!r}")
-    if not _are_sizes(rows, 2) or rows[0] >= rows[1]:
-        raise ValueError(f"its rows are {rows!r}")
-    length = rows[1] - rows[0]
-    if not isinstance(images, str) or len(images) != 16 * length or not _IMAGES.fullmatch(images):
-        raise ValueError(f"it does not have {length} checksums of images")
-    if not isinstance(steps, list) or not all(_are_sizes(part, 3) for part in steps):
-        raise ValueError("its steps are not ranges")
-    last = -1
-    for first, end, stride in steps:
-        if not last < first <= end or stride < 1 or (end - first) % stride:
-            raise ValueError(f"its steps have the range {[first, end, stride]}")
-        last = end
-    if count(steps) != length:
-        raise ValueError(f"it has {count(steps)} steps and {length} rows")
+@dataclass(frozen=True)
+class Block:
+    """A block of rows that was written, or was about to be.
+
+    Attributes:
+        number: of the block.
+        first: its first row.
+        stop: the row after its last; the rows of the run with this entry.
+        ranges: its steps, as ``[first, last, stride]``.
+        files: its chunk files, by key.
+        metadata: every ``zarr.json`` with these rows, by key.
+        images: the checksums of its images, 16 hexadecimal digits a row.
+    """
+
+    number: int
+    first: int
+    stop: int
+    ranges: list[list[int]]
+    files: Files
+    metadata: Files
+    images: str
+
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        first: int,
+        steps: list[int],
+        *,
+        files: Files,
+        metadata: Files,
+        images: Iterable[int],
+    ) -> "Block":
+        """The entry of a block with these steps and checksums of images, from its first row on."""
+        return cls(
+            number,
+            first,
+            first + len(steps),
+            to_ranges(steps),
+            files,
+            metadata,
+            "".join(f"{image:016x}" for image in images),
+        )
+
+    @property
+    def rows(self) -> range:
+        """Its rows."""
+        return range(self.first, self.stop)
+
+    @property
+    def steps(self) -> list[int]:
+        """The step of each row."""
+        return from_ranges(self.ranges)
+
+    @property
+    def group_digest(self) -> Digest:
+        """Of the group's metadata."""
+        return self.metadata[GROUP_METADATA]
+
+    def image_checksum(self, row: int) -> int:
+        """The checksum of the image of a row."""
+        start = 16 * (row - self.first)
+        return int(self.images[start : start + 16], 16)
 
 
-def _check_files(files: object, name: re.Pattern[str]) -> None:
-    if not isinstance(files, dict):
-        raise ValueError("it has no digests of files")  # noqa: TRY004
-    for key, written in files.items():
-        if not name.fullmatch(key):
-            raise ValueError(f"it names the file {key!r}")
-        whole = isinstance(written, list) and len(written) == 2 and _is_size(written[0])
-        if not whole or not isinstance(written[1], str) or not _DIGITS.fullmatch(written[1]):
-            raise ValueError(f"the digest of {key} is {written!r}")
+@dataclass(frozen=True)
+class Rewound:
+    """Entries of blocks before this one that end after so many rows no longer count.
+
+    Attributes:
+        rows: that many.
+    """
+
+    rows: int
 
 
-def _is_size(value: object) -> bool:
-    # bool is an int to Python, not to JSON.
-    return type(value) is int and 0 <= value < _MOST
+Entry = Created | Block | Rewound
 
 
-def _are_sizes(values: object, number: int) -> bool:
-    return isinstance(values, list) and len(values) == number and all(map(_is_size, values))
-
-
-def check_blocks(layout: Layout, entries: Iterable[Entry], path: Path) -> None:
-    """Raise DamagedError unless the entries of blocks name the files that the layout gives these blocks."""
-    parts = files_by_array(layout)
-    number = sum(max(1, count) for count in parts.values())
-    metadata = {"zarr.json", *(f"{name}/zarr.json" for name in layout.arrays)}
-    for entry in entries:
-        block, (first, stop) = entry["block"], entry["rows"]
-        start = block * layout.block_steps
-        if (
-            # Before as many names are made as an untrusted line claims that there are.
-            len(entry["files"]) != number
-            or entry["files"].keys() != set(files_of_block(layout, block))
-            or entry["metadata"].keys() != metadata
-            or first != start
-            or stop > start + layout.block_steps
-        ):
-            raise DamagedError(
-                f"{path}: the entry of block {block} (rows {first} to {stop}) does not fit the group's "
-                "metadata. embevo has not written that."
-            )
+def to_json(entry: Entry) -> dict[str, Any]:
+    """The JSON of an entry, its keys in the order in which they are written."""
+    match entry:
+        case Created():
+            return {
+                "kind": "created",
+                "files": entry.files,
+                "metadata": entry.metadata,
+                "group": entry.group,
+            }
+        case Block():
+            return {
+                "kind": "block",
+                "block": entry.number,
+                "rows": [entry.first, entry.stop],
+                "steps": entry.ranges,
+                "files": entry.files,
+                "metadata": entry.metadata,
+                "images": entry.images,
+            }
+        case Rewound():
+            return {"kind": "rewound", "rows": entry.rows}

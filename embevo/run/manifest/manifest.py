@@ -5,19 +5,17 @@ checksum of the line before. A line that was changed, removed or moved breaks th
 torn by a kill; it is then as if it had not been written.
 """
 
-import errno
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from embevo.errors import DamagedError
-from embevo.run.disk.atomic import flush
-from embevo.run.disk.checksum import checksum
+from embevo.run.disk.checksum import Digest, checksum
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.manifest.entry import Entry, check_entry
+from embevo.run.manifest.entry import Block, Created, Entry, Rewound
+from embevo.run.manifest.parsing import parse_entry
 
 _SUFFIX: Final = 1 + 16
 # Far more than a line has: a block of a million steps would make one of a quarter of that.
@@ -29,8 +27,9 @@ class Manifest:
 
     Attributes:
         path: the file.
-        entries: all entries read so far, oldest first.
         torn: whether bytes follow the last whole line.
+        end: the length of the whole lines, in bytes.
+        checksum: of the last of them; 0 while there is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,62 +40,86 @@ class Manifest:
             DamagedError: a line is not what was written.
         """
         self.path = path
-        self.entries: list[Entry] = []
         self.torn = False
-        self._end = 0
-        self._last = 0
+        self.end = 0
+        self.checksum = 0
+        self._entries: list[Entry] = []
+        self._live: list[Block] = []
         self.refresh()
-
-    @classmethod
-    def create(cls, path: Path, first: Entry, *, sync: bool) -> Self:
-        """Start a manifest with its first entry; FileExistsError when there is one that is not empty."""
-        path.touch()
-        manifest = cls(path)
-        if manifest.entries or manifest.torn:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        manifest.append(first, sync=sync)
-        return manifest
 
     def refresh(self) -> None:
         """Read the lines that were appended since."""
         with os.fdopen(open_regular(self.path), "rb") as file:
-            file.seek(self._end)
-            # One line at a time, so that a file of someone else's making is not taken in whole.
+            file.seek(self.end)
+            # One line at a time, so that an untrusted file is not taken in whole.
             while line := file.readline(LONGEST_LINE):
                 if not line.endswith(b"\n"):
                     if len(line) == LONGEST_LINE:
                         raise self._damaged()
                     break
                 text, digits = line[: -_SUFFIX - 1], line[-_SUFFIX - 1 : -1]
-                value = checksum(text, self._last)
+                value = checksum(text, self.checksum)
                 if digits != b" %016x" % value:
                     if b"\0\0" in line and not file.read(1):
                         # After a power cut the last line may have its length but not its bytes.
                         break
                     raise self._damaged()
-                self.entries.append(self._parse(text))
-                self._last = value
-                self._end += len(line)
+                self._take(self._parse(text))
+                self.checksum = value
+                self.end += len(line)
             self.torn = bool(line)
 
     def _damaged(self) -> DamagedError:
         return DamagedError(
-            f"{self.path}: line {len(self.entries) + 1} is not the line that was written, or one "
+            f"{self.path}: line {len(self._entries) + 1} is not the line that was written, or one "
             "before it is missing. Run embevo recover to rebuild what can be rebuilt."
         )
 
     def _parse(self, text: bytes) -> Entry:
         try:
-            return check_entry(json.loads(text), first=not self.entries)
+            return parse_entry(text, first=not self._entries)
         except (ValueError, RecursionError) as error:
             raise DamagedError(
-                f"{self.path}: line {len(self.entries) + 1} is not one that embevo writes: {error}"
+                f"{self.path}: line {len(self._entries) + 1} is not one that embevo writes: {error}"
             ) from error
+
+    def _take(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        if isinstance(entry, Rewound):
+            self._live = [block for block in self._live if block.stop <= entry.rows]
+        elif isinstance(entry, Block):
+            self._live.append(entry)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All entries read so far, oldest first."""
+        return self._entries
+
+    @property
+    def created(self) -> Created:
+        """The first entry.
+
+        Raises:
+            DamagedError: there is none.
+        """
+        if not self._entries or not isinstance(self._entries[0], Created):
+            raise DamagedError(f"{self.path} is empty: the creation of its run was interrupted")
+        return self._entries[0]
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The entries of blocks that count, oldest first: without those that a rewind has undone."""
+        return self._live
+
+    @property
+    def live(self) -> list[Created | Block]:
+        """The first entry, and those of blocks that count."""
+        return [self.created, *self._live]
 
     @property
     def mark(self) -> tuple[int, int]:
-        """Names what has been read so far: its length in bytes, and the digits that end its last line."""
-        return self._end, self._last
+        """Names what has been read so far: its length in bytes, and the checksum of its last line."""
+        return self.end, self.checksum
 
     def begins_with(self, mark: tuple[int, int]) -> bool:
         """Whether the file still begins with what another look at it had read."""
@@ -106,110 +129,36 @@ class Manifest:
             file.seek(max(0, end - len(ending)))
             return file.read(len(ending)) == ending
 
-    def knows_metadata(self, digest: list[int | str]) -> bool:
+    def knows_metadata(self, digest: Digest) -> bool:
         """Whether the group's metadata has ever been this."""
-        return any(entry["metadata"]["zarr.json"] == digest for entry in reversed(self.live()))
+        return bool(self._entries) and any(entry.group_digest == digest for entry in reversed(self.live))
 
-    def of_block(self, block: int, stop: int) -> list[Entry]:
+    def of_block(self, number: int, stop: int) -> list[Block]:
         """Every entry of a block that holds at least the rows below ``stop``, oldest first.
 
         More than one, where a short last block was sealed again longer.
         """
-        return [entry for entry in self._blocks().get(block, []) if entry["rows"][1] >= stop]
+        return [block for block in self._live if block.number == number and block.stop >= stop]
 
-    def sealed(self, rows: int) -> list[Entry]:
+    def sealed(self, rows: int) -> list[Block]:
         """The entries that make up the first ``rows`` rows, one a block.
 
         Raises:
             DamagedError: the manifest does not account for that many rows.
         """
-        chosen: list[Entry] = []
-        for entries in self._blocks().values():
-            fitting = [entry for entry in entries if entry["rows"][1] <= rows]
-            if fitting:
-                chosen.append(fitting[-1])
-        known = chosen[-1]["rows"][1] if chosen else 0
+        last_of: dict[int, Block] = {}
+        for block in self._live:
+            if block.stop <= rows:
+                last_of[block.number] = block
+        chosen = list(last_of.values())
+        known = chosen[-1].stop if chosen else 0
         if (
             known != rows
-            or (chosen and chosen[0]["rows"][0])
-            or any(a["rows"][1] != b["rows"][0] for a, b in pairwise(chosen))
+            or (chosen and chosen[0].first)
+            or any(a.stop != b.first for a, b in pairwise(chosen))
         ):
             raise DamagedError(
                 f"{self.path} accounts for {known} rows, the group's metadata for {rows}. "
                 "Run embevo recover to enter what the files themselves prove."
             )
         return chosen
-
-    def live(self) -> list[Entry]:
-        """The first entry and those of blocks, without the ones that a rewind has undone."""
-        live: list[Entry] = []
-        for entry in self.entries:
-            if entry["kind"] == "rewound":
-                live = [kept for kept in live if kept["kind"] != "block" or kept["rows"][1] <= entry["rows"]]
-            else:
-                live.append(entry)
-        return live
-
-    def _blocks(self) -> dict[int, list[Entry]]:
-        blocks: dict[int, list[Entry]] = {}
-        for entry in self.live():
-            if entry["kind"] == "block":
-                blocks.setdefault(entry["block"], []).append(entry)
-        return blocks
-
-    def trim(self) -> None:
-        """Cut off what a torn write has left behind the last whole line."""
-        if self.torn:
-            os.truncate(self.path, self._end)
-            self.torn = False
-
-    def append(self, entry: Entry, *, sync: bool) -> None:
-        """Add an entry with a single write; with ``sync``, have it survive a power cut.
-
-        Raises:
-            OSError: with the path; the manifest is then as it was before.
-        """
-        line, value = _line(entry, self._last)
-        try:
-            descriptor = open_regular(self.path, writable=True)
-            try:
-                # What a torn write has left is cut off rather than written behind.
-                os.ftruncate(descriptor, self._end)
-                written = 0
-                while written < len(line):
-                    written += os.pwrite(descriptor, line[written:], self._end + written)
-                if sync:
-                    flush(descriptor)
-            except OSError:
-                os.ftruncate(descriptor, self._end)
-                raise
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
-        self.entries.append(entry)
-        self._last = value
-        self._end += len(line)
-        self.torn = False
-
-
-def packed(entries: Iterable[Entry]) -> bytes:
-    """The bytes of a manifest that holds these entries."""
-    lines, last = [], 0
-    for entry in entries:
-        line, last = _line(entry, last)
-        lines.append(line)
-    return b"".join(lines)
-
-
-def _line(entry: Entry, last: int) -> tuple[bytes, int]:
-    """The line of an entry behind one with the checksum ``last``, and its own checksum."""
-    text = json.dumps(entry, separators=(",", ":")).encode()
-    value = checksum(text, last)
-    return text + b" %016x\n" % value, value
-
-
-def image_checksum(entry: Entry, row: int) -> int:
-    """The checksum of the image of a row, from the manifest's entry of its block."""
-    start = 16 * (row - int(entry["rows"][0]))
-    return int(entry["images"][start : start + 16], 16)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.errors import DamagedError, EmbevoError, NotARunError, RunReplacedError, UnprovenError
-from embevo.run.disk.checksum import checksum, digest
+from embevo.run.disk.checksum import Digest, checksum, digest
 from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
@@ -69,7 +69,7 @@ class Run:
             self._manifest = Manifest(self._paths.manifest)
         self._journal: Journal | None = None
         self._journal_id = (0, 0)
-        self._layout_id: list[int | str] = []
+        self._layout_id: Digest | None = None
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
@@ -170,7 +170,7 @@ class Run:
 
     def _first_attributes(self) -> Mapping[str, Any]:
         """Those that the run was created with: embevo 0.1 let them change while it recorded."""
-        return _mapping(self._manifest.entries[0]["group"].get("attributes"))
+        return _mapping(self._manifest.created.group.get("attributes"))
 
     def _open_journal(self) -> None:
         try:

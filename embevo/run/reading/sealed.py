@@ -9,14 +9,16 @@ import zarr
 from numpy.typing import NDArray
 
 from embevo.errors import DamagedError
-from embevo.run.disk.checksum import checksum, file_digest
+from embevo.run.disk.checksum import checksum
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.layout import Layout, stored_dtype
-from embevo.run.format.steps import describe, from_ranges
+from embevo.run.format.steps import describe
 from embevo.run.format.widening import narrow, widen
-from embevo.run.manifest.entry import Entry, check_blocks
-from embevo.run.manifest.manifest import Manifest, image_checksum
+from embevo.run.manifest.damage import why_damaged
+from embevo.run.manifest.entry import Block, Created
+from embevo.run.manifest.fitting import check_blocks
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.step_array import Position, select
 
@@ -43,18 +45,18 @@ class SealedRows:
         self._paths = paths
         self._manifest = manifest
         self._layout = layout
-        self._entries = manifest.sealed(rows)
-        check_blocks(layout, self._entries, manifest.path)
+        self._blocks = manifest.sealed(rows)
+        check_blocks(layout, self._blocks, manifest.path)
         with self._naming_damage("zarr.json"):
             self._group = zarr.open_group(paths.trajectory, mode="r", use_consolidated=True)
         self._checked: set[tuple[str, int]] = set()
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        steps = [step for entry in self._entries for step in from_ranges(entry["steps"])]
+        steps = [step for block in self._blocks for step in block.steps]
         self.steps: NDArray[np.int64] = np.array(steps, np.int64)
 
     def token_count(self) -> NDArray[np.int64]:
         """``(token,)`` occurrences in the corpus; only where the group has them."""
-        self._check_files(self._manifest.entries[:1], "token_count")
+        self._check_files([self._manifest.created], "token_count")
         with self._naming_damage("token_count"):
             return np.asarray(_array(self._group, "token_count")[:], np.int64)
 
@@ -70,7 +72,7 @@ class SealedRows:
             with contextlib.suppress(DamagedError):
                 return self._from_snapshots(name, positions, axes)
         blocks = np.unique(positions // self._layout.block_steps)
-        self._check_files([self._entries[block] for block in blocks], name)
+        self._check_files([self._blocks[block] for block in blocks], name)
         kept = [slice(i, i + 1) if isinstance(i, int) else i for i in axes]
         with self._naming_damage(name):
             # Kept, because looking an array up takes zarr as long as reading a small one.
@@ -119,35 +121,27 @@ class SealedRows:
 
     def image_checksum(self, row: int) -> int:
         """XXH3-64 of the safetensors image of a sealed row, as it was captured."""
-        return image_checksum(self._entries[row // self._layout.block_steps], row)
+        return self._blocks[row // self._layout.block_steps].image_checksum(row)
 
-    def _check_files(self, entries: Sequence[Entry], name: str) -> None:
+    def _check_files(self, entries: Sequence[Created | Block], name: str) -> None:
         """Compare the chunk files of an array with the manifest, each once for every length it has had."""
         for entry in entries:
-            for key in entry["files"]:
-                mark = (key, entry.get("rows", [0, 0])[1])
+            for key in entry.files:
+                mark = (key, entry.stop)
                 if key.partition("/")[0] == name and mark not in self._checked:
                     self._check_file(key, entry)
                     self._checked.add(mark)
 
-    def _check_file(self, key: str, entry: Entry) -> None:
-        for _ in range(2):
-            written = (
-                [entry] if "rows" not in entry else self._manifest.of_block(entry["block"], entry["rows"][1])
-            )
-            longest = max((other["files"][key][0] for other in written), default=0)
-            found = file_digest(self._paths.trajectory / key, longest)
-            if found in [other["files"][key] for other in written]:
-                return
+    def _check_file(self, key: str, entry: Created | Block) -> None:
+        if why_damaged(self._paths, self._manifest, entry, key):
             # A short last block may have been sealed longer since.
             self._manifest.refresh()
-        where = (
-            f" (block {entry['block']}, steps {describe(from_ranges(entry['steps']))})"
-            if "rows" in entry
-            else ""
-        )
-        state = "is missing" if found is None else "is not what was written"
-        raise DamagedError(f"{self._paths.trajectory / key}{where} {state}. {REPAIR}")
+        wrong = why_damaged(self._paths, self._manifest, entry, key)
+        if wrong:
+            where = ""
+            if isinstance(entry, Block):
+                where = f" (block {entry.number}, steps {describe(entry.steps)})"
+            raise DamagedError(f"{self._paths.trajectory / key}{where} {wrong}. {REPAIR}")
 
     @contextlib.contextmanager
     def _naming_damage(self, name: str) -> Iterator[None]:

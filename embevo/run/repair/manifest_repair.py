@@ -18,9 +18,12 @@ from embevo.run.disk.checksum import checksum, digest, digests, file_digest
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.layout import GROUP_METADATA, Layout, files_of_block, growing
 from embevo.run.format.layout_check import layout_of
-from embevo.run.format.steps import describe, to_ranges
-from embevo.run.manifest.entry import Entry, check_entry
-from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, packed
+from embevo.run.format.steps import describe
+from embevo.run.manifest.appender import packed
+from embevo.run.manifest.damage import difference
+from embevo.run.manifest.entry import Block, Created, Entry, Rewound
+from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
+from embevo.run.manifest.parsing import parse_entry
 from embevo.run.paths import RunPaths, snapshot_steps
 from embevo.run.repair.block_decoding import decode_array
 
@@ -48,7 +51,7 @@ def usable_manifest(paths: RunPaths, rebuilt: list[str], unproven: list[str]) ->
     else:
         group = file_digest(paths.trajectory / GROUP_METADATA, LONGEST_LINE)
         # Of a rewind that was cut short, the metadata is that of an entry that does not count any more.
-        entered = [entry["metadata"][GROUP_METADATA] for entry in manifest.entries if "metadata" in entry]
+        entered = [entry.group_digest for entry in manifest.entries if not isinstance(entry, Rewound)]
         if group in entered:
             return manifest
     notes: list[str] = []
@@ -99,7 +102,7 @@ def _sound_lines(path: Path) -> list[Entry]:
 
 def _parsed(text: bytes, *, first: bool) -> Iterator[Entry]:
     try:
-        yield check_entry(json.loads(text), first=first)
+        yield parse_entry(text, first=first)
     except (ValueError, RecursionError):
         return
 
@@ -107,34 +110,33 @@ def _parsed(text: bytes, *, first: bool) -> Iterator[Entry]:
 def _rebuilt(paths: RunPaths, known: list[Entry], notes: list[str]) -> list[Entry]:
     """The entries of a manifest for the rows that the group has."""
     data = read_regular(paths.trajectory / GROUP_METADATA, LONGEST_LINE)
-    created = known[0] if known and known[0]["kind"] == "created" else None
+    created = known[0] if known and isinstance(known[0], Created) else None
     layout, rows = _described(paths, data, created)
     if created is None:
         created = _created(paths, layout)
-        if not any(entry.get("metadata", {}).get(GROUP_METADATA) == digest(data) for entry in known):
+        if not any(entry.group_digest == digest(data) for entry in known if not isinstance(entry, Rewound)):
             notes.append("the attributes of the group: nothing says any more what they were")
-    entries = [created]
+    entries: list[Entry] = [created]
     last_step = -1
-    for block in range(-(-rows // layout.block_steps)):
-        stop = min(rows, (block + 1) * layout.block_steps)
-        fitting = [e for e in known if e["kind"] == "block" and e["block"] == block and e["rows"][1] == stop]
+    blocks = [entry for entry in known if isinstance(entry, Block)]
+    for number in range(-(-rows // layout.block_steps)):
+        stop = min(rows, (number + 1) * layout.block_steps)
+        fitting = [block for block in blocks if block.number == number and block.stop == stop]
         # Where a rewind has undone an entry, the one for the files that are there now.
-        fitting = [e for e in fitting if _matches(paths, e)] or fitting
-        entry = fitting[-1] if fitting else _block(paths, layout, block, stop, notes)
-        if entry["steps"][0][0] <= last_step:
-            raise DamagedError(f"the steps of block {block} do not follow those of the block before")
-        last_step = entry["steps"][-1][1]
+        fitting = [block for block in fitting if _matches(paths, block)] or fitting
+        entry = fitting[-1] if fitting else _block(paths, layout, number, stop, notes)
+        if entry.ranges[0][0] <= last_step:
+            raise DamagedError(f"the steps of block {number} do not follow those of the block before")
+        last_step = entry.ranges[-1][1]
         entries.append(entry)
     return entries
 
 
-def _matches(paths: RunPaths, entry: Entry) -> bool:
-    return all(
-        file_digest(paths.trajectory / key, written[0]) == written for key, written in entry["files"].items()
-    )
+def _matches(paths: RunPaths, block: Block) -> bool:
+    return not any(difference(paths.trajectory / key, [written]) for key, written in block.files.items())
 
 
-def _described(paths: RunPaths, data: bytes, created: Entry | None) -> tuple[Layout, int]:
+def _described(paths: RunPaths, data: bytes, created: Created | None) -> tuple[Layout, int]:
     """The layout and the number of rows, if the group's metadata is what embevo writes for them."""
     path = paths.trajectory / GROUP_METADATA
     try:
@@ -144,7 +146,7 @@ def _described(paths: RunPaths, data: bytes, created: Entry | None) -> tuple[Lay
     layout = layout_of(group, path)
     rows = int(group["consolidated_metadata"]["metadata"]["step"]["shape"][0])
     if created is not None:
-        layout = layout_of(created["group"], paths.manifest)
+        layout = layout_of(created.group, paths.manifest)
     written = layout.metadata(rows)
     # The metadata of every array is there twice: a bit that is flipped in one of the two is not in the other.
     for key in written if created is None else [GROUP_METADATA]:
@@ -153,7 +155,7 @@ def _described(paths: RunPaths, data: bytes, created: Entry | None) -> tuple[Lay
     return layout, rows
 
 
-def _created(paths: RunPaths, layout: Layout) -> Entry:
+def _created(paths: RunPaths, layout: Layout) -> Created:
     files = {}
     for name in layout.arrays:
         if name not in growing(layout):
@@ -163,15 +165,10 @@ def _created(paths: RunPaths, layout: Layout) -> Entry:
             if name == "token" and not np.array_equal(values, layout.frame.token_ids):
                 raise DamagedError(f"{paths.trajectory / key} is damaged, too")
     metadata = layout.metadata(0)
-    return {
-        "kind": "created",
-        "files": digests(files),
-        "metadata": digests(metadata),
-        "group": json.loads(metadata[GROUP_METADATA]),
-    }
+    return Created(digests(files), digests(metadata), json.loads(metadata[GROUP_METADATA]))
 
 
-def _block(paths: RunPaths, layout: Layout, block: int, stop: int, notes: list[str]) -> Entry:
+def _block(paths: RunPaths, layout: Layout, block: int, stop: int, notes: list[str]) -> Block:
     """The entry of a block, from its files."""
     start = block * layout.block_steps
     rows = slice(start, stop)
@@ -197,15 +194,14 @@ def _block(paths: RunPaths, layout: Layout, block: int, stop: int, notes: list[s
             for row in range(stop - start)
         ]
         _compare_with_snapshots(paths, block, dict(zip(steps, checksums, strict=True)), notes)
-    return {
-        "kind": "block",
-        "block": block,
-        "rows": [start, stop],
-        "steps": to_ranges(steps),
-        "files": digests(files),
-        "metadata": digests(layout.metadata(stop)),
-        "images": "".join(f"{image:016x}" for image in checksums),
-    }
+    return Block.of(
+        block,
+        start,
+        steps,
+        files=digests(files),
+        metadata=digests(layout.metadata(stop)),
+        images=checksums,
+    )
 
 
 def _compare_with_snapshots(paths: RunPaths, block: int, checksums: dict[int, int], notes: list[str]) -> None:

@@ -15,11 +15,10 @@ from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import checksum, digest
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.layout import Layout
-from embevo.run.format.steps import from_ranges
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.damage import damaged_files
-from embevo.run.manifest.entry import Entry
-from embevo.run.manifest.manifest import Manifest, image_checksum
+from embevo.run.manifest.entry import Block
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.sealed import SealedRows
 
@@ -47,28 +46,28 @@ class Rebuilder:
     def rebuild(self, rows: int) -> SealedRows:
         """Rebuild the files of the first rows, as far as that can be done; returns the rows."""
         sealed = SealedRows(self.paths, self.manifest, self.layout, rows)
-        for entry in self.manifest.sealed(rows):
-            bad = dict(damaged_files(self.paths, self.manifest, entry))
+        for block in self.manifest.sealed(rows):
+            bad = dict(damaged_files(self.paths, self.manifest, block))
             if bad:
-                self._rebuild_block(entry, bad, sealed)
+                self._rebuild_block(block, bad, sealed)
             if self.layout.store != "zarr":
-                self._rebuild_snapshots(entry, sealed)
+                self._rebuild_snapshots(block, sealed)
         self._rebuild_constants()
         return sealed
 
     def _rebuild_constants(self) -> None:
         constants = self.layout.constants(None)
-        for key, what in damaged_files(self.paths, self.manifest, self.manifest.entries[0]):
-            if key in constants and digest(constants[key]) == self.manifest.entries[0]["files"][key]:
+        created = self.manifest.created
+        for key, what in damaged_files(self.paths, self.manifest, created):
+            if key in constants and digest(constants[key]) == created.files[key]:
                 self._write(self.paths.trajectory / key, constants[key])
             else:
                 self.lost.append(f"trajectory.zarr/{key} {what}: it is nowhere else in the run")
 
-    def _rebuild_block(self, entry: Entry, bad: dict[str, str], sealed: SealedRows) -> None:
+    def _rebuild_block(self, block: Block, bad: dict[str, str], sealed: SealedRows) -> None:
         layout = self.layout
-        rows = range(*entry["rows"])
-        steps = from_ranges(entry["steps"])
-        frames = [self._in_journal(entry, row) for row in rows]
+        rows, steps = block.rows, block.steps
+        frames = [self._in_journal(block, row) for row in rows]
         scalars = np.full((len(rows), len(layout.frame.scalars)), np.nan)
         for index, name in enumerate(layout.frame.scalars):
             if any(key.startswith(f"{name}/") for key in bad):
@@ -78,7 +77,7 @@ class Rebuilder:
         images = []
         with contextlib.suppress(EmbevoError, OSError):
             images = [
-                frame.image if frame else self._snapshot(entry, row, step)
+                frame.image if frame else self._snapshot(block, row, step)
                 for frame, row, step in zip(frames, rows, steps, strict=True)
             ]
         matrices = {
@@ -87,9 +86,9 @@ class Rebuilder:
             else np.zeros((len(rows), *layout.frame.by_name[name].shape), layout.frame.dtype(name))
             for name in layout.matrices
         }
-        files = layout.block(entry["block"], np.array(steps, np.int64), scalars, matrices)
+        files = layout.block(block.number, np.array(steps, np.int64), scalars, matrices)
         for key, what in bad.items():
-            if digest(files[key]) == entry["files"][key]:
+            if digest(files[key]) == block.files[key]:
                 self._write(self.paths.trajectory / key, files[key])
             else:
                 matrix = key.partition("/")[0] in layout.matrices
@@ -98,31 +97,31 @@ class Rebuilder:
                     if matrix
                     else "its values are nowhere else in the run"
                 )
-                self.lost.append(f"trajectory.zarr/{key} (block {entry['block']}) {what}: {why}")
+                self.lost.append(f"trajectory.zarr/{key} (block {block.number}) {what}: {why}")
 
-    def _in_journal(self, entry: Entry, row: int) -> Frame | None:
+    def _in_journal(self, block: Block, row: int) -> Frame | None:
         """The row, if the ring still holds it as it was sealed."""
         with contextlib.suppress(DamagedError):
             frame = self.journal.read(row, unproven=True) if self.journal else None
-            if frame is not None and frame.image_checksum == image_checksum(entry, row):
+            if frame is not None and frame.image_checksum == block.image_checksum(row):
                 return frame
         return None
 
-    def _snapshot(self, entry: Entry, row: int, step: int) -> NDArray[np.uint8]:
+    def _snapshot(self, block: Block, row: int, step: int) -> NDArray[np.uint8]:
         path = self.paths.snapshot(step)
         image = np.frombuffer(read_regular(path, self.layout.frame.image_bytes), np.uint8)
-        if checksum(image.data) != image_checksum(entry, row):
+        if checksum(image.data) != block.image_checksum(row):
             raise DamagedError(f"{path} is not what was written")
         return image
 
-    def _rebuild_snapshots(self, entry: Entry, sealed: SealedRows) -> None:
-        for row, step in zip(range(*entry["rows"]), from_ranges(entry["steps"]), strict=True):
+    def _rebuild_snapshots(self, block: Block, sealed: SealedRows) -> None:
+        for row, step in zip(block.rows, block.steps, strict=True):
             try:
-                self._snapshot(entry, row, step)
+                self._snapshot(block, row, step)
             except (DamagedError, FileNotFoundError) as damage:
                 path = self.paths.snapshot(step)
                 try:
-                    image = self._image(entry, row, sealed)
+                    image = self._image(block, row, sealed)
                 except EmbevoError as error:
                     name = path.relative_to(self.paths.root).as_posix()
                     why = damage if self.layout.store == "safetensors" else error
@@ -130,8 +129,8 @@ class Rebuilder:
                     continue
                 self._write(path, image.data)
 
-    def _image(self, entry: Entry, row: int, sealed: SealedRows) -> NDArray[np.uint8]:
-        frame = self._in_journal(entry, row)
+    def _image(self, block: Block, row: int, sealed: SealedRows) -> NDArray[np.uint8]:
+        frame = self._in_journal(block, row)
         if frame is not None:
             return frame.image
         (image,) = sealed.images([row])

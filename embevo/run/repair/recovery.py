@@ -17,10 +17,12 @@ from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.regular_file import links_among, not_regular, through_link
 from embevo.run.format.layout import GROUP_METADATA, Layout
 from embevo.run.format.layout_check import layout_of
-from embevo.run.format.steps import describe, from_ranges
-from embevo.run.manifest.damage import damaged_files
-from embevo.run.manifest.entry import Entry, check_blocks
-from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
+from embevo.run.format.steps import describe
+from embevo.run.manifest.appender import ManifestAppender
+from embevo.run.manifest.damage import damaged_files, difference, image_digest
+from embevo.run.manifest.entry import Block, Rewound
+from embevo.run.manifest.fitting import check_blocks
+from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
@@ -118,20 +120,21 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     if not has_run(paths):
         raise _not_a_run(paths)
     manifest = usable_manifest(paths, done.rebuilt, done.unproven)
-    layout = layout_of(manifest.entries[0]["group"], manifest.path)
-    check_blocks(layout, (entry for entry in manifest.live() if entry["kind"] == "block"), manifest.path)
+    appender = ManifestAppender(manifest)
+    layout = layout_of(manifest.created.group, manifest.path)
+    check_blocks(layout, manifest.blocks, manifest.path)
     _refuse_links([paths.trajectory / name for name in layout.arrays])
     interrupted = paths.journal.exists()
     journal, wrong = open_for_recovery(paths, layout) if interrupted else (None, "")
     if wrong:
         done.lost.append(f"journal: {wrong}; steps that it held and that are not named here may be missing")
     _sweep(paths, done)
-    manifest.trim()
+    appender.trim()
     try:
         rows = _restore_metadata(paths, manifest, layout, done)
         sealed = Rebuilder(paths, manifest, layout, journal, done.rebuilt, done.lost).rebuild(rows)
         if journal is not None:
-            tail = seal_tail(paths, manifest, layout, journal, sealed, unproven=unproven)
+            tail = seal_tail(paths, appender, layout, journal, sealed, unproven=unproven)
             rows, done.waiting, done.origin = tail.rows, tail.waiting, journal.origin
             done.sealed += tail.sealed
             done.lost += tail.lost
@@ -139,12 +142,14 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     finally:
         if journal is not None:
             journal.close()
-    dropped = [entry for entry in manifest.live() if entry.get("rows", [0, 0])[1] > rows]
+    manifest.refresh()
+    dropped = [block for block in manifest.blocks if block.stop > rows]
     if dropped:
         # A power cut has kept the entries of blocks, and not the blocks.
-        manifest.append({"kind": "rewound", "rows": rows}, sync=True)
-        there = {step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"])}
-        named = {step for entry in dropped for step in from_ranges(entry["steps"])}
+        appender.append(Rewound(rows), sync=True)
+        manifest.refresh()
+        there = {step for block in manifest.sealed(rows) for step in block.steps}
+        named = {step for block in dropped for step in block.steps}
         gone = sorted(named - there - set(done.waiting))
         if gone:
             done.lost.append(
@@ -188,40 +193,40 @@ def _sweep(paths: RunPaths, done: Recovery) -> None:
 
 def _restore_metadata(paths: RunPaths, manifest: Manifest, layout: Layout, done: Recovery) -> int:
     """Make the metadata that of the rows whose blocks are in place; returns how many rows that is."""
-    entries = manifest.live()
-    longest = max(entry["metadata"]["zarr.json"][0] for entry in entries)
-    group = file_digest(paths.trajectory / "zarr.json", longest)
-    known = [entry for entry in entries if entry["metadata"]["zarr.json"] == group]
+    entries = manifest.live
+    group = file_digest(
+        paths.trajectory / GROUP_METADATA, max(entry.group_digest.length for entry in entries)
+    )
+    known = [index for index, entry in enumerate(entries) if entry.group_digest == group]
     if known:
-        current = known[-1]
-        # A block whose files are all in place, but whose rows the group does not show yet, is whole.
-        for entry in entries[entries.index(current) + 1 :]:
-            if any(damaged_files(paths, manifest, entry)):
+        rows = entries[known[-1]].stop
+        # A block whose files are all in place, but whose rows the group does not show yet, is whole. The
+        # first entry is of no block, and is not behind a known one.
+        for block in manifest.blocks[known[-1] :]:
+            if any(damaged_files(paths, manifest, block)):
                 break
-            shown, current = current.get("rows", [0, 0])[1], entry
-            done.sealed += from_ranges(entry["steps"])[max(0, shown - entry["rows"][0]) :]
+            done.sealed += block.steps[max(0, rows - block.first) :]
+            rows = block.stop
     else:
         # The last block that is there, or can be rebuilt, if there is any; those behind it never came to be.
-        whole = [entry for entry in entries[1:] if _can_be_had(paths, manifest, layout, entry)]
-        current = (whole or entries)[-1]
-    rows = int(current.get("rows", [0, 0])[1])
+        whole = [block for block in manifest.blocks if _can_be_had(paths, manifest, layout, block)]
+        rows = (whole or entries)[-1].stop
     for key, data in layout.metadata(rows).items():
         actual = file_digest(paths.trajectory / key, LONGEST_LINE)
         if actual != digests({key: data})[key]:
             (paths.trajectory / key).parent.mkdir(parents=True, exist_ok=True)
             write_file(paths.trajectory / key, data, sync=True)
             # Metadata of an array that is ahead after a kill is no damage.
-            if actual not in [entry["metadata"][key] for entry in entries]:
+            if actual not in [entry.metadata[key] for entry in entries]:
                 done.rebuilt.append(f"trajectory.zarr/{key}")
     return rows
 
 
-def _can_be_had(paths: RunPaths, manifest: Manifest, layout: Layout, entry: Entry) -> bool:
+def _can_be_had(paths: RunPaths, manifest: Manifest, layout: Layout, block: Block) -> bool:
     """Whether the files of a block are what was written, or can be made from its snapshots."""
-    if not any(damaged_files(paths, manifest, entry)):
+    if not any(damaged_files(paths, manifest, block)):
         return True
-    longest = layout.frame.image_bytes
-    return layout.store == "both" and all(
-        file_digest(paths.snapshot(step), longest) == [longest, f"{image_checksum(entry, row):016x}"]
-        for row, step in zip(range(*entry["rows"]), from_ranges(entry["steps"]), strict=True)
+    return layout.store == "both" and not any(
+        difference(paths.snapshot(step), [image_digest(layout.frame, block.image_checksum(row))])
+        for row, step in zip(block.rows, block.steps, strict=True)
     )

@@ -5,6 +5,8 @@ import numpy as np
 from embevo.errors import NotARunError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.lock import WriterLock
+from embevo.run.manifest.appender import ManifestAppender
+from embevo.run.manifest.entry import Rewound
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
@@ -20,18 +22,20 @@ def rewind(paths: RunPaths, rows: int) -> None:
     Readers that have it open may see it shrink: this is the one thing that does that.
     """
     manifest = Manifest(paths.manifest)
+    appender = ManifestAppender(manifest)
     run = Run(paths.root)
     layout = run.layout
     first = rows // layout.block_steps * layout.block_steps
     journal = ring_of(run, rows)
     try:
-        manifest.append({"kind": "rewound", "rows": first}, sync=True)
+        appender.append(Rewound(first), sync=True)
         for key, data in layout.metadata(first).items():
             write_file(paths.trajectory / key, data, sync=True)
         if rows > first:
-            Sealer(paths, layout, manifest, rows=first, sync=True).seal(journal, rows)
+            Sealer(paths, layout, appender, rows=first, sync=True).seal(journal, rows)
     finally:
         journal.close()
+    manifest.refresh()
     sweep_strangers(paths, manifest, layout, rows, waiting=[], interrupted=False)
     paths.journal.unlink()
 

@@ -8,7 +8,7 @@ from typing import Final
 from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.litter import is_litter, paths_below
 from embevo.run.format.layout import Layout, growing
-from embevo.run.format.steps import from_ranges
+from embevo.run.manifest.entry import Block
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths, snapshot_steps
 
@@ -45,10 +45,10 @@ def sweep_strangers(
 
     The snapshots of steps that are waiting in the journal stay.
     """
-    blocks = [entry for entry in manifest.entries if entry["kind"] == "block"]
-    kept = {*waiting, *(step for entry in manifest.sealed(rows) for step in from_ranges(entry["steps"]))}
-    entered = {step for entry in blocks for step in from_ranges(entry["steps"])}
-    numbers = None if interrupted else {int(entry["block"]) for entry in blocks}
+    blocks = [entry for entry in manifest.entries if isinstance(entry, Block)]
+    kept = {*waiting, *(step for block in manifest.sealed(rows) for step in block.steps)}
+    entered = {step for block in blocks for step in block.steps}
+    numbers = None if interrupted else {block.number for block in blocks}
     strangers = [
         *_stray_chunks(paths, layout, rows, numbers),
         *_stray_snapshots(paths, kept, entered, interrupted=interrupted),

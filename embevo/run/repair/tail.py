@@ -21,7 +21,8 @@ from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.layout import Layout
 from embevo.run.format.steps import describe
 from embevo.run.journal.ring import Frame, Journal
-from embevo.run.manifest.manifest import Manifest
+from embevo.run.manifest.appender import ManifestAppender
+from embevo.run.manifest.entry import Rewound
 from embevo.run.paths import RunPaths
 from embevo.run.reading.sealed import SealedRows
 from embevo.run.writing.run_writer import refill
@@ -61,7 +62,7 @@ class SealedTail:
 
 def seal_tail(
     paths: RunPaths,
-    manifest: Manifest,
+    manifest: ManifestAppender,
     layout: Layout,
     journal: Journal,
     sealed: SealedRows,
@@ -72,7 +73,7 @@ def seal_tail(
 
     Args:
         paths: of the run.
-        manifest: of the run.
+        manifest: where the blocks are entered.
         layout: of the run.
         journal: writable.
         sealed: the rows that are sealed.
@@ -93,7 +94,7 @@ def seal_tail(
             )
             kept = [row for row in range(first, rows) if row not in gone]
             sources = [_Source(row, int(sealed.steps[row])) for row in kept] + sources
-            manifest.append({"kind": "rewound", "rows": first}, sync=True)
+            manifest.append(Rewound(first), sync=True)
             for key, data in layout.metadata(first).items():
                 write_file(paths.trajectory / key, data, sync=True)
             rows = first

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from embevo.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
 from embevo.run.disk.atomic import PARTIAL
-from embevo.run.disk.checksum import checksum, digest, file_digest
+from embevo.run.disk.checksum import digest, file_digest
 from embevo.run.disk.litter import paths_below
 from embevo.run.disk.lock import writer_of
 from embevo.run.disk.malformed import MALFORMED
-from embevo.run.disk.regular_file import read_regular
+from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.settings import schedule_of
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
-from embevo.run.manifest.damage import damaged_files
-from embevo.run.manifest.entry import Entry
-from embevo.run.manifest.manifest import LONGEST_LINE, Manifest, image_checksum
+from embevo.run.manifest.damage import damaged_files, difference, image_digest
+from embevo.run.manifest.entry import Block, Created, Rewound
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.reader import Run
 from embevo.run.repair.strangers import unfinished_writes
@@ -113,11 +113,12 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     if manifest.torn and not interrupted:
         found.problems.append(Problem("manifest", "ends in the middle of a line"))
     _check_metadata(paths, manifest, found, rows=run.sealed_rows, interrupted=interrupted)
-    entries = manifest.sealed(run.sealed_rows)
-    for entry in (manifest.entries[0], *entries):
+    blocks = manifest.sealed(run.sealed_rows)
+    entries: list[Created | Block] = [manifest.created, *blocks]
+    for entry in entries:
         _check_files(paths, manifest, entry, found)
     if run.store != "zarr":
-        _check_snapshots(run, paths, entries, found, live=live)
+        _check_snapshots(run, paths, blocks, found, live=live)
     _check_strangers(paths, manifest, found, interrupted=interrupted, live=live)
     _check_tail(run, paths, found)
     _check_values(run, found, deep=deep)
@@ -126,49 +127,41 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     return found
 
 
-def _check_files(paths: RunPaths, manifest: Manifest, entry: Entry, found: Verification) -> None:
-    found.checked_files += len(entry["files"])
+def _check_files(paths: RunPaths, manifest: Manifest, entry: Created | Block, found: Verification) -> None:
+    found.checked_files += len(entry.files)
+    steps, block = (describe_ranges(entry.ranges), entry.number) if isinstance(entry, Block) else ("", None)
     for key, what in damaged_files(paths, manifest, entry):
-        steps = describe(from_ranges(entry["steps"])) if "steps" in entry else ""
-        found.problems.append(Problem(_below(paths, paths.trajectory / key), what, steps, entry.get("block")))
+        found.problems.append(Problem(_below(paths, paths.trajectory / key), what, steps, block))
 
 
 def _check_metadata(
     paths: RunPaths, manifest: Manifest, found: Verification, *, rows: int, interrupted: bool
 ) -> None:
     """The metadata must be that of the last entry; that of an array may be one block ahead after a kill."""
-    entries = manifest.live()
-    current = [entry for entry in entries if entry.get("rows", [0, 0])[1] == rows][-1]
-    if current is not entries[-1] and not interrupted:
+    entries = manifest.live
+    current = max(index for index, entry in enumerate(entries) if entry.stop == rows)
+    if entries[-1].stop != rows and not interrupted:
         found.problems.append(
-            Problem("trajectory.zarr/zarr.json", f"shows {rows} rows; {entries[-1]['rows'][1]} were sealed")
+            Problem(f"trajectory.zarr/{GROUP_METADATA}", f"shows {rows} rows; {entries[-1].stop} were sealed")
         )
-    allowed = entries[entries.index(current) :] if interrupted else [current]
-    for key in current["metadata"]:
+    allowed = entries[current:] if interrupted else [entries[current]]
+    for key in entries[current].metadata:
         found.checked_files += 1
-        actual = file_digest(paths.trajectory / key, LONGEST_LINE)
-        if actual is None or actual not in [entry["metadata"][key] for entry in allowed]:
-            what = "is missing" if actual is None else "is not what was written"
+        what = difference(paths.trajectory / key, [entry.metadata[key] for entry in reversed(allowed)])
+        if what:
             found.problems.append(Problem(f"trajectory.zarr/{key}", what))
 
 
 def _check_snapshots(
-    run: Run, paths: RunPaths, entries: list[Entry], found: Verification, *, live: bool
+    run: Run, paths: RunPaths, blocks: list[Block], found: Verification, *, live: bool
 ) -> None:
-    for entry in entries:
-        for row, step in enumerate(from_ranges(entry["steps"]), entry["rows"][0]):
+    for block in blocks:
+        for row, step in zip(block.rows, block.steps, strict=True):
             found.checked_files += 1
             path = paths.snapshot(step)
-            problem = ""
-            try:
-                if checksum(read_regular(path, run.frame.image_bytes)) != image_checksum(entry, row):
-                    problem = "is not what was written"
-            except DamagedError:
-                problem = "is not what was written"
-            except FileNotFoundError:
-                problem = "is missing"
-            if problem:
-                found.problems.append(Problem(_below(paths, path), problem, str(step), entry["block"]))
+            what = difference(path, [image_digest(run.frame, block.image_checksum(row))])
+            if what:
+                found.problems.append(Problem(_below(paths, path), what, str(step), block.number))
     newest = max(run.steps.tolist(), default=-1)
     known = {*run.steps.tolist(), *run.unproven_steps.tolist()}
     strangers = {step for step in snapshot_steps(paths.snapshots) if not (live and step > newest)} - known
@@ -183,7 +176,10 @@ def _check_strangers(
 ) -> None:
     """Files in the Zarr group that nobody wrote, and what kills have left behind."""
     keys = {
-        key for entry in manifest.entries for kind in ("files", "metadata") for key in entry.get(kind, {})
+        key
+        for entry in manifest.entries
+        if not isinstance(entry, Rewound)
+        for key in (*entry.files, *entry.metadata)
     }
     written = {paths.trajectory / key for key in keys}
     if live:
@@ -313,12 +309,14 @@ def _imported_steps(run: Run) -> set[int] | None:
 def _check_without_opening(paths: RunPaths, found: Verification) -> None:
     with contextlib.suppress(EmbevoError, OSError):
         manifest = Manifest(paths.manifest)
-        last: dict[int, Entry] = {e["block"]: e for e in manifest.live() if e["kind"] == "block"}
-        for entry in (*manifest.entries[:1], *last.values()):
+        last = {block.number: block for block in manifest.blocks}
+        entries: list[Created | Block] = [manifest.created, *last.values()]
+        for entry in entries:
             _check_files(paths, manifest, entry, found)
-        for key, written in (manifest.live() or [{"metadata": {}}])[-1]["metadata"].items():
-            if file_digest(paths.trajectory / key, written[0]) != written:
-                found.problems.append(Problem(f"trajectory.zarr/{key}", "is not what was written"))
+        for key, written in manifest.live[-1].metadata.items():
+            what = difference(paths.trajectory / key, [written])
+            if what:
+                found.problems.append(Problem(f"trajectory.zarr/{key}", what))
 
 
 def _below(paths: RunPaths, path: Path) -> str:

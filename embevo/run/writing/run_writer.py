@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from embevo.run.disk.lock import WriterLock
 from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.ring import Frame, Journal
+from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
@@ -38,8 +39,8 @@ class RunWriter:
         self.paths = paths
         self.layout = layout
         self.journal = journal
-        self.sealer = Sealer(paths, layout, Manifest(paths.manifest), rows=rows, sync=sync)
-        self.sealer.forget_entries()
+        appender = ManifestAppender(Manifest(paths.manifest))
+        self.sealer = Sealer(paths, layout, appender, rows=rows, sync=sync)
         self._lock = lock
 
     @classmethod

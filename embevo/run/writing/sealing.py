@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from embevo.run.disk.atomic import sync_file, write_file
 from embevo.run.disk.checksum import digests
 from embevo.run.format.layout import GROUP_METADATA, Layout
-from embevo.run.format.steps import to_ranges
 from embevo.run.journal.ring import Journal
-from embevo.run.manifest.manifest import Manifest
+from embevo.run.manifest.appender import ManifestAppender
+from embevo.run.manifest.entry import Block, Created
 from embevo.run.paths import RunPaths, snapshot_name
 
 
@@ -28,7 +28,9 @@ class Sealer:
         rows: rows sealed so far.
     """
 
-    def __init__(self, paths: RunPaths, layout: Layout, manifest: Manifest, *, rows: int, sync: bool) -> None:
+    def __init__(
+        self, paths: RunPaths, layout: Layout, manifest: ManifestAppender, *, rows: int, sync: bool
+    ) -> None:
         """Seal after ``rows`` rows; with ``sync``, what is sealed survives a power cut."""
         self.rows = rows
         self._paths = paths
@@ -37,12 +39,6 @@ class Sealer:
         self._snapshots = layout.store != "zarr"
         self._snapshot_directory = str(paths.snapshots)
         self._sync = sync
-        self._forgets = False
-
-    def forget_entries(self) -> None:
-        """Keep only the last entry of the manifest, now and later: memory must not grow with the run."""
-        self._forgets = True
-        del self._manifest.entries[:-1]
 
     def snapshot(self, journal: Journal, row: int) -> None:
         """Write the safetensors file of one row, if the run has such files; OSError names the path."""
@@ -71,20 +67,17 @@ class Sealer:
         metadata = self._layout.metadata(stop)
         if self._sync and self._snapshots:
             self._sync_snapshots([int(step) for step in steps])
-        entry = {
-            "kind": "block",
-            "block": block,
-            "rows": [start, stop],
-            "steps": to_ranges(int(step) for step in steps),
-            "files": digests(files),
-            "metadata": digests(metadata),
-            "images": "".join(f"{image:016x}" for _, _, image in heads),
-        }
+        entry = Block.of(
+            block,
+            start,
+            steps.tolist(),
+            files=digests(files),
+            metadata=digests(metadata),
+            images=[image for _, _, image in heads],
+        )
         # A block whose sealing was cut short is sealed again with the same bytes, and entered once.
-        if self._manifest.entries[-1] != entry:
+        if self._manifest.last != entry:
             self._manifest.append(entry, sync=self._sync)
-        if self._forgets:
-            del self._manifest.entries[:-1]
         for key, data in (*files.items(), *metadata.items()):
             write_file(self._paths.trajectory / key, data, sync=self._sync)
         self.rows = stop
@@ -97,8 +90,8 @@ class Sealer:
 
 def create_run(
     paths: RunPaths, layout: Layout, token_count: NDArray[np.int64] | None, *, sync: bool
-) -> Manifest:
-    """Lay out a new run of no rows in an existing directory, and return its manifest.
+) -> ManifestAppender:
+    """Lay out a new run of no rows in an existing directory, and return what adds to its manifest.
 
     The group's metadata is written last: a directory without it is no run yet.
     """
@@ -106,14 +99,9 @@ def create_run(
     metadata = layout.metadata(0)
     if layout.store != "zarr":
         paths.snapshots.mkdir()
-    first = {
-        "kind": "created",
-        "files": digests(constants),
-        "metadata": digests(metadata),
-        # Whole, so that damaged metadata can be rebuilt.
-        "group": json.loads(metadata[GROUP_METADATA]),
-    }
-    manifest = Manifest.create(paths.manifest, first, sync=sync)
+    # The group's metadata whole, so that it can be rebuilt.
+    first = Created(digests(constants), digests(metadata), json.loads(metadata[GROUP_METADATA]))
+    manifest = ManifestAppender.create(paths.manifest, first, sync=sync)
     for key in metadata:
         (paths.trajectory / key).parent.mkdir(parents=True, exist_ok=True)
     for key, data in (*constants.items(), *metadata.items()):

@@ -1,0 +1,91 @@
+"""From a line of the manifest to its entry: the lines are untrusted.
+
+After these checks an entry names no file outside of the run, and asks for no more memory than it has bytes.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from embevo.run.disk.checksum import Digest
+from embevo.run.format.layout import GROUP_METADATA
+from embevo.run.format.steps import count
+from embevo.run.manifest.entry import Block, Created, Entry, Files, Rewound
+
+_METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,127}/)?zarr\.json")
+_CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}(\.0){0,2})?")
+_DIGITS: Final = re.compile(r"[0-9a-f]{16}")
+_IMAGES: Final = re.compile(r"([0-9a-f]{16})*")
+_MOST: Final = 2**63
+
+
+def parse_entry(text: bytes, *, first: bool) -> Entry:
+    """The entry of a line, if it has the fields that its kind has.
+
+    Raises:
+        ValueError: it has not, or is no JSON; the message says what is wrong with it.
+        RecursionError: it is nested deeper than any entry is.
+    """
+    entry = json.loads(text)
+    if not isinstance(entry, dict):
+        raise ValueError("it is not an object")  # noqa: TRY004 - a damaged file, not a wrong call
+    kind = entry.get("kind")
+    if (kind == "created") != first or kind not in ("created", "block", "rewound"):
+        raise ValueError(f"its kind is {kind!r}")
+    if kind == "rewound":
+        if not _is_size(entry.get("rows")):
+            raise ValueError(f"its rows are {entry.get('rows')!r}")
+        return Rewound(entry["rows"])
+    files = _files(entry.get("files"), _CHUNK)
+    metadata = _files(entry.get("metadata"), _METADATA)
+    if GROUP_METADATA not in metadata:
+        raise ValueError("it has no digest of the group's metadata")
+    if kind == "created":
+        if not isinstance(entry.get("group"), dict):
+            raise ValueError("it has no metadata of a group")
+        return Created(files, metadata, entry["group"])
+    return _block(entry, files, metadata)
+
+
+def _block(entry: dict[str, Any], files: Files, metadata: Files) -> Block:
+    rows: Any = entry.get("rows")
+    steps: Any = entry.get("steps")
+    images: Any = entry.get("images")
+    if not _is_size(entry.get("block")):
+        raise ValueError(f"its block is {entry.get('block')!r}")
+    if not _are_sizes(rows, 2) or rows[0] >= rows[1]:
+        raise ValueError(f"its rows are {rows!r}")
+    length = rows[1] - rows[0]
+    if not isinstance(images, str) or len(images) != 16 * length or not _IMAGES.fullmatch(images):
+        raise ValueError(f"it does not have {length} checksums of images")
+    if not isinstance(steps, list) or not all(_are_sizes(part, 3) for part in steps):
+        raise ValueError("its steps are not ranges")
+    last = -1
+    for first, end, stride in steps:
+        if not last < first <= end or stride < 1 or (end - first) % stride:
+            raise ValueError(f"its steps have the range {[first, end, stride]}")
+        last = end
+    if count(steps) != length:
+        raise ValueError(f"it has {count(steps)} steps and {length} rows")
+    return Block(entry["block"], rows[0], rows[1], steps, files, metadata, images)
+
+
+def _files(files: object, name: re.Pattern[str]) -> Files:
+    if not isinstance(files, dict):
+        raise ValueError("it has no digests of files")  # noqa: TRY004
+    for key, written in files.items():
+        if not name.fullmatch(key):
+            raise ValueError(f"it names the file {key!r}")
+        whole = isinstance(written, list) and len(written) == 2 and _is_size(written[0])
+        if not whole or not isinstance(written[1], str) or not _DIGITS.fullmatch(written[1]):
+            raise ValueError(f"the digest of {key} is {written!r}")
+    return {key: Digest(*written) for key, written in files.items()}
+
+
+def _is_size(value: object) -> bool:
+    # bool is an int to Python, not to JSON.
+    return type(value) is int and 0 <= value < _MOST
+
+
+def _are_sizes(values: object, number: int) -> bool:
+    return isinstance(values, list) and len(values) == number and all(map(_is_size, values))
