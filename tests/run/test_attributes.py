@@ -182,7 +182,7 @@ def test_a_killed_run_with_attributes_of_any_kind_is_opened_recovered_and_resume
 
 def rename_journal(path: Path, run: written.WrittenRun, name: str) -> None:
     """Have the journal name its run as embevo 0.1 would have."""
-    header = header_of(run.frame, run.journal.slots, run=name, boot="")
+    header = header_of(run.frame, run.journal.slots, run=name, boot="", host="")
     boot = json.loads((path / "journal").read_bytes()[24:].split(b"}\0", 1)[0] + b"}")["boot"]
     header = header_of(run.frame, run.journal.slots, run=name, boot=boot)
     with (path / "journal").open("r+b") as file:
