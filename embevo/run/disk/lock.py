@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 from embevo.errors import DamagedError, RunInUseError, WeakerPromiseWarning
 from embevo.run.disk.process import is_alive, this_process
+from embevo.run.disk.rank import among_ranks
 from embevo.run.disk.regular_file import not_regular, open_regular
 from embevo.run.disk.system import fcntl
 
@@ -81,7 +82,7 @@ class WriterLock:
                 if isinstance(taken, int):
                     self._descriptor = taken
                     return
-        raise RunInUseError(f"{path.parent} is being written by {taken}")
+        raise RunInUseError(f"{path.parent} is being written by {taken}{among_ranks()}")
 
     def release(self) -> None:
         """Remove the file and drop the lock; in a forked child, which does not hold it, nothing."""

@@ -6,6 +6,7 @@ from embevo.errors import CreationError, RunExistsError
 from embevo.run.disk.atomic import PARTIAL, sync_file
 from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.rank import among_ranks
 from embevo.run.disk.regular_file import links_among, through_link
 from embevo.run.paths import RunPaths
 from embevo.run.writing.replacing import settle
@@ -83,4 +84,4 @@ def _check_free(paths: RunPaths, *, overwrite: bool) -> None:
         hint = "These are not parts of a run: move them away, or choose another directory."
     else:
         hint = "Choose another directory, or ask to overwrite it."
-    raise RunExistsError(f"{paths.root} already holds {', '.join(found[:5])}. {hint}")
+    raise RunExistsError(f"{paths.root} already holds {', '.join(found[:5])}. {hint}{among_ranks()}")
