@@ -22,27 +22,40 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
     return found
 
 
-def import_graph(root: Path = ROOT) -> Graph:
+def import_graph(root: Path = ROOT, *, for_types: bool = True) -> Graph:
     """What every module imports, wherever in the file it does: modules of the tree, and names of others.
 
-    The face of the package, ``embevo/__init__.py``, hands out names of every room and is left out.
+    Without ``for_types``, what is imported for a type checker only is left out. The face of the package,
+    ``embevo/__init__.py``, hands out names of every room and is left out always.
     """
     files = modules(root)
     return {
-        module: {_module_of(name, files) for name in _imported(module, path)}
+        module: {_module_of(name, files) for name in _imported(module, path, for_types=for_types)}
         for module, path in files.items()
         if module != "embevo"
     }
 
 
-def _imported(module: str, path: Path) -> Iterator[str]:
+def _imported(module: str, path: Path, *, for_types: bool) -> Iterator[str]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not for_types:
+        tree = _WithoutTypes().visit(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
             yield from (".".join([*above, *filter(None, [node.module]), alias.name]) for alias in node.names)
+
+
+class _WithoutTypes(ast.NodeTransformer):
+    """Drops what stands below ``if TYPE_CHECKING``."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
 
 
 def _module_of(name: str, files: dict[str, Path]) -> str:
