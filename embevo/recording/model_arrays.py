@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from embevo.errors import ArgumentError
+from embevo.recording.embedding_layer import embedding_source
 from embevo.recording.module_output import AttentionMask, ModuleOutput, Statistic
 from embevo.recording.phased import Gradient, OptimizerState, Phased
 from embevo.recording.sources import Named, Take
@@ -200,27 +201,27 @@ class _Finder:
         """The name of the matrix of the input or the output embeddings."""
         given = self._given[which]
         if given is not None:
-            self._named(given)
-            return given
-        getter = "get_input_embeddings" if which == EMBEDDINGS else "get_output_embeddings"
+            return self._named(given).path
+        if which == EMBEDDINGS:
+            # With merged=False this is a name.
+            return str(embedding_source(self._model, parameter=None, merged=False))
         places = dict(self._model.named_modules(remove_duplicate=False))
-        found = {id(module): module for module in self._asked(getter)}
-        if not found and which == EMBEDDINGS:
-            kinds = (nn.Embedding, nn.EmbeddingBag)
-            found = {id(module): module for module in places.values() if isinstance(module, kinds)}
+        found = {id(module): module for module in self._heads()}
         if len(found) == 1:
             (chosen,) = found.values()
             return next(f"{name}.weight" for name, module in places.items() if module is chosen)
-        option = "parameter=" if which == EMBEDDINGS else "unembedding="
+        named = [f"{name}.weight" for name, module in places.items() if id(module) in found]
+        named = named or [name for name, held in self._model.named_parameters() if held.ndim == 2]
+        more = f" and {len(named) - _MOST_LISTED} more" if len(named) > _MOST_LISTED else ""
         raise ArgumentError(
-            f"{type(self._model).__name__} does not say which of its matrices are the {which}: name one with "
-            f"{option}. Candidates: {self._candidates(list(found.values()))}"
+            f"{type(self._model).__name__} does not say which of its matrices are the output embeddings: "
+            f"name one with unembedding=. Candidates: {', '.join(named[:_MOST_LISTED])}{more}"
         )
 
-    def _asked(self, getter: str) -> Iterator[nn.Module]:
-        """What the model itself, or else the models in it, say are its embeddings."""
+    def _heads(self) -> Iterator[nn.Module]:
+        """What the model itself, or else the models in it, say are their output embeddings."""
         for module in self._model.modules():
-            ask: Callable[[], object] | None = getattr(module, getter, None)
+            ask: Callable[[], object] | None = getattr(module, "get_output_embeddings", None)
             if not callable(ask):
                 continue
             try:
@@ -231,14 +232,6 @@ class _Finder:
                 yield answer
                 if module is self._model:
                     return
-
-    def _candidates(self, found: list[nn.Module]) -> str:
-        named = self._model.named_modules(remove_duplicate=False)
-        chosen = [f"{name}.weight" for name, module in named if any(module is other for other in found)]
-        matrices = self._model.named_parameters(remove_duplicate=False)
-        chosen = chosen or [name for name, held in matrices if held.ndim == 2]
-        more = f" and {len(chosen) - _MOST_LISTED} more" if len(chosen) > _MOST_LISTED else ""
-        return ", ".join(chosen[:_MOST_LISTED]) + more
 
     def _nothing(self, name: str) -> ArgumentError:
         known = [EMBEDDINGS, UNEMBEDDINGS, *_OUTPUTS, *self._names]

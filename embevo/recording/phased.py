@@ -72,6 +72,7 @@ class Gradient(Phased):
 
     Attributes:
         scale: what it is still multiplied with, where the optimizer itself unscales it; None if nothing.
+        is_known: whether what lies there before the step is what the step will use.
     """
 
     phase = Phase.BEFORE
@@ -79,12 +80,13 @@ class Gradient(Phased):
     def __init__(self, parameter: Callable[[], Tensor]) -> None:
         """Of the parameter that a callable gives."""
         self.scale: Tensor | None = None
+        self.is_known = True
         self._parameter = parameter
 
     def __call__(self) -> Tensor | None:
         """The gradient; None where there is none. A sparse one is made dense."""
         gradient = self._parameter().grad
-        if gradient is None:
+        if gradient is None or not self.is_known:
             return None
         if gradient.is_sparse:
             gradient = gradient.to_dense()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from embevo import Recorder, open_run
 from embevo.errors import ArgumentError, RecordingWarning, StaleTensorError
-from embevo.recording.adapters.embedding_layer import embedding_source
+from embevo.recording.embedding_layer import embedding_source
 
 SHAPE = (6, 4)
 

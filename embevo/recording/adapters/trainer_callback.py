@@ -6,8 +6,8 @@ from typing import Any
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from embevo.recording.adapters.embedding_layer import embedding_source
-from embevo.recording.adapters.learning_rate import LearningRate
+from embevo.recording.embedding_layer import embedding_source
+from embevo.recording.learning_rate import LearningRate
 from embevo.recording.recorder import Recorder
 from embevo.run.paths import PathLike, absolute
 

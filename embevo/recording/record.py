@@ -1,0 +1,201 @@
+"""One line for any loop: what to record is named, and the optimizer's own hooks do the rest."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from torch import nn
+
+from embevo.errors import ArgumentError, RecordingWarning
+from embevo.recording.learning_rate import LearningRate
+from embevo.recording.model_arrays import ModelArrays, find_arrays
+from embevo.recording.numbers import shown, step_of
+from embevo.recording.phased import Gradient
+from embevo.recording.recorder import Recorder
+from embevo.recording.scalars import Scalar
+from embevo.recording.stats import RecorderStats
+from embevo.recording.stepping import StepNotice, torch_optimizers
+from embevo.run.paths import PathLike
+
+EMBEDDINGS_ALONE: Final = ("embeddings",)
+
+
+def record(
+    model: nn.Module,
+    optimizer: Any,
+    run_dir: PathLike,
+    what: Iterable[str] = EMBEDDINGS_ALONE,
+    *,
+    parameter: str | None = None,
+    unembedding: str | None = None,
+    first_step: int = 0,
+    dimensions: Mapping[str, Sequence[str]] | None = None,
+    **options: Any,
+) -> "Recording":
+    """Record a model from now on: the state as it is, and again after every step of its optimizer.
+
+    ``with embevo.record(model, optimizer, "runs/mine") as recorder:`` around the loop is all that a training
+    needs. The learning rate is that of the group that holds the embedding; the loss and other scalars of a
+    step come from ``recorder.log(loss=loss)`` before ``optimizer.step()``.
+
+    Args:
+        model: any module, compiled or wrapped for data parallelism or not.
+        optimizer: that steps it, or several; wrappers are followed to the optimizers inside. With several, a
+            step is one of that which holds the embedding.
+        run_dir: directory of the run.
+        what: names of what to record, which become the names of the arrays: ``embeddings`` and
+            ``unembeddings``; a parameter's name or a pattern such as ``transformer.h.*.attn.c_attn.weight``;
+            each of these followed by ``.grad``, the gradient as the optimizer gets it, or by what the
+            optimizer keeps, such as ``.exp_avg``; ``hidden_mean``, ``hidden_var`` and ``hidden_last`` of what
+            goes into the output embeddings, over the positions of all batches of a step that the attention
+            mask keeps, and ``logits``, the mean of what comes out. What does not exist at a step, such as the
+            gradient of the first state, is NaN.
+        parameter: name of the matrix of the input embeddings, where the model does not say which it is.
+        unembedding: name of the matrix of the output embeddings, likewise.
+        first_step: the global step of the state now.
+        dimensions: names of the axes of arrays, by name of the array, where others than the usual are wanted.
+        options: of :class:`Recorder`, such as ``scalars=("grad_norm",)``, ``tokens=``, ``steps=`` and
+            ``resume=``.
+
+    Raises:
+        ArgumentError: a name stands for nothing, an optimizer does not hold what is recorded, or an option
+            has a value that it cannot have.
+        EmbevoError: the run cannot be created, as by :class:`Recorder`.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model is {shown(model)}; pass the torch.nn.Module that is trained")
+    given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    if not given:
+        raise ArgumentError("optimizer is an empty list; pass the optimizer that steps the model")
+    step = step_of(first_step)
+    held = [inner for one in given for inner in (torch_optimizers(one) or [one])]
+    arrays = find_arrays(model, held, what, parameter=parameter, unembedding=unembedding)
+    try:
+        stepping = _that_steps(arrays, given)
+        axes = {**arrays.dimensions, **(dimensions or {})}
+        recorder = Recorder(run_dir, arrays.sources, dimensions=axes, **options)
+    except BaseException:
+        arrays.close()
+        raise
+    try:
+        return Recording(recorder, arrays, stepping, step)
+    except BaseException:
+        arrays.close()
+        recorder.close()
+        raise
+
+
+def _that_steps(arrays: ModelArrays, given: Sequence[Any]) -> Any:
+    """The optimizer that holds what is recorded."""
+    main = arrays.main()
+    for optimizer in given:
+        groups = getattr(optimizer, "param_groups", None) or []
+        if any(held is main for group in groups for held in group["params"]):
+            return optimizer
+    kinds = ", ".join(type(optimizer).__name__ for optimizer in given)
+    raise ArgumentError(
+        f"{kinds} does not hold {arrays.main.path}, so that its steps do not change what is recorded: pass "
+        "the optimizer that was made with this parameter (after it was replaced, if it was)"
+    )
+
+
+class Recording:
+    """A recording that follows an optimizer; a context manager that ends it.
+
+    Attributes:
+        recorder: what records; its ``stats`` and ``paths`` say how and where.
+        step: the global step of the state that was captured last.
+    """
+
+    def __init__(self, recorder: Recorder, arrays: ModelArrays, optimizer: Any, step: int) -> None:
+        """Capture the state now, and after every step of the optimizer."""
+        self.recorder = recorder
+        self.step = step
+        self._arrays = arrays
+        self._gradients = [source for source in arrays.sources.values() if isinstance(source, Gradient)]
+        self._rate = LearningRate([arrays.main()])
+        self._warned = False
+        self._notice = StepNotice(optimizer, before=self._before, after=self._after)
+        try:
+            recorder.capture(step)
+        except BaseException:
+            self._notice.remove()
+            raise
+        self._look_ahead()
+
+    def _before(self, stepping: Any, has_closure: bool) -> None:
+        if has_closure and self._gradients:
+            self._say_closure(stepping)
+        # A fused optimizer unscales the gradient itself, in the step.
+        scale = getattr(stepping, "grad_scale", None)
+        for gradient in self._gradients:
+            gradient.scale, gradient.is_known = scale, not has_closure
+        self.recorder.before_step(self.step + 1)
+
+    def _say_closure(self, stepping: Any) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{type(stepping).__name__} is given a closure, which computes gradients during the step: "
+                "none is that of the step, and NaN is recorded for it",
+                RecordingWarning,
+                stacklevel=5,
+            )
+
+    def _after(self, stepped: Any) -> None:
+        self.step += 1
+        self.recorder.capture(self.step, lr=self._rate.of(stepped))
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Have the hooks on the forward pass rest where the coming step is not recorded."""
+        for output in self._arrays.outputs:
+            output.wanted = self.recorder.records(self.step + 1)
+            output.forget()
+
+    def log(self, **scalars: Scalar) -> None:
+        """Keep scalars for the coming step: its loss, and those named with ``scalars=``.
+
+        It is called before ``optimizer.step()``.
+
+        Args:
+            scalars: numbers, or tensors of one element on any device; nothing waits for them.
+
+        Raises:
+            ArgumentError: the recorder has no scalar of a name.
+        """
+        self.recorder.log(**scalars)
+
+    @property
+    def stats(self) -> RecorderStats:
+        """How recording went so far."""
+        return self.recorder.stats
+
+    def flush(self) -> None:
+        """Return when every captured step is sealed, as :meth:`Recorder.flush`."""
+        self.recorder.flush()
+
+    def close(self) -> None:
+        """Remove every hook, seal everything and let go of the run. Closing twice does nothing.
+
+        Raises:
+            RecordingError: the writer has failed; what was captured is safe in the journal.
+        """
+        self._notice.remove()
+        self._arrays.close()
+        self.recorder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it, whatever has happened in the body, as a recorder does."""
+        self._notice.remove()
+        self._arrays.close()
+        self.recorder.__exit__(kind, error, traceback)
