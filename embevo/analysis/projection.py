@@ -45,5 +45,7 @@ def project(
         mine = np.flatnonzero(rows // size == block)
         # Signalling NaNs say so where they are copied.
         with np.errstate(invalid="ignore", over="ignore"):
-            found[mine] = (values_of(opened, name, rows[mine]).astype(np.float64) - mean) @ basis.T
+            # A row is a product of two matrices, which is several times as fast as a stack of them.
+            for place, values in zip(mine, values_of(opened, name, rows[mine]), strict=True):
+                found[place] = (values.astype(np.float64) - mean) @ basis.T
     return found[inverse]

@@ -78,8 +78,29 @@ class SealedRows:
             # Kept, because looking an array up takes zarr as long as reading a small one.
             if name not in self._arrays:
                 self._arrays[name] = _array(self._group, name)
-            values = np.asarray(self._arrays[name].oindex[(rows, *kept)])
+            values = self._rows(self._arrays[name], rows, kept)
         return values.squeeze(tuple(axis for axis, i in enumerate(axes, start=1) if isinstance(i, int)))
+
+    def _rows(
+        self, array: "zarr.Array[Any]", rows: NDArray[np.int64] | slice, kept: Sequence[Any]
+    ) -> NDArray[Any]:
+        """Rows of an array in the order that is asked for, with a selection of each further axis.
+
+        zarr takes a list of rows out of a chunk about twenty times as slowly as a range of them. A chunk is
+        decoded whole for either, so each block's rows are taken out of the range that holds them.
+        """
+        if isinstance(rows, slice) or not len(rows):
+            return np.asarray(array.oindex[(rows, *kept)])
+        of_block = rows // self._layout.block_steps
+        found: list[NDArray[Any]] = []
+        order: list[NDArray[np.int64]] = []
+        for block in np.unique(of_block):
+            places = np.flatnonzero(of_block == block)
+            first, last = int(rows[places].min()), int(rows[places].max())
+            part = np.asarray(array.oindex[(slice(first, last + 1), *kept)])
+            found.append(part[rows[places] - first])
+            order.append(places)
+        return found[0] if len(found) == 1 else np.concatenate(found)[np.argsort(np.concatenate(order))]
 
     def _from_snapshots(self, name: str, rows: NDArray[np.int64], axes: tuple[Position, ...]) -> NDArray[Any]:
         with self._naming_damage(name):
