@@ -1,6 +1,5 @@
 """How steps and tokens are named on the command line, as callbacks of click options."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,8 +11,6 @@ JUDGE_HELP: Final = (
     "Judge the embeddings of runs that embevo train did not make, too, by the predictions for its runs; the "
     "output says so."
 )
-# Beyond any vocabulary: a range that was mistyped must not fill the memory.
-_MAX_TOKENS: Final = 1 << 24
 
 
 def step_slice(ctx: click.Context, param: click.Parameter, value: str) -> slice:
@@ -71,28 +68,11 @@ def token_choice(ctx: click.Context, param: click.Parameter, value: str | None) 
     """
     if value is None:
         return None
-    chosen: set[int] = set()
-    characters = []
-    for part in value.split(","):
-        match = re.fullmatch(r"(\d+|\D)(?:-(\d+|\D))?", part, re.DOTALL | re.ASCII)
-        if match is None or not part.isascii():
-            raise click.BadParameter(
-                f"{part!r} is not a token: write ids, single ASCII characters, or ranges of either, such as "
-                "0-31,65,a-z; a digit or a comma as a character is written by its id",
-                ctx,
-                param,
-            )
-        first = _token(match[1])
-        last = _token(match[2]) if match[2] else first
-        if last < first:
-            raise click.BadParameter(f"{part!r} ends before it begins", ctx, param)
-        if last >= _MAX_TOKENS:
-            raise click.BadParameter(f"{part!r} goes beyond any vocabulary", ctx, param)
-        chosen.update(range(first, last + 1))
-        if not all(end.isdecimal() for end in match.groups() if end):
-            characters.append(part)
-    return TokenChoice(tuple(sorted(chosen)), tuple(characters))
+    from embevo.errors import ArgumentError  # noqa: PLC0415 - loaded when it is needed
+    from embevo.run.format.token_text import parse_tokens  # noqa: PLC0415
 
-
-def _token(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() else ord(text)
+    try:
+        written = parse_tokens(value.split(","))
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+    return TokenChoice(written.ids, written.characters)

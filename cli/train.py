@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.console import Console
 
-from embevo.experiment.config import ExperimentConfig, load_settings, settings_of
+from embevo.experiment.config import ExperimentConfig, load_settings, overridden, settings_of
 
 from .output import go_on_without_output, say_if_output_failed
 from .paths import PathOf
@@ -64,7 +64,7 @@ def train(
     settings = (
         settings_of(resume) if resume is not None else load_settings(config_path) if config_path else {}
     )
-    settings |= {name: value for name, value in options.items() if value is not None}
+    settings = overridden(settings, {name: value for name, value in options.items() if value is not None})
     config = ExperimentConfig.from_mapping(settings, str(source) if source is not None else "the options")
     run_dir = resume or out or Path("runs") / config.run_name()
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from embevo.experiment.arrays import ARRAYS, WEIGHTS, parse_record
+from embevo.experiment.chosen_tokens import ALL_TOKENS
 from embevo.experiment.config import ExperimentConfig
 
 from .readable import command_line, program
@@ -39,6 +41,11 @@ def _recorded(summary: "RunSummary", config: ExperimentConfig) -> list[tuple[str
     stats = summary.stats
     how = "interrupted" if summary.signal is not None else "complete"
     matrices = f"{stats.captured:,} matrices of {config.vocab_size} x {config.dim}, {config.dtype}"
+    if config.record != WEIGHTS:
+        arrays = ", ".join(ARRAYS[name] for name in parse_record(config.record))
+        matrices = f"{stats.captured:,} steps of {arrays}; the matrix is {matrices.partition(' of ')[2]}"
+    if config.tokens != ALL_TOKENS:
+        matrices += f", of it the tokens {config.tokens}"
     lines = [
         ("Run", str(summary.run_dir)),
         ("Steps", f"{summary.first_step:,} to {summary.last_step:,} of {config.steps:,}: {how}"),

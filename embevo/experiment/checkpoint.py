@@ -15,6 +15,7 @@ from embevo.errors import CheckpointError, DamagedError
 from embevo.experiment.loop import LoopState
 from embevo.run.checkpoint_files import INDEX, STATE, checkpoint_steps, pack_index, read_checkpoint
 from embevo.run.disk.atomic import PARTIAL, sync_file, write_file
+from embevo.run.format.schedule import Schedule
 
 FORMAT: Final = 1
 KEPT: Final = 2
@@ -72,17 +73,17 @@ def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT) -> Path
     return place
 
 
-def find_checkpoint(directory: Path, last_step: int, every: int = 1) -> FoundCheckpoint:
+def find_checkpoint(directory: Path, last_step: int, recorded: Schedule) -> FoundCheckpoint:
     """Find the newest checkpoint that is whole and leaves no gap in what is recorded.
 
     Args:
         directory: the run's checkpoints; it need not exist.
         last_step: the last step that the run holds.
-        every: distance of recorded steps. A checkpoint after one that is not there is passed over.
+        recorded: the steps that are recorded. A checkpoint after one that is not there is passed over.
     """
     damaged: list[str] = []
     for step in reversed(checkpoint_steps(directory)):
-        if step // every * every <= last_step:
+        if recorded.after(last_step) > step:
             try:
                 return FoundCheckpoint(load_checkpoint(directory / f"step_{step:07d}"), damaged)
             except CheckpointError as error:

@@ -3,16 +3,20 @@
 import codecs
 import dataclasses
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Self, get_type_hints
 
 import tomli_w
 
-from embevo.errors import ConfigError
+from embevo.errors import ArgumentError, ConfigError
+from embevo.experiment.arrays import WEIGHTS, parse_record
+from embevo.experiment.chosen_tokens import ALL_TOKENS, check_tokens
+from embevo.experiment.setting import about, checked
+from embevo.run.format.schedule import Schedule, at, every
+from embevo.run.format.schedule_text import parse_schedule
 from embevo.run.format.settings import Meaning
 from embevo.run.reading.reader import open_run
 
@@ -21,11 +25,8 @@ FloatType = Literal["float32", "bfloat16"]
 Objective = Literal["next-token", "seed"]
 # What settings are called elsewhere, on the command line above all.
 _SHORT: Final = {"lr": "learning_rate", "batch_size": "batch"}
-
-
-def _about(text: str, minimum: float | None = None, meaning: Meaning = "numbers") -> dict[str, Any]:
-    """Metadata of a setting: its help, the smallest value that works, and what it means for the numbers."""
-    return {"help": text, "minimum": minimum, "meaning": meaning}
+# A schedule that is the one of the setting every.
+_AS_EVERY: Final = "every"
 
 
 @dataclass(frozen=True)
@@ -37,97 +38,121 @@ class ExperimentConfig:
     """
 
     vocab_size: Literal[128, 256] = field(
-        default=128, metadata=_about("Token ids: 128 for ASCII, 256 for all bytes.")
+        default=128, metadata=about("Token ids: 128 for ASCII, 256 for all bytes.")
     )
-    dim: int = field(default=64, metadata=_about("Width of the embedding matrix.", 1))
-    layers: int = field(default=2, metadata=_about("Transformer blocks.", 1))
-    heads: int = field(default=2, metadata=_about("Attention heads; they divide dim.", 1))
-    context: int = field(default=128, metadata=_about("Tokens per training example.", 3))
+    dim: int = field(default=64, metadata=about("Width of the embedding matrix.", 1))
+    layers: int = field(default=2, metadata=about("Transformer blocks.", 1))
+    heads: int = field(default=2, metadata=about("Attention heads; they divide dim.", 1))
+    context: int = field(default=128, metadata=about("Tokens per training example.", 3))
     init: Init = field(
         default="qwen",
-        metadata=_about(
+        metadata=about(
             "Embedding at step 0: GPT-2's own, one N(0, I) vector for all tokens, or that at length 1.",
         ),
     )
     init_sigma: float = field(
-        default=0.0, metadata=_about("Standard deviation of Gaussian jitter on every element at step 0.", 0)
+        default=0.0, metadata=about("Standard deviation of Gaussian jitter on every element at step 0.", 0)
     )
-    init_dtype: FloatType = field(default="float32", metadata=_about("Where the jitter is drawn and added."))
+    init_dtype: FloatType = field(default="float32", metadata=about("Where the jitter is drawn and added."))
     learning_rate: float = field(
-        default=1e-3, metadata=_about("AdamW's learning rate at step 1; it falls linearly to 0.", 0)
+        default=1e-3, metadata=about("AdamW's learning rate at step 1; it falls linearly to 0.", 0)
     )
     weight_decay: float = field(
-        default=0.01, metadata=_about("AdamW's decay, not applied to biases and LayerNorm.", 0)
+        default=0.01, metadata=about("AdamW's decay, not applied to biases and LayerNorm.", 0)
     )
-    batch: int = field(default=16, metadata=_about("Training examples per step.", 1))
-    steps: int = field(default=5000, metadata=_about("Training steps.", 1))
+    batch: int = field(default=16, metadata=about("Training examples per step.", 1))
+    steps: int = field(default=5000, metadata=about("Training steps.", 1))
     corpus: str = field(
         default="python-reference",
-        metadata=_about(
+        metadata=about(
             "A corpus by name (see embevo corpus list), or the path of a file.", meaning="content"
         ),
     )
     drop_out_of_vocab: bool = field(
-        default=False, metadata=_about("Leave out corpus bytes that are not token ids.")
+        default=False, metadata=about("Leave out corpus bytes that are not token ids.")
     )
-    seed: int = field(
-        default=42, metadata=_about("Seed of initialisation and sampling.", 0, meaning="sample")
-    )
+    seed: int = field(default=42, metadata=about("Seed of initialisation and sampling.", 0, meaning="sample"))
     device: str = field(
         default="auto",
-        metadata=_about(
+        metadata=about(
             "auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu.", meaning="conduct"
         ),
     )
-    dtype: FloatType = field(default="bfloat16", metadata=_about("Type of the model's parameters."))
+    dtype: FloatType = field(default="bfloat16", metadata=about("Type of the model's parameters."))
     matmul: Literal["auto", "native", "float32"] = field(
         default="auto",
-        metadata=_about(
+        metadata=about(
             "Products of bfloat16 matrices: PyTorch's own, or accumulated in float32 and rounded. auto takes "
             "float32 on CPUs without bfloat16 instructions, where it is several times as fast."
         ),
     )
     compile: bool = field(
         default=False,
-        metadata=_about(
+        metadata=about(
             "Train with torch.compile: more steps a second, other bits. It needs a C++ compiler on CPUs."
         ),
     )
     objective: Objective = field(
         default="next-token",
-        metadata=_about("Predict the next byte, or two bytes ahead as the notebook did by mistake."),
+        metadata=about("Predict the next byte, or two bytes ahead as the notebook did by mistake."),
     )
     store: Literal["zarr", "safetensors", "both"] = field(
-        default="both", metadata=_about("What to write: trajectory, files, or both.", meaning="storage")
+        default="both", metadata=about("What to write: trajectory, files, or both.", meaning="storage")
     )
     zarr_dtype: Literal["float32", "native"] = field(
         default="float32",
-        metadata=_about("How Zarr stores a 16-bit matrix: widened exactly, or as it is.", meaning="storage"),
+        metadata=about("How Zarr stores a 16-bit matrix: widened exactly, or as it is.", meaning="storage"),
     )
     every: int = field(
-        default=1, metadata=_about("Record every N-th step; step 0 and the last are always recorded.", 1)
+        default=1, metadata=about("Record every N-th step; step 0 and the last are always recorded.", 1)
+    )
+    schedule: str = field(
+        default=_AS_EVERY,
+        metadata=about(
+            "Which steps to record: every:10, log:20 (a decade), dense:100,50 (all before 100, then every "
+            "50th), 0,1,10,100, or several joined by +; every for what --every says. Step 0 and the last "
+            "are always recorded.",
+            kept=False,
+        ),
+    )
+    record: str = field(
+        default=WEIGHTS,
+        metadata=about(
+            "What to record of the embedding: weights, and with commas grad, exp_avg, exp_avg_sq, "
+            "hidden_mean, hidden_var, logits.",
+            meaning="storage",
+            kept=False,
+        ),
+    )
+    tokens: str = field(
+        default=ALL_TOKENS,
+        metadata=about(
+            "Which tokens to record: ids, ASCII characters, ranges of either such as 0-31,65,a-z, dead, "
+            "live, or all.",
+            kept=False,
+        ),
     )
     when_full: Literal["block", "drop", "error"] = field(
         default="block",
-        metadata=_about(
+        metadata=about(
             "What a capture does when the disk is too slow and the ring is full.", meaning="conduct"
         ),
     )
     durability: Literal["process", "power"] = field(
         default="process",
-        metadata=_about(
+        metadata=about(
             "What recorded steps survive: the death of the process, or a power cut too.", meaning="conduct"
         ),
     )
     sync_seconds: float = field(
         default=1.0,
-        metadata=_about(
+        metadata=about(
             "With durability power: how often the steps not sealed yet are synced.", 0, meaning="conduct"
         ),
     )
     sync_steps: int = field(
         default=0,
-        metadata=_about(
+        metadata=about(
             "With durability power: sync as soon as this many steps wait; 0 for by time only.",
             0,
             meaning="conduct",
@@ -135,11 +160,11 @@ class ExperimentConfig:
     )
     checkpoint_every: int = field(
         default=0,
-        metadata=_about("Save a checkpoint every N steps; 0 for none at fixed steps.", 0, meaning="conduct"),
+        metadata=about("Save a checkpoint every N steps; 0 for none at fixed steps.", 0, meaning="conduct"),
     )
     checkpoint_seconds: float = field(
         default=60.0,
-        metadata=_about(
+        metadata=about(
             "Save a checkpoint when this many seconds have passed since the last; 0 for none by time.",
             0,
             meaning="conduct",
@@ -149,7 +174,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for setting in fields(self):
-            value = _checked(setting.name, getattr(self, setting.name), hints[setting.name])
+            value = checked(setting.name, getattr(self, setting.name), hints[setting.name])
             minimum = setting.metadata["minimum"]
             if minimum is not None and value < minimum:
                 raise ConfigError(f"{setting.name} is {value!r}; it must be at least {minimum}.")
@@ -158,6 +183,25 @@ class ExperimentConfig:
             raise ConfigError(f"dim {self.dim} cannot be split among {self.heads} heads: choose a multiple.")
         if self.seed >= 2**63:
             raise ConfigError(f"seed is {self.seed}; it must be below 2**63.")
+        object.__setattr__(self, "record", ",".join(parse_record(self.record)))
+        check_tokens(self.tokens, self.vocab_size)
+        self._settle_schedule()
+
+    def _settle_schedule(self) -> None:
+        """Say ``every:N`` in the one way there is of saying it, and refuse what cannot be read."""
+        if self.schedule == _AS_EVERY:
+            return
+        schedule = _parsed("schedule", self.schedule)
+        alone = schedule.series[0] if not schedule.per_decade and not schedule.listed else ()
+        if len(schedule.series) == 1 and len(alone) == 2 and alone[0] == 0:
+            if self.every not in (1, alone[1]):
+                raise ConfigError(
+                    f"every is {self.every} and schedule is {self.schedule!r}: give one of them."
+                )
+            object.__setattr__(self, "every", alone[1])
+            object.__setattr__(self, "schedule", _AS_EVERY)
+        elif self.every != 1:
+            raise ConfigError(f"every is {self.every} and schedule is {self.schedule!r}: give one of them.")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], source: str = "the configuration") -> Self:
@@ -183,6 +227,24 @@ class ExperimentConfig:
         """All settings by name, as plain values."""
         return dataclasses.asdict(self)
 
+    def to_kept(self) -> dict[str, Any]:
+        """What a run keeps of them: all but newer settings that have their default."""
+        return {
+            setting.name: getattr(self, setting.name)
+            for setting in fields(self)
+            if setting.metadata["kept"] or getattr(self, setting.name) != setting.default
+        }
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the steps that are recorded are others than every N-th."""
+        return self.schedule != _AS_EVERY
+
+    def steps_to_record(self) -> Schedule:
+        """The steps that are recorded: step 0 and the last are among them."""
+        chosen = _parsed("schedule", self.schedule) if self.has_schedule else every(self.every)
+        return chosen | at([0, self.steps])
+
     @classmethod
     def meanings(cls) -> dict[str, Meaning]:
         """What each setting means for the numbers, by name."""
@@ -190,22 +252,41 @@ class ExperimentConfig:
 
     def to_experiment(self) -> dict[str, Any]:
         """What a run says of its settings, for whoever does not know their names; docs/format.md lists it."""
+        meanings = self.meanings()
         return {
-            "settings": self.meanings(),
+            "settings": {name: meanings[name] for name in self.to_kept()},
             "initialisation": "normal" if self.init == "normal" else "singular",
             # The last position of an example predicts nothing, and yet the loss is divided by all of them.
             "loss_labels": [self.context - 1, self.context],
             "last_step": self.steps,
-            "every": self.every,
+            **({"schedule": self.schedule} if self.has_schedule else {"every": self.every}),
         }
 
     def to_toml(self) -> str:
         """The TOML text that :func:`load_settings` reads back."""
-        return tomli_w.dumps(self.to_mapping())
+        return tomli_w.dumps(self.to_kept())
 
     def run_name(self) -> str:
         """A plain name for a run of this configuration, such as ``qwen-bfloat16-seed42``."""
         return f"{self.init}-{self.dtype}-seed{self.seed}"
+
+
+def overridden(settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others in place of some of them: ``every`` and ``schedule`` replace each other.
+
+    Raises:
+        ConfigError: the others have both, and they are not the same steps.
+    """
+    replaced = {**settings, **options}
+    given = [name for name in ("every", "schedule") if name in options]
+    if len(given) == 1:
+        replaced.pop("schedule" if given == ["every"] else "every", None)
+    elif given and ExperimentConfig.from_mapping({"schedule": options["schedule"]}).every != options["every"]:
+        raise ConfigError(
+            f"--every {options['every']} and --schedule {options['schedule']} are not the same steps: give "
+            "one of them."
+        )
+    return replaced
 
 
 def load_settings(path: Path) -> dict[str, Any]:
@@ -248,20 +329,8 @@ def settings_of(run_dir: Path) -> dict[str, Any]:
     return config
 
 
-_NAMES: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """The value in the type of its setting; an int is taken for a float, nothing else is converted."""
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        if type(value) is not type(choices[0]) or value not in choices:
-            raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}.")
-        return value
-    if hint is float and type(value) is int:
-        value = float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{name} is {value!r}; it must be {_NAMES[hint]}.")
-    if hint is float and not math.isfinite(value):
-        raise ConfigError(f"{name} is {value}; it must be finite.")
-    return value
+def _parsed(name: str, text: str) -> Schedule:
+    try:
+        return parse_schedule(text)
+    except ArgumentError as error:
+        raise ConfigError(f"{name} is {text!r}: {error}") from error

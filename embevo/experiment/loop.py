@@ -1,5 +1,6 @@
 """The training loop: plain PyTorch, bit for bit the arithmetic of the Hugging Face Trainer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,8 +80,11 @@ class TrainingLoop:
         """The tied embedding matrix, ``(vocab_size, dim)``."""
         return self._parameters["transformer.wte.weight"]
 
-    def advance(self) -> tuple[Tensor, float]:
+    def advance(self, before_update: Callable[[], None] | None = None) -> tuple[Tensor, float]:
         """Do one optimizer step.
+
+        Args:
+            before_update: called when gradients are as the optimizer gets them, clipped.
 
         Returns:
             The loss of the batch that led to this update, a 0-d float32 tensor on the device (reading it
@@ -98,6 +102,8 @@ class TrainingLoop:
         loss = total / self._items
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP)
+        if before_update is not None:
+            before_update()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.global_step += 1

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,9 @@ from typing import Final
 from torch import Tensor
 
 from embevo.errors import ResumeError
+from embevo.experiment.arrays import parse_record, recorded_frame
 from embevo.experiment.checkpoint import KEPT, save_checkpoint
+from embevo.experiment.chosen_tokens import chosen_tokens
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus, load_corpus
 from embevo.experiment.device import check_compiles, find_device
@@ -19,11 +22,13 @@ from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.model import resolve_matmul
 from embevo.experiment.resume import check_same, starting_point
+from embevo.experiment.sources import LoopSources, sources_of_loop
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
-from embevo.run.format.frame import FrameSpec
 from embevo.run.format.provenance import BYTES, VOCABULARY
+from embevo.run.format.schedule import Schedule
 from embevo.run.format.settings import EXPERIMENT
+from embevo.run.format.token_subset import TokenSubset
 from embevo.run.paths import RunPaths, absolute
 from embevo.run.planning import Machine, Plan, warnings_of
 from embevo.run.reading.reader import open_run
@@ -114,6 +119,7 @@ def run_experiment(
     corpus = load_corpus(
         config.corpus, config.vocab_size, config.context, drop_out_of_vocab=config.drop_out_of_vocab
     )
+    tokens = chosen_tokens(config.tokens, corpus.token_count)
     found = find_device(config.device)
     # The run says how its numbers were computed, so that resuming on another CPU computes them so too.
     matmul = resolve_matmul(config)
@@ -125,15 +131,15 @@ def run_experiment(
     elif rewind:
         raise ResumeError("Only a run that is resumed can be rewound.")
     else:
-        notes += [f"May not fit: {warning}" for warning in _preflight(config, run_dir)]
+        notes += [f"May not fit: {warning}" for warning in _preflight(config, tokens, run_dir)]
     if config.compile:
         check_compiles(found.device)
         notes.append(_COMPILED)
     loop = TrainingLoop(config, corpus, found.device)
     if resume:
-        notes += _take_up(loop, run_dir, config.every, rewind=rewind)
+        notes += _take_up(loop, run_dir, config.steps_to_record(), rewind=rewind)
     attributes = {
-        "config": config.to_mapping(),
+        "config": config.to_kept(),
         EXPERIMENT: config.to_experiment(),
         "corpus": corpus.to_mapping(),
         "versions": library_versions(),
@@ -142,9 +148,13 @@ def run_experiment(
     }
     with (
         StopRequest() as stop,
+        closing(sources_of_loop(loop, config)) as sources,
         Recorder(
             run_dir,
-            {"embeddings": loop.embedding},
+            sources.taken,
+            dimensions=sources.dimensions,
+            tokens=None if tokens is None else tokens.ids,
+            steps=config.steps_to_record() if config.has_schedule else None,
             store=config.store,
             when_full=config.when_full,
             zarr_dtype=config.zarr_dtype,
@@ -165,7 +175,7 @@ def run_experiment(
             on_begin(Beginning(found.description, corpus, parameters, loop.global_step, notes))
         started = time.perf_counter()
         first_step = loop.global_step
-        _train(loop, config, recorder, stop, on_step)
+        _train(loop, config, recorder, sources, stop=stop, on_step=on_step)
     return RunSummary(
         run_dir=run_dir,
         first_step=first_step,
@@ -177,25 +187,26 @@ def run_experiment(
     )
 
 
-def _preflight(config: ExperimentConfig, run_dir: Path) -> list[str]:
+def _preflight(config: ExperimentConfig, tokens: TokenSubset | None, run_dir: Path) -> list[str]:
     """What the run may not find room for; nothing is measured, and nothing is refused."""
-    frame = FrameSpec.of(
-        {"embeddings": (config.dtype, (config.vocab_size, config.dim))}, ("loss", "learning_rate")
+    frame = recorded_frame(
+        parse_record(config.record), (config.vocab_size, config.dim), config.dtype, tokens=tokens
     )
     plan = Plan.of(
         frame,
         steps=config.steps,
         steps_per_second=1,
         every=config.every,
+        schedule=config.steps_to_record() if config.has_schedule else None,
         store=config.store,
         zarr_dtype=config.zarr_dtype,
     )
     return warnings_of(plan, Machine.here(run_dir))
 
 
-def _take_up(loop: TrainingLoop, run_dir: Path, every: int, *, rewind: bool) -> list[str]:
+def _take_up(loop: TrainingLoop, run_dir: Path, recorded: Schedule, *, rewind: bool) -> list[str]:
     """Put the loop where the run's newest checkpoint says; what the user should know of it."""
-    point = starting_point(run_dir, every)
+    point = starting_point(run_dir, recorded)
     notes = [f"{damage}. An older checkpoint is used." for damage in point.damaged]
     if point.state is not None:
         loop.restore(point.state)
@@ -209,6 +220,8 @@ def _train(
     loop: TrainingLoop,
     config: ExperimentConfig,
     recorder: Recorder,
+    sources: LoopSources,
+    *,
     stop: StopRequest,
     on_step: Callable[[int, Tensor], None] | None,
 ) -> None:
@@ -219,10 +232,15 @@ def _train(
     begun = loop.global_step
     if begun == 0:
         recorder.capture(0)
+    recorded = config.steps_to_record()
+    due = recorded.after(begun)
     while loop.global_step < config.steps and stop.signal is None:
-        loss, learning_rate = loop.advance()
+        is_due = loop.global_step + 1 == due
+        sources.expect(recorded=is_due)
+        loss, learning_rate = loop.advance(recorder.before_step if is_due else None)
         step = loop.global_step
-        if step % config.every == 0 or step == config.steps:
+        if is_due:
+            due = recorded.after(step)
             recorder.capture(step, loss=loss, lr=learning_rate)
         if on_step is not None:
             on_step(step, loss)

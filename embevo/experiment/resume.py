@@ -8,6 +8,7 @@ from embevo.errors import ResumeError
 from embevo.experiment.checkpoint import FoundCheckpoint, find_checkpoint
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus
+from embevo.run.format.schedule import Schedule
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 
@@ -44,12 +45,12 @@ def check_same(run: Run, config: ExperimentConfig, corpus: Corpus, environment: 
         )
 
 
-def starting_point(run_dir: Path, every: int) -> FoundCheckpoint:
+def starting_point(run_dir: Path, recorded: Schedule) -> FoundCheckpoint:
     """The checkpoint that training goes on from: the newest whole one that leaves no gap in the run.
 
     Args:
         run_dir: the run.
-        every: distance of recorded steps.
+        recorded: the steps that are recorded.
     """
     steps = open_run(run_dir).steps
-    return find_checkpoint(RunPaths(run_dir).checkpoints, int(steps[-1]) if len(steps) else -1, every)
+    return find_checkpoint(RunPaths(run_dir).checkpoints, int(steps[-1]) if len(steps) else -1, recorded)

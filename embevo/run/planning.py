@@ -14,6 +14,7 @@ import numpy as np
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_of_block, stored_dtype
+from embevo.run.format.schedule import Schedule
 from embevo.run.journal.header import header_of, journal_bytes
 from embevo.run.limits import DiskRoom, Limit, available_cores, available_memory, disk_room
 
@@ -75,6 +76,7 @@ class Plan:
         steps: int,
         steps_per_second: float,
         every: int = 1,
+        schedule: Schedule | None = None,
         store: Store = "both",
         zarr_dtype: ZarrDtype = "float32",
     ) -> "Plan":
@@ -85,11 +87,13 @@ class Plan:
             steps: optimizer steps of the training; the state before the first is recorded too.
             steps_per_second: of the training loop.
             every: record every so many steps, and the last.
+            schedule: the steps that are recorded, where they are others; ``every`` is then how many steps lie
+                between two of them where they are closest.
             store: as the recorder's.
             zarr_dtype: as the recorder's.
         """
         block = block_steps_for(frame, zarr_dtype)
-        rows = -(-steps // every) + 1
+        rows = -(-steps // every) + 1 if schedule is None else schedule.count(steps)
         kind = 0 if block >= _MANY_STEPS else 1 if block > 1 else 2
         least = most = 0.0
         for name, dtype in frame.matrices if store != "safetensors" else ():

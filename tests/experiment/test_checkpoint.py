@@ -15,6 +15,7 @@ from embevo.experiment.checkpoint import find_checkpoint, load_checkpoint, save_
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus, load_corpus
 from embevo.experiment.loop import LoopState, TrainingLoop
+from embevo.run.format.schedule import every
 
 SECOND_HALF = """
 import sys
@@ -139,16 +140,16 @@ def test_any_flipped_bit_is_found(states: list[LoopState], directory: Path, name
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(states: list[LoopState], directory: Path) -> None:
-    assert find_checkpoint(directory / "none", 100).state is None
+    assert find_checkpoint(directory / "none", 100, every(1)).state is None
     save_checkpoint(directory, states[0])
     newest = save_checkpoint(directory, states[1])
-    found = find_checkpoint(directory, 100)
+    found = find_checkpoint(directory, 100, every(1))
     assert found.state is not None
     assert (found.state.step, found.damaged) == (2, [])
     with (newest / "state.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x55")
-    found = find_checkpoint(directory, 100)
+    found = find_checkpoint(directory, 100, every(1))
     assert found.state is not None
     assert found.state.step == 1
     assert len(found.damaged) == 1
@@ -158,10 +159,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(states: list[LoopState
 def test_one_past_the_recorded_steps_is_passed_over(states: list[LoopState], directory: Path) -> None:
     save_checkpoint(directory, states[0])
     save_checkpoint(directory, states[1])
-    found = find_checkpoint(directory, 1)
+    found = find_checkpoint(directory, 1, every(1))
     assert found.state is not None
     assert (found.state.step, found.damaged) == (1, [])
-    assert find_checkpoint(directory, 0).state is None
+    assert find_checkpoint(directory, 0, every(1)).state is None
 
 
 def test_one_before_the_next_step_that_is_recorded_leaves_no_gap(
@@ -170,11 +171,11 @@ def test_one_before_the_next_step_that_is_recorded_leaves_no_gap(
     """Of every third step; the checkpoints are at steps 3 and 4."""
     save_checkpoint(directory, states[2])
     save_checkpoint(directory, states[3])
-    found = find_checkpoint(directory, 3, every=3)
+    found = find_checkpoint(directory, 3, every(3))
     assert found.state is not None
     assert found.state.step == 4
-    assert find_checkpoint(directory, 2, every=3).state is None
-    found = find_checkpoint(directory, 0, every=5)
+    assert find_checkpoint(directory, 2, every(3)).state is None
+    found = find_checkpoint(directory, 0, every(5))
     assert found.state is not None
     assert found.state.step == 4
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embevo import Recorder
 from embevo.errors import ConfigError, NotARunError
-from embevo.experiment.config import ExperimentConfig, load_settings, settings_of
+from embevo.experiment.config import ExperimentConfig, load_settings, overridden, settings_of
 
 # The first page of the notebook.
 NOTEBOOK = {
@@ -128,3 +128,68 @@ def test_a_table_and_a_short_name_are_explained() -> None:
         ExperimentConfig.from_mapping({"train": {"steps": 5}})
     with pytest.raises(ConfigError, match="did you mean learning_rate"):
         ExperimentConfig.from_mapping({"lr": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"record": "weights,moments"}, "record has 'moments'; it is made of weights, grad, exp_avg"),
+        ({"record": "weights,grad,grad"}, "name each of them once"),
+        ({"record": "grad"}, "write weights,grad"),
+        ({"record": ""}, "record has ''"),
+        ({"tokens": "128"}, "the vocabulary has the ids 0 to 127, and not 128"),
+        ({"tokens": "deadly"}, "'deadly' is not a token"),
+        ({"tokens": ""}, "'' is not a token"),
+        ({"tokens": "9-3"}, "ends before it begins"),
+        ({"schedule": "sometimes"}, "'sometimes' is no schedule: write every:10"),
+        ({"schedule": "log"}, "'log' is no schedule"),
+        ({"schedule": "dense:5"}, "'dense:5' is no schedule"),
+        ({"schedule": "every:0"}, "a whole number of at least 1"),
+        ({"schedule": "log:2+"}, "'' is no schedule"),
+        ({"schedule": "log:5", "every": 2}, "every is 2 and schedule is 'log:5': give one of them"),
+        ({"schedule": "every:5", "every": 2}, "every is 2 and schedule is 'every:5': give one of them"),
+    ],
+)
+def test_arrays_tokens_and_steps_that_are_none(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        ExperimentConfig.from_mapping(given, "c.toml")
+    assert message in str(refused.value)
+
+
+def test_names_are_kept_in_one_order_and_every_in_one_way() -> None:
+    config = ExperimentConfig(record="exp_avg, weights,grad", schedule="every:5")
+    assert (config.record, config.every, config.schedule) == ("weights,grad,exp_avg", 5, "every")
+    assert config == ExperimentConfig(record="weights,grad,exp_avg", every=5, schedule="every:5")
+
+
+@given(
+    st.integers(1, 50),
+    st.sampled_from(["every", "every:3", "log:4", "dense:9,4", "0,5,7", "log:3+2+every:9"]),
+    st.integers(1, 60),
+)
+def test_the_steps_are_those_written_the_first_and_the_last(every: int, written: str, last: int) -> None:
+    config = ExperimentConfig(
+        steps=last, schedule=written, **({"every": every} if written == "every" else {})
+    )
+    steps = {
+        "every": set(range(0, last, every)),
+        "every:3": set(range(0, last, 3)),
+        "log:4": {0, 1, 2, 3, 6, 10, 18, 32, 56},
+        "dense:9,4": {*range(9), *range(9, last, 4)},
+        "0,5,7": {0, 5, 7},
+        "log:3+2+every:9": {0, 1, 2, 5, 10, 22, 46, *range(0, last, 9)},
+    }[written]
+    expected = sorted({0, last, *(step for step in steps if step < last)})
+    assert list(config.steps_to_record().up_to(last)) == expected
+
+
+def test_one_way_of_naming_steps_replaces_the_other() -> None:
+    stored = {"every": 8, "dim": 16}
+    assert overridden(stored, {"schedule": "log:5"}) == {"dim": 16, "schedule": "log:5"}
+    assert overridden({"every": 1, "schedule": "log:5"}, {"every": 2}) == {"every": 2}
+    assert overridden(stored, {"dim": 8}) == {"every": 8, "dim": 8}
+    assert ExperimentConfig(**overridden({}, {"every": 4, "schedule": "every:4"})).every == 4
+    with pytest.raises(ConfigError, match="--every 1 and --schedule every:4 are not the same steps"):
+        overridden({}, {"every": 1, "schedule": "every:4"})
+    with pytest.raises(ConfigError, match="--every 3 and --schedule log:5 are not the same steps"):
+        overridden({}, {"every": 3, "schedule": "log:5"})

@@ -306,8 +306,8 @@ def test_diverging_is_told_or_rewound(
     stopped(config, tmp_path / "run", at=9)
     exact = TrainingLoop.advance
 
-    def advance(loop: TrainingLoop) -> tuple[torch.Tensor, float]:
-        result = exact(loop)
+    def advance(loop: TrainingLoop, before_update: Any = None) -> tuple[torch.Tensor, float]:
+        result = exact(loop, before_update)
         if loop.global_step == 4:
             with torch.no_grad():
                 loop.embedding[3, 2] += 1

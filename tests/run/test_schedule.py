@@ -1,6 +1,8 @@
 """Which steps a schedule has, against the sets that they are by definition."""
 
 import json
+from functools import reduce
+from operator import or_
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from embevo.run.format.schedule import (
     log_spaced,
     schedule_of,
 )
+from embevo.run.format.schedule_text import parse_schedule
 
 LIMIT = 3000
 
@@ -85,3 +88,38 @@ def test_what_steps_may_be() -> None:
 def test_what_steps_may_not_be(steps: object) -> None:
     with pytest.raises(ArgumentError):
         schedule_of(steps)
+
+
+@given(st.lists(drawn(), min_size=1, max_size=3), st.integers(-5, LIMIT - 1))
+def test_its_steps_up_to_one_are_counted(parts: list[tuple[Schedule, set[int]]], last: int) -> None:
+    schedule = reduce(or_, (part for part, _ in parts))
+    members = {step for _, steps in parts for step in steps if step <= last}
+    assert list(schedule.up_to(last)) == sorted(members)
+    assert schedule.count(last) == len(members)
+
+
+@given(st.lists(st.sampled_from(["every", "log", "dense", "at"]), min_size=1, max_size=4), st.data())
+def test_what_is_written_is_what_is_made(kinds: list[str], data: st.DataObject) -> None:
+    number = st.integers(1, 900)
+    words, made = [], []
+    for kind in kinds:
+        first, second = data.draw(number), data.draw(number)
+        word, schedule = {
+            "every": (f"every:{first}", every(first)),
+            "log": (f"log:{first}", log_spaced(first)),
+            "dense": (f"dense:{first},{second}", dense_then(first, second)),
+            "at": (f"{first},{second}", at([first, second])),
+        }[kind]
+        words.append(word)
+        made.append(schedule)
+    space = data.draw(st.sampled_from(["", " "]))
+    assert parse_schedule(f"{space}+{space}".join(words)) == reduce(or_, made)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "+", "log", "log:", "log:2,3", "dense:3", "every:x", "every:-1", "1,,2", "2.5", "weekly:3", ":3"],
+)
+def test_what_is_no_schedule_is_told_what_is(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"is no schedule: write every:10"):
+        parse_schedule(text)

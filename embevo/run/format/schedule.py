@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Self
@@ -52,6 +52,17 @@ class Schedule:
         found += self.listed[place : place + 1]
         following = min(found, default=NEVER)
         return following if following < self._bound else NEVER
+
+    def count(self, last: int) -> int:
+        """How many of its steps come up to ``last``."""
+        return sum(1 for _ in self.up_to(last))
+
+    def up_to(self, last: int) -> Iterator[int]:
+        """Its steps, ascending, up to ``last``."""
+        step = self.after(-1)
+        while step <= last:
+            yield step
+            step = self.after(step)
 
     def between(self, start: int = 0, stop: int | None = None) -> "Schedule":
         """The same steps from ``start`` on, and before ``stop``."""

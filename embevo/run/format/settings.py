@@ -80,8 +80,13 @@ def labels_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def schedule_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The last step that a run is to record, and the distance of recorded steps, if it says them."""
+    """The last step that a run is to record, and the distance of recorded steps, if it says them.
+
+    The schedule of a run that has one is its layout's.
+    """
     said = _experiment(attributes)
+    if "schedule" in said:
+        return None
     if not {"last_step", "every"} <= said.keys():
         said = {"last_step": _config(attributes).get("steps"), "every": _config(attributes).get("every", 1)}
     last, every = said["last_step"], said["every"]
