@@ -184,7 +184,7 @@ def rename_journal(path: Path, run: written.WrittenRun, name: str) -> None:
     """Have the journal name its run as embevo 0.1 would have."""
     header = header_of(run.frame, run.journal.slots, run=name, boot="", host="")
     boot = json.loads((path / "journal").read_bytes()[24:].split(b"}\0", 1)[0] + b"}")["boot"]
-    header = header_of(run.frame, run.journal.slots, run=name, boot=boot)
+    header = header_of(run.frame, run.journal.slots, run=name, boot=boot, host="")
     with (path / "journal").open("r+b") as file:
         file.write(header)
 

@@ -1,22 +1,17 @@
 """The ring: what is in it is what was put there, or it is said not to be."""
 
 import itertools
-import json
-import mmap
 import os
-import resource
-import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embevo.errors import CreationError, DamagedError, EmbevoError, NotARunError, UnprovenError
+from embevo.errors import CreationError, DamagedError, UnprovenError
 from embevo.run.disk.checksum import checksum
 from embevo.run.format.frame import FrameSpec
 from embevo.run.journal import ring as journal_module
@@ -306,158 +301,3 @@ def test_no_room_is_an_error_at_the_start_that_leaves_nothing(
     with pytest.raises(CreationError, match=r"cannot reserve [\d,]+ bytes for the ring .*No space left"):
         Journal.create(tmp_path / "journal", frame, 3)
     assert not list(tmp_path.iterdir())
-
-
-# Broken and foreign files
-
-
-@pytest.fixture
-def content(journal: Journal) -> bytes:
-    for row in range(3):
-        written.put(journal, row, row)
-    return journal.path.read_bytes()
-
-
-def test_truncated_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "cut"
-    for length in (
-        *range(0, 600, 7),
-        4095,
-        4096,
-        4097,
-        len(content) - 64,
-        len(content) - 1,
-        len(content) + 1,
-    ):
-        path.write_bytes((content + b"\0")[:length])
-        with pytest.raises(EmbevoError):
-            Journal(path)
-
-
-def test_every_flipped_bit_of_the_header_is_found_or_harmless(
-    tmp_path: Path, content: bytes, frame: FrameSpec
-) -> None:
-    path = tmp_path / "flipped"
-    length = struct.unpack("<Q", content[8:16])[0]
-    for byte, bit in itertools.product(range(24 + length), range(8)):
-        data = bytearray(content)
-        data[byte] ^= 1 << bit
-        path.write_bytes(data)
-        with pytest.raises((NotARunError, DamagedError)):
-            Journal(path)
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"\0" * 5000, b"\x89HDF\r\n\x1a\n" * 100, b"EMBEVO-J", b"EMBEVO-J" * 600]
-)
-def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "foreign").write_bytes(data)
-    with pytest.raises((NotARunError, DamagedError)):
-        Journal(tmp_path / "foreign")
-
-
-def forge(path: Path, text: bytes, size: int = 8192) -> Path:
-    """A journal with a header of our own making and a valid checksum."""
-    data = b"EMBEVO-J" + struct.pack("<QQ", len(text), checksum(text)) + text
-    path.write_bytes(data.ljust(size, b"\0"))
-    return path
-
-
-def header(**changes: object) -> bytes:
-    fields: dict[str, object] = {
-        "format": 1,
-        "frame": {"matrices": {"w": "float32"}, "shape": [2, 2], "scalars": []},
-        "slots": 4,
-        "boot": "b",
-    }
-    return json.dumps(fields | changes).encode()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"null",
-        b"[]",
-        b"{}",
-        b"\xff",
-        b"[" * 100_000,
-        header(format="1"),
-        header(format=None),
-        header(slots=0),
-        header(slots=-1),
-        header(slots="many"),
-        header(slots=None),
-        header(slots=10**30),
-        header(slots=1e300),
-        header(frame=None),
-        header(frame={}),
-        header(frame={"matrices": {"w": "float32"}, "shape": [2**40, 2**40], "scalars": []}),
-        header(frame={"matrices": {"w": "float32"}, "shape": [-2, -2], "scalars": []}),
-        header(frame={"matrices": {"w": "float32"}, "shape": 3, "scalars": []}),
-        header(frame={"matrices": {"w": "object"}, "shape": [2, 2], "scalars": []}),
-        header(frame={"matrices": {"../w": "float32"}, "shape": [2, 2], "scalars": []}),
-        header(frame={"matrices": ["w"], "shape": [2, 2], "scalars": []}),
-        header(frame={"matrices": {"w": ["x"]}, "shape": [2, 2], "scalars": []}),
-    ],
-    ids=lambda text: text[:80].decode(errors="replace"),
-)
-def test_headers_of_someone_elses_making_are_refused(tmp_path: Path, text: bytes) -> None:
-    with pytest.raises(EmbevoError):
-        Journal(forge(tmp_path / "forged", text))
-
-
-def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(NotARunError, match="journal format 3; this embevo reads up to 2"):
-        Journal(forge(tmp_path / "newer", header(format=3)))
-
-
-# Ready to be stored into
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Iterator[Journal]:
-    """Slots that are several pages long and begin anywhere in one."""
-    ring = Journal.create(tmp_path / "large", written.frame_of((50, 41), embeddings="float32"), 7)
-    yield ring
-    ring.close()
-
-
-@given(row=st.integers(0, 1000), rows=st.integers(0, 7))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_pages_of_coming_slots_are_made_ready_and_not_many_others(
-    large: Journal, row: int, rows: int
-) -> None:
-    asked: list[tuple[int, int]] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal_module, "populate", lambda address, length: asked.append((address, length)))
-        large.ready(row, rows)
-    base = large._bytes.ctypes.data
-    ready = np.zeros(large.size, bool)
-    for address, length in asked:
-        assert address % mmap.PAGESIZE == 0
-        assert 0 <= address - base < address - base + length <= large.size
-        ready[address - base : address - base + length] = True
-    slots = {(row + index) % large.slots for index in range(rows)}
-    for slot in range(large.slots):
-        start = large._start(slot)
-        mine = ready[start : start + large._slot_bytes]
-        assert mine.all() if slot in slots else mine.sum() < mmap.PAGESIZE
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts faults by thread")
-def test_storing_into_a_slot_that_is_ready_takes_no_faults(large: Journal) -> None:
-    def faults() -> int:
-        """Of storing into every page, just after the kernel has written all of them."""
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        for start in range(0, large.size, mmap.PAGESIZE):
-            large._memory[start] = large._memory[start]
-        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
-
-    large.sync()
-    if faults() < large.size // mmap.PAGESIZE:
-        pytest.skip("this file system needs not be told of stores")
-    large.sync()
-    large.ready(0, large.slots)
-    # The header's page is no slot's.
-    assert faults() <= 2
