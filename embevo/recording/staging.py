@@ -52,6 +52,7 @@ class HostStaging:
         self._opened = -1
         self._unopened = 0
         self._small = frame.image_bytes <= _SMALL_BYTES
+        self._count = journal.slots
         self._slots: list[list[memoryview]] = []
         if self._small:
             names = [name for _, name in self._takes]
@@ -76,6 +77,7 @@ class HostStaging:
 
     def copy(self, row: int) -> None:
         """Copy every array into the slot of a row but for what :meth:`before` has copied there."""
+        seen, sources = self._seen, self._sources
         for index, (take, name) in enumerate(self._takes):
             tensor = take()
             if tensor is None:
@@ -83,12 +85,12 @@ class HostStaging:
                 continue
             # With the strides of a contiguous array, the number of elements says its shape, and costs less.
             now = (tensor.data_ptr(), tensor.stride(), tensor.numel(), tensor.dtype)
-            if now != self._seen[index]:
+            if now != seen[index]:
                 self._attach(index, tensor, name)
-                self._seen[index] = now
-            source = self._sources[index]
+                seen[index] = now
+            source = sources[index]
             if source is not None:
-                self._slots[row % self._journal.slots][index][:] = source
+                self._slots[row % self._count][index][:] = source
             else:
                 slot_tensor(self._journal, row, name).copy_(tensor.detach())
         if self._looked_up or self._before:

@@ -127,6 +127,8 @@ class Journal:
         self._steps = self._memory.cast("q")
         self._doubles = self._memory.cast("d")
         self._bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+        # The commit words of the slots, worked out once.
+        self._slot_words = [self._start(slot) >> 3 for slot in range(self.slots)] if writable else []
         # What the training thread checksums in every capture, made once: a slice costs as much as a call.
         self._sealed_views: list[tuple[memoryview, memoryview]] = []
         if writable and self.seals_at_capture:
@@ -220,22 +222,24 @@ class Journal:
 
     def begin(self, row: int) -> None:
         """Clear the commit word and the seal: from here until :meth:`commit` the slot holds no row."""
-        word = self._start(row) >> 3
-        self._words[word] = 0
-        self._words[word + 1] = 0
+        words = self._words
+        word = self._slot_words[row % self.slots]
+        words[word] = 0
+        words[word + 1] = 0
 
     def commit(self, row: int, step: int, scalars: tuple[float, ...], *, seal: bool) -> None:
         """Complete the row whose image has been filled in; its commit word is the last thing stored."""
+        words = self._words
         slot = row % self.slots
-        word = (self._header_bytes + slot * self._slot_bytes) >> 3
+        word = self._slot_words[slot]
         self._steps[word + 2] = step
         for index, value in enumerate(scalars, word + HEAD_WORDS):
             self._doubles[index] = value
         if seal:
             image, head = self._sealed_views[slot] if self._sealed_views else self._views(row)
-            self._words[word + 3] = checksum(image)
-            self._words[word + 1] = checksum(head, row + 1)
-        self._words[word] = row + 1
+            words[word + 3] = checksum(image)
+            words[word + 1] = checksum(head, row + 1)
+        words[word] = row + 1
 
     def put(self, frame: Frame, *, seal: bool = True) -> None:
         """Store a row that was captured before; sealed, unless nothing proves it."""
