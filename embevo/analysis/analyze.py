@@ -23,7 +23,6 @@ from embevo.analysis.verdicts.verdict import Verdict
 from embevo.errors import AnalysisError
 from embevo.run.format.provenance import is_experiment
 from embevo.run.format.settings import Meaning, meanings_of
-from embevo.run.format.tokens import token_labels
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 
@@ -115,8 +114,10 @@ def analyze(
     if not len(opened.steps):
         raise AnalysisError(f"{opened.path} has no steps yet: there is nothing to measure")
     name = matrix_of(opened, matrix)
+    subset = opened.frame.tokens
+    missing = 0 if subset is None else subset.vocabulary - len(subset)
     if judge:
-        check_judgeable(name)
+        check_judgeable(name, missing)
     key = {
         "format": FORMAT,
         "measures": digest(),
@@ -134,7 +135,7 @@ def analyze(
     else:
         series, summary, events = kept.series, kept.rest["summary"], kept.rest["events"]
     # Judging takes no time: what is kept is always judged by the thresholds that are asked for.
-    applies = applicability(opened.attributes, name, series, judge=judge)
+    applies = applicability(opened.attributes, name, series, judge=judge, missing=missing)
     summary = {**summary, "initialisation": applies.initialisation}
     with np.errstate(invalid="ignore", over="ignore"):
         verdicts = verdicts_on(applies.initialisation, series, summary, limits)
@@ -151,7 +152,7 @@ def analyze(
         meanings=meanings_of(opened.attributes),
         corpus=opened.corpus,
         attributes={name: value for name, value in opened.attributes.items() if name != "embevo"},
-        labels=token_labels(opened.attributes, opened.frame.token_ids.tolist()),
+        labels=opened.token_names.labels,
     )
     # A run may be moved, so where it lies is not kept.
     rest = {**found.to_json(), "events": events}

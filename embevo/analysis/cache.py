@@ -6,6 +6,7 @@ anew, too, when the run has changed, or what was asked for is not what is kept.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -24,6 +25,9 @@ from zarr.errors import ZarrUserWarning
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.malformed import MALFORMED
+from embevo.run.manifest.appender import packed
+from embevo.run.manifest.entry import Annotated
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 
@@ -35,9 +39,16 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 
 
 def fingerprint(run: Run) -> dict[str, Any]:
-    """What changes when the rows of a run do: how many there are, and what the manifest says of them."""
-    manifest = RunPaths(run.path).manifest.read_bytes()
-    return {"rows": len(run.steps), "sealed": run.sealed_rows, "manifest": f"{checksum(manifest):016x}"}
+    """What changes when the rows of a run do, or the groups of its tokens; not when these are named."""
+    entries = Manifest(RunPaths(run.path).manifest).entries
+    recorded = packed(entry for entry in entries if not isinstance(entry, Annotated))
+    said = dataclasses.replace(run.annotations, strings=None)
+    return {
+        "rows": len(run.steps),
+        "sealed": run.sealed_rows,
+        "manifest": f"{checksum(recorded):016x}",
+        "tokens": f"{checksum(said.pack()):016x}",
+    }
 
 
 @dataclass(frozen=True)

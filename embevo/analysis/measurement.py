@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, Row
@@ -124,12 +125,13 @@ def outline_of(
     """What is known of a matrix of a run before it is read, and what is asked of it."""
     _, tokens, dim = run[name].shape
     known = run.tokens
+    own = {group: np.searchsorted(run.frame.token_ids, ids) for group, ids in run.groups.items()}
     return Outline(
         steps=run.steps,
         tokens=tokens,
         dim=dim,
         dtype=run.frame.dtype(name),
-        groups=Groups.of(tokens, known),
+        groups=Groups.of(tokens, known, own),
         scalars={scalar: run[scalar][: len(run.steps)] for scalar in run.frame.scalars},
         token_count=None if known is None else known.count,
         token_ids=None if run.frame.tokens is None else run.frame.token_ids,

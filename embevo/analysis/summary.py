@@ -6,7 +6,6 @@ import xarray as xr
 
 from embevo.analysis.json_numbers import to_plain
 from embevo.analysis.measurement import Measurement
-from embevo.analysis.measures.groups import GROUPS
 from embevo.analysis.measures.registry import told
 
 
@@ -28,7 +27,8 @@ def summarize(found: Measurement, series: xr.Dataset) -> dict[str, Any]:
                 "live": len(groups["live"]) if groups.known else None,
                 "dead": len(groups["dead"]) if groups.known else None,
                 "groups": {
-                    name: _of_group(series, index, len(groups[name])) for index, name in enumerate(GROUPS)
+                    name: _of_group(series, index, len(groups[name]))
+                    for index, name in enumerate(groups.names)
                 },
                 **found.numbers,
             }

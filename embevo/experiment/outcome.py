@@ -118,7 +118,7 @@ def _distinct(row: NDArray[np.float64]) -> int:
 def _dead(run: Run, first: NDArray[np.float64], last: NDArray[np.float64]) -> DeadTokens | None:
     if run.tokens is None or not len(run.tokens.dead):
         return None
-    dead, live = run.tokens.dead, run.tokens.live
+    dead, live = np.flatnonzero(run.tokens.count == 0), np.flatnonzero(run.tokens.count > 0)
     moved = np.linalg.norm(last[dead] - first[dead], axis=1)
     centroids = [row[dead].mean(axis=0) for row in (first, last)]
     apart = float(np.linalg.norm(last[live].mean(axis=0) - centroids[1])) if len(live) else None

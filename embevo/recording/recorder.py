@@ -17,6 +17,7 @@ from embevo.errors import (
     RecordingError,
     RingFullError,
 )
+from embevo.recording.annotating import annotations_of
 from embevo.recording.choose_tokens import Tokens, choose_tokens
 from embevo.recording.framing import frame_of, likeness
 from embevo.recording.holding import Holding, end_earlier, opened
@@ -41,6 +42,7 @@ from embevo.recording.writer import Writer
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.format.schedule import Schedule, schedule_of
+from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
@@ -73,6 +75,8 @@ class Recorder:
         scalars: Sequence[str] = (),
         attributes: Mapping[str, Any] | None = None,
         token_count: ArrayLike | None = None,
+        tokenizer: object = None,
+        groups: Mapping[str, object] | None = None,
         dimensions: Mapping[str, Sequence[str]] | None = None,
         tokens: Tokens | None = None,
         steps: int | Iterable[int] | Schedule | None = None,
@@ -105,6 +109,11 @@ class Recorder:
                 strings, numbers, bools and None. They are taken once, as JSON, when the recorder is made.
             token_count: occurrences of each token of the vocabulary in the corpus, ``(token,)`` whole numbers
                 from 0.
+            tokenizer: what says the text of each token, which the run keeps: a tokenizer of transformers,
+                tokenizers, tiktoken or sentencepiece, the path of a ``tokenizer.json``, a list of strings in
+                the order of ids, or a mapping of strings and ids. Of a resumed run it replaces what was said.
+            groups: groups of tokens that analysis and figures show beside the live and the dead: name to
+                token ids, or to a mask over the vocabulary. A resumed run keeps those that it has as well.
             dimensions: names of the axes of arrays, by name of the array. Without them the first array of two
                 axes is ``(token, dim)``, as is every other of its shape; other arrays have axes named after
                 themselves.
@@ -148,6 +157,7 @@ class Recorder:
         subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
         frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
         schedule = schedule_of(steps)
+        said = annotations_of(frame, tokenizer, groups)
         self.paths = RunPaths(run_dir)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
@@ -156,7 +166,7 @@ class Recorder:
         self._sync_steps = sync_steps
         sync = durability == "power"
         if resume is True or (resume == "auto" and has_run(self.paths)):
-            self._resume(frame, schedule, rewind_to=rewind_to, sync=sync)
+            self._resume(frame, schedule, said, rewind_to=rewind_to, sync=sync)
             return
         layout = Layout.new(
             frame,
@@ -173,6 +183,7 @@ class Recorder:
             layout,
             slots=2 * layout.block_steps,
             token_count=counts,
+            annotations=said,
             overwrite=overwrite,
             sync=sync,
         )
@@ -186,11 +197,17 @@ class Recorder:
         self._start(run)
 
     def _resume(
-        self, frame: FrameSpec, schedule: Schedule | None, *, rewind_to: int | None, sync: bool
+        self,
+        frame: FrameSpec,
+        schedule: Schedule | None,
+        said: Annotations,
+        *,
+        rewind_to: int | None,
+        sync: bool,
     ) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
         end_earlier(self.paths.root)
-        resumed = resume_run(self.paths, frame, rewind_to=rewind_to, sync=sync)
+        resumed = resume_run(self.paths, frame, annotations=said, rewind_to=rewind_to, sync=sync)
         self.recovery = resumed.recovery
         self._recorded = RecordedSteps(resumed.run)
         run = resumed.writer

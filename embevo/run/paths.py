@@ -77,6 +77,16 @@ class RunPaths:
         return self.root / "analysis.json"
 
     @property
+    def tokens(self) -> Path:
+        """What is said of the tokens: strings, counts, groups; named by the manifest."""
+        return self.root / "tokens.json"
+
+    @property
+    def tokens_pending(self) -> Path:
+        """The same while it is being replaced: the one that counts as soon as the manifest names it."""
+        return self.root / "tokens.json.partial"
+
+    @property
     def staged(self) -> Path:
         """A new run that is being made; it counts for nothing, and is discarded if it is never finished."""
         return self.root / ".embevo-new"
@@ -101,6 +111,7 @@ class RunPaths:
             self.figures,
             self.analysis,
             self.analysis_json,
+            self.tokens,
             self.journal,
             self.manifest,
         )

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embevo.experiment.config import ExperimentConfig
 from embevo.run.format.provenance import is_experiment, vocabulary_is_bytes
-from embevo.run.format.tokens import token_labels
+from embevo.run.format.tokens import TokenNames
 
 EXPERIMENT = ExperimentConfig().to_mapping()
 JSON = st.recursive(
@@ -22,7 +23,7 @@ def test_of_a_run_that_says_nothing_tokens_are_ids(attributes: dict[str, Any]) -
     if attributes.get("vocabulary") == "bytes":
         del attributes["vocabulary"]
     assert not is_experiment(attributes)
-    assert token_labels(attributes, [0, 33, 65, 50_000]) == ["0", "33", "65", "50000"]
+    assert TokenNames.of(attributes, np.array([0, 33, 65, 50_000]), None).labels == ["0", "33", "65", "50000"]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_of_a_run_that_says_nothing_tokens_are_ids(attributes: dict[str, Any]) -
 )
 def test_bytes_are_characters_or_their_codes(attributes: dict[str, Any]) -> None:
     assert vocabulary_is_bytes(attributes)
-    assert token_labels(attributes, [10, 32, 33, 65, 126, 127, 255]) == [
+    assert TokenNames.of(attributes, np.array([10, 32, 33, 65, 126, 127, 255]), None).labels == [
         "x0a", "x20", "!", "A", "~", "x7f", "xff",
     ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, of_group
 from embevo.analysis.measures.exponent import fit_exponent
-from embevo.analysis.measures.groups import GROUPS, Groups
+from embevo.analysis.measures.groups import Groups
 from embevo.analysis.measures.lagged import LagSums
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
 from embevo.analysis.measures.outline import Outline
@@ -77,13 +77,13 @@ class Diffusion(Measure):
         super().__init__(outline, start)
         self._sampled = _sampled(outline)
         # Where the groups are among the sampled ids, which are what the sums will see.
-        places = [np.searchsorted(self._sampled.ids[0], ids) for ids in self._sampled.ids]
+        places = [np.searchsorted(self._sampled.together, ids) for ids in self._sampled.ids]
         since = outline.since_gap(start) if start < outline.rows else 0
         self._tokens = LagSums(outline.rows, places, since)
 
     def take(self, block: Block) -> None:
         """Hand the rows on, in stretches without gaps."""
-        ids = self._sampled.ids[0]
+        ids = self._sampled.together
         points, velocity = of_group(block.points, ids), of_group(block.velocity, ids)
         begin = 0
         follows = self.outline.follows[block.start : block.stop]
@@ -115,7 +115,7 @@ class Diffusion(Measure):
     def _sums_of(self, centroid: NDArray[np.float64]) -> LagSums:
         """Lagged differences of the centroids ``(step, group, dim)``, each group's as a token of its own."""
         rows = len(centroid)
-        sums = LagSums(rows, [np.array([group]) for group in range(len(GROUPS))])
+        sums = LagSums(rows, [np.array([group]) for group in range(centroid.shape[1])])
         velocity = np.zeros_like(centroid)
         velocity[1:] = np.diff(centroid, axis=0)
         starts = [0, *np.flatnonzero(~self.outline.follows).tolist(), rows]
@@ -141,7 +141,7 @@ class Diffusion(Measure):
                         max_lag=self.outline.max_share * span,
                     )
                 )
-                for group, name in enumerate(GROUPS)
+                for group, name in enumerate(self.outline.groups.names)
             }
             for what, sums in (("centroid", self._centroid), ("tokens", self._tokens))
         }

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.geometry import norms
-from embevo.analysis.measures.groups import GROUPS
 from embevo.analysis.measures.lattice import displacement, places, spacing
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
 from embevo.analysis.measures.outline import Outline
@@ -122,7 +121,7 @@ class Ulps(Measure):
         hops = self.whole.arrays["ulp_linf"] > 1
         phases = {
             name: dataclasses.asdict(Phases.of(steps, flows[:, ids], hops[:, ids], last_motion[ids]))
-            for name, ids in zip(GROUPS, self.outline.groups.ids, strict=True)
+            for name, ids in zip(self.outline.groups.names, self.outline.groups.ids, strict=True)
         }
         return {"phases": phases, "freeze_step": self._freeze_step(last_motion)}
 

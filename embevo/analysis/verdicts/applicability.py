@@ -33,21 +33,30 @@ class Applicability:
         return self.initialisation is not None
 
 
-def check_judgeable(matrix: str) -> None:
-    """Refuse to judge an array that the predictions are not about.
+def check_judgeable(matrix: str, missing: int = 0) -> None:
+    """Refuse to judge what the predictions are not about.
+
+    Args:
+        matrix: name of the array.
+        missing: how many tokens of the vocabulary are not recorded.
 
     Raises:
-        AnalysisError: the array is not the embeddings.
+        AnalysisError: the array is not the embeddings, or not of all tokens.
     """
     if matrix != EMBEDDING:
         raise AnalysisError(
             f"the predictions are about {EMBEDDING}, and {matrix} is another array: it cannot be judged. "
             f"Leave out --judge (in Python judge=True), or choose --matrix {EMBEDDING}."
         )
+    if missing:
+        raise AnalysisError(
+            f"the predictions are about the whole vocabulary, and {missing:,} of its tokens are not "
+            "recorded: the run cannot be judged. Leave out --judge (in Python judge=True)."
+        )
 
 
 def applicability(
-    attributes: Mapping[str, Any], matrix: str, series: xr.Dataset, *, judge: bool
+    attributes: Mapping[str, Any], matrix: str, series: xr.Dataset, *, judge: bool, missing: int = 0
 ) -> Applicability:
     """Find out whether the predictions are about an array.
 
@@ -56,11 +65,18 @@ def applicability(
         matrix: name of the array.
         series: what was measured of it.
         judge: judge the embeddings of a run that is not the experiment's, too.
+        missing: how many tokens of the vocabulary are not recorded.
     """
     if matrix != EMBEDDING:
         return Applicability(
             None,
             f"The predictions of embevo's experiment are about {EMBEDDING}, and {matrix} is another array.",
+        )
+    if missing:
+        return Applicability(
+            None,
+            "The predictions of embevo's experiment are about the whole vocabulary, and "
+            f"{missing:,} of its tokens are not recorded.",
         )
     if is_experiment(attributes):
         return Applicability(initialisation_of(attributes), "")

@@ -112,7 +112,18 @@ class Rewound:
     rows: int
 
 
-Entry = Created | Block | Rewound
+@dataclass(frozen=True)
+class Annotated:
+    """What is said of the tokens was written anew, or taken back.
+
+    Attributes:
+        file: what ``tokens.json`` is from here on; None if there is none.
+    """
+
+    file: Digest | None
+
+
+Entry = Created | Block | Rewound | Annotated
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
@@ -137,3 +148,5 @@ def to_json(entry: Entry) -> dict[str, Any]:
             }
         case Rewound():
             return {"kind": "rewound", "rows": entry.rows}
+        case Annotated():
+            return {"kind": "annotated", "file": entry.file}

@@ -14,7 +14,7 @@ from typing import Final
 from embevo.errors import DamagedError
 from embevo.run.disk.checksum import Digest, checksum
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.manifest.entry import Block, Created, Entry, Rewound
+from embevo.run.manifest.entry import Annotated, Block, Created, Entry, Rewound
 from embevo.run.manifest.parsing import parse_entry
 
 _SUFFIX: Final = 1 + 16
@@ -30,6 +30,7 @@ class Manifest:
         torn: whether bytes follow the last whole line.
         end: the length of the whole lines, in bytes.
         checksum: of the last of them; 0 while there is none.
+        annotated: what ``tokens.json`` was written as, by the last entry that says it; None if there is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +44,7 @@ class Manifest:
         self.torn = False
         self.end = 0
         self.checksum = 0
+        self.annotated: Digest | None = None
         self._entries: list[Entry] = []
         self._live: list[Block] = []
         self.refresh()
@@ -89,6 +91,8 @@ class Manifest:
             self._live = [block for block in self._live if block.stop <= entry.rows]
         elif isinstance(entry, Block):
             self._live.append(entry)
+        elif isinstance(entry, Annotated):
+            self.annotated = entry.file
 
     @property
     def entries(self) -> Sequence[Entry]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from embevo.run.disk.checksum import Digest
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count
-from embevo.run.manifest.entry import Block, Created, Entry, Files, Rewound
+from embevo.run.manifest.entry import Annotated, Block, Created, Entry, Files, Rewound
 
 _METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,127}/)?zarr\.json")
 _CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}(\.0){0,2})?")
@@ -30,12 +30,16 @@ def parse_entry(text: bytes, *, first: bool) -> Entry:
     if not isinstance(entry, dict):
         raise ValueError("it is not an object")  # noqa: TRY004 - a damaged file, not a wrong call
     kind = entry.get("kind")
-    if (kind == "created") != first or kind not in ("created", "block", "rewound"):
+    if (kind == "created") != first or kind not in ("created", "block", "rewound", "annotated"):
         raise ValueError(f"its kind is {kind!r}")
     if kind == "rewound":
         if not _is_size(entry.get("rows")):
             raise ValueError(f"its rows are {entry.get('rows')!r}")
         return Rewound(entry["rows"])
+    if kind == "annotated":
+        if "file" not in entry:
+            raise ValueError("it has no digest of a file")
+        return Annotated(None if entry["file"] is None else _digest("tokens.json", entry["file"]))
     files = _files(entry.get("files"), _CHUNK)
     metadata = _files(entry.get("metadata"), _METADATA)
     if GROUP_METADATA not in metadata:
@@ -73,13 +77,17 @@ def _block(entry: dict[str, Any], files: Files, metadata: Files) -> Block:
 def _files(files: object, name: re.Pattern[str]) -> Files:
     if not isinstance(files, dict):
         raise ValueError("it has no digests of files")  # noqa: TRY004
-    for key, written in files.items():
+    for key in files:
         if not name.fullmatch(key):
             raise ValueError(f"it names the file {key!r}")
-        whole = isinstance(written, list) and len(written) == 2 and _is_size(written[0])
-        if not whole or not isinstance(written[1], str) or not _DIGITS.fullmatch(written[1]):
-            raise ValueError(f"the digest of {key} is {written!r}")
-    return {key: Digest(*written) for key, written in files.items()}
+    return {key: _digest(key, written) for key, written in files.items()}
+
+
+def _digest(key: str, written: Any) -> Digest:
+    whole = isinstance(written, list) and len(written) == 2 and _is_size(written[0])
+    if not whole or not isinstance(written[1], str) or not _DIGITS.fullmatch(written[1]):
+        raise ValueError(f"the digest of {key} is {written!r}")
+    return Digest(*written)
 
 
 def _is_size(value: object) -> bool:

@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import DamagedError, EmbevoError, NotARunError, RunReplacedError, UnprovenError
+from embevo.errors import (
+    ArgumentError,
+    DamagedError,
+    EmbevoError,
+    NotARunError,
+    RunReplacedError,
+    UnprovenError,
+)
 from embevo.run.disk.checksum import Digest, checksum, digest
 from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
-from embevo.run.format.tokens import Tokens
+from embevo.run.format.token_names import Annotations
+from embevo.run.format.tokens import TokenNames, Tokens
 from embevo.run.format.widening import widen
 from embevo.run.journal.ownership import check_journal
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_steps
+from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.identity import OpenedRun
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
@@ -73,6 +82,8 @@ class Run:
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
+        self._said: tuple[Digest | None, Annotations] | None = None
+        self._names: tuple[Annotations, TokenNames] | None = None
         self._sealed: SealedRows
         self.refresh()
 
@@ -225,11 +236,46 @@ class Run:
 
     @property
     def tokens(self) -> Tokens | None:
-        """Token counts, live and dead ids; None if the recorder was not given the counts."""
+        """Counts of the recorded tokens, live and dead ids; None if they are not known.
+
+        The counts are those that the run was annotated with, or else those that the recorder was given.
+        """
+        recorded = None if self.frame.tokens is None else self.frame.token_ids
+        counts = self.annotations.token_count
+        if counts is not None:
+            return Tokens(counts, recorded)
         if "token_count" not in self.layout.arrays:
             return None
         with self._opened.reading():
-            return Tokens(self._sealed.token_count())
+            return Tokens(self._sealed.token_count(), recorded)
+
+    @property
+    def annotations(self) -> Annotations:
+        """What is said of the recorded tokens beside their vectors: strings, counts and groups.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        with self._opened.reading():
+            self._manifest.refresh()
+            entered = self._manifest.annotated
+            if self._said is None or self._said[0] != entered:
+                said = read_annotations(self._paths, self._manifest, self.frame.token_ids)
+                self._said = (self._manifest.annotated, said)
+            return self._said[1]
+
+    @property
+    def token_names(self) -> TokenNames:
+        """What the recorded tokens are called, and which of them a text means."""
+        said = self.annotations
+        if self._names is None or self._names[0] is not said:
+            self._names = (said, TokenNames.of(self.attributes, self.frame.token_ids, said.strings))
+        return self._names[1]
+
+    @property
+    def groups(self) -> dict[str, NDArray[np.int64]]:
+        """Groups of the user's own: name to the ascending ids of the recorded tokens in it."""
+        return dict(self.annotations.groups)
 
     def __getitem__(self, name: str) -> StepArray:
         """An array along ``step`` by name, read when it is sliced; KeyError lists the names there are.
@@ -237,12 +283,26 @@ class Run:
         16-bit matrices come as the float32 that the group stores, unless it stores them natively.
         """
         if isinstance(name, str) and name in self.frame.by_name:
-            shape = (len(self.steps), *self.frame.by_name[name].shape)
-            return StepArray(name, shape, read_dtype(self.layout, name), partial(self._read, name))
+            spec = self.frame.by_name[name]
+            shape, axes = (len(self.steps), *spec.shape), ("step", *spec.dimensions)
+            dtype = read_dtype(self.layout, name)
+            return StepArray(name, shape, dtype, partial(self._read, name), axes, self._positions)
         if isinstance(name, str) and name in self.frame.scalars:
-            return StepArray(name, (len(self.steps),), np.dtype(np.float64), partial(self._read, name))
+            dtype, read = np.dtype(np.float64), partial(self._read, name)
+            return StepArray(name, (len(self.steps),), dtype, read, ("step",), self._positions)
         names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
         raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
+
+    def _positions(self, axis: str, labels: Sequence[object]) -> list[int]:
+        """Where labels are along an axis: steps, and ids or texts of tokens."""
+        if axis == "token":
+            names = self.token_names
+            return [int(np.searchsorted(names.ids, names.id_of(label))) for label in labels]
+        rows = {step: row for row, step in enumerate(self.steps.tolist())}
+        missing = [label for label in labels if label not in rows]
+        if missing:
+            raise ArgumentError(f"{self.path} has no step {missing[0]}: run.steps lists those recorded")
+        return [rows[label] for label in labels if isinstance(label, int | np.integer)]
 
     def to_xarray(self, *, native: bool = False) -> "xr.Dataset":
         """The run as an xarray dataset of arrays ``(step, token, dim)`` and scalars ``(step,)``.

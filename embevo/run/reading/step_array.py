@@ -1,6 +1,6 @@
 """An array along ``step`` that reads what is asked for, when it is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from embevo.errors import ArgumentError
+
 Index = int | np.integer[Any] | slice | NDArray[Any] | list[int] | list[bool]
 # What reading gets: within the array, and nothing negative.
 Position = int | slice | NDArray[np.int64]
 Read = Callable[[NDArray[np.int64] | slice, tuple[Position, ...]], NDArray[Any]]
+# Where labels are along an axis that has any.
+Find = Callable[[str, Sequence[object]], list[int]]
+_LABELLED = ("step", "token")
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,15 @@ class StepArray:
         name: of the array.
         shape: ``(step, token, dim)`` for a matrix, ``(step,)`` for a scalar.
         dtype: of the values that reading returns.
+        dimensions: names of the axes.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Read
+    dimensions: tuple[str, ...]
+    find: Find
 
     @property
     def ndim(self) -> int:
@@ -47,6 +55,31 @@ class StepArray:
         first, *rest = [self._within(axis, index) for axis, index in enumerate(given)]
         values = self.read(np.array([first]) if isinstance(first, int) else first, tuple(rest))
         return values[0] if isinstance(first, int) else values
+
+    def sel(self, **labels: object) -> NDArray[Any]:
+        """Read by what stands on the axes: ``sel(token=[262, " the"], step=[0, 1000])``.
+
+        Args:
+            labels: for ``token``, ids, or texts where the run knows what its tokens are; for ``step``, step
+                numbers. One alone drops the axis; a list keeps it, in the order of the list.
+
+        Raises:
+            ArgumentError: the array has no such axis, or the axis no such label, or a text is the name of
+                several tokens.
+            DamagedError: stored bytes are not what was written.
+        """
+        index: list[Index] = [slice(None)] * self.ndim
+        for axis, wanted in labels.items():
+            if axis not in self.dimensions or axis not in _LABELLED:
+                named = [name for name in _LABELLED if name in self.dimensions]
+                raise ArgumentError(f"{self.name} is selected by {' and '.join(named)}, not by {axis!r}")
+            one = isinstance(wanted, str) or not hasattr(wanted, "__len__")
+            listed: list[object] = list(wanted) if isinstance(wanted, Iterable) and not one else [wanted]
+            if listed and isinstance(listed[0], bool | np.bool_):
+                raise ArgumentError(f"{axis} is selected by its numbers; a mask is an index: array[:, mask]")
+            found = self.find(axis, listed)
+            index[self.dimensions.index(axis)] = found[0] if one else np.array(found, np.int64)
+        return self[tuple(index)]
 
     def _within(self, axis: int, index: Index) -> Position:
         """An index of one axis with nothing negative in it, and with positions for lists and masks."""

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from embevo.errors import EmbevoError
 from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import Owner, writer_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
-from embevo.run.format.tokens import token_labels
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.reader import Run
 
@@ -45,8 +46,8 @@ class TokenSummary:
     Attributes:
         live: number of token ids that occur in the corpus.
         dead: ids that never occur, ascending.
-        dead_labels: a printable name for each of them: its character where the vocabulary is bytes, else its
-            id.
+        dead_labels: a printable name for each of them: its text where the run knows what its tokens are, else
+            its id.
     """
 
     live: int
@@ -85,7 +86,11 @@ class RunSummary:
         corpus: what is known of the corpus.
         versions: of the software that recorded the run.
         attributes: what else the recorder was given to keep with the run.
-        tokens: live and dead tokens; None if the recorder was not given the counts.
+        tokens: live and dead ones among the recorded tokens; None where they were not counted.
+        vocabulary: how many tokens there are in all.
+        recorded: how many of them are recorded.
+        named: how many of those have a string.
+        groups: groups of the user's own, and how many recorded tokens are in each.
     """
 
     path: str
@@ -111,6 +116,10 @@ class RunSummary:
     versions: dict[str, Any]
     attributes: dict[str, Any]
     tokens: TokenSummary | None
+    vocabulary: int
+    recorded: int
+    named: int
+    groups: dict[str, int]
 
     @property
     def total_bytes(self) -> int:
@@ -178,6 +187,10 @@ def summarize(path: PathLike) -> RunSummary:
         versions=run.versions,
         attributes={name: value for name, value in run.attributes.items() if name not in known},
         tokens=_tokens(run),
+        vocabulary=run.frame.token_count if run.frame.tokens is None else run.frame.tokens.vocabulary,
+        recorded=run.frame.token_count,
+        named=sum(text is not None for text in run.annotations.strings or ()),
+        groups={name: len(ids) for name, ids in run.groups.items()},
     )
 
 
@@ -247,13 +260,20 @@ def _tokens(run: Run) -> TokenSummary | None:
     tokens = run.tokens
     if tokens is None:
         return None
-    # Of some of the tokens only the counts are known, in the order of their ids.
-    dead = run.frame.token_ids[tokens.dead].tolist()
-    return TokenSummary(len(tokens.live), dead, token_labels(run.attributes, dead))
+    labels = run.token_names.labels
+    dead_labels = [labels[place] for place in np.flatnonzero(tokens.count == 0)]
+    return TokenSummary(len(tokens.live), tokens.dead.tolist(), dead_labels)
 
 
 def _sizes(paths: RunPaths) -> dict[str, int]:
-    recorded = (paths.trajectory, paths.snapshots, paths.checkpoints, paths.journal, paths.manifest)
+    recorded = (
+        paths.trajectory,
+        paths.snapshots,
+        paths.checkpoints,
+        paths.journal,
+        paths.tokens,
+        paths.manifest,
+    )
     parts = (*recorded, paths.analysis, paths.analysis_json)
     return {part.name: _size(part) for part in parts if part.exists()}
 

@@ -15,13 +15,15 @@ import numpy as np
 from embevo.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import checksum, digest, digests, file_digest
+from embevo.run.disk.malformed import MALFORMED
 from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.layout import GROUP_METADATA, Layout, files_of_block, growing
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
+from embevo.run.format.token_names import MOST_BYTES, Annotations
 from embevo.run.manifest.appender import packed
 from embevo.run.manifest.damage import difference
-from embevo.run.manifest.entry import Block, Created, Entry, Rewound
+from embevo.run.manifest.entry import Annotated, Block, Created, Entry
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.manifest.parsing import parse_entry
 from embevo.run.paths import RunPaths, snapshot_steps
@@ -51,7 +53,7 @@ def usable_manifest(paths: RunPaths, rebuilt: list[str], unproven: list[str]) ->
     else:
         group = file_digest(paths.trajectory / GROUP_METADATA, LONGEST_LINE)
         # Of a rewind that was cut short, the metadata is that of an entry that does not count any more.
-        entered = [entry.group_digest for entry in manifest.entries if not isinstance(entry, Rewound)]
+        entered = [entry.group_digest for entry in manifest.entries if isinstance(entry, Created | Block)]
         if group in entered:
             return manifest
     notes: list[str] = []
@@ -114,7 +116,9 @@ def _rebuilt(paths: RunPaths, known: list[Entry], notes: list[str]) -> list[Entr
     layout, rows = _described(paths, data, created)
     if created is None:
         created = _created(paths, layout)
-        if not any(entry.group_digest == digest(data) for entry in known if not isinstance(entry, Rewound)):
+        if not any(
+            entry.group_digest == digest(data) for entry in known if isinstance(entry, Created | Block)
+        ):
             notes.append("the attributes of the group: nothing says any more what they were")
     entries: list[Entry] = [created]
     last_step = -1
@@ -129,7 +133,21 @@ def _rebuilt(paths: RunPaths, known: list[Entry], notes: list[str]) -> list[Entr
             raise DamagedError(f"the steps of block {number} do not follow those of the block before")
         last_step = entry.ranges[-1][1]
         entries.append(entry)
-    return entries
+    return [*entries, *_annotated(paths, layout, known, notes)]
+
+
+def _annotated(paths: RunPaths, layout: Layout, known: list[Entry], notes: list[str]) -> list[Annotated]:
+    """The entry of what is said of the tokens: the last that is sound, unless only the file is left of it."""
+    entries = [entry for entry in known if isinstance(entry, Annotated)]
+    found = file_digest(paths.tokens, MOST_BYTES)
+    if found is None or found in [entry.file for entry in entries]:
+        return entries[-1:]
+    try:
+        Annotations.parse(read_regular(paths.tokens, MOST_BYTES), layout.frame.token_ids)
+    except (*MALFORMED, DamagedError):
+        return entries[-1:]
+    notes.append(f"{paths.tokens.name}: its checksum was in the damaged line")
+    return [Annotated(found)]
 
 
 def _matches(paths: RunPaths, block: Block) -> bool:

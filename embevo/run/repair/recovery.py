@@ -24,11 +24,13 @@ from embevo.run.manifest.entry import Block, Rewound
 from embevo.run.manifest.fitting import check_blocks
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths
+from embevo.run.reading.annotations import GIVE_AGAIN
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.rebuilding import Rebuilder
 from embevo.run.repair.strangers import sweep_strangers, unfinished_writes
 from embevo.run.repair.tail import Unproven, seal_tail
+from embevo.run.writing.annotating import settle_annotations
 from embevo.run.writing.replacing import settle
 
 
@@ -128,6 +130,9 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     journal, wrong = open_for_recovery(paths, layout) if interrupted else (None, "")
     if wrong:
         done.lost.append(f"journal: {wrong}; steps that it held and that are not named here may be missing")
+    wrong = settle_annotations(paths, manifest)
+    if wrong:
+        done.lost.append(f"{paths.tokens.name} {wrong}. {GIVE_AGAIN}")
     _sweep(paths, done)
     appender.trim()
     try:

@@ -1,14 +1,20 @@
 """resume(): recover a run and take it up again behind its last row."""
 
+import contextlib
 from dataclasses import dataclass
 
-from embevo.errors import CreationError, FrameMismatchError, NotARunError
+from embevo.errors import CreationError, DamagedError, FrameMismatchError, NotARunError
 from embevo.run.disk.lock import WriterLock
 from embevo.run.format.frame import FrameSpec
+from embevo.run.format.token_names import Annotations
+from embevo.run.manifest.appender import ManifestAppender
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
+from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
 from embevo.run.repair.recovery import Recovery, has_run, recover_to_write
 from embevo.run.repair.rewinding import drop_after
+from embevo.run.writing.annotating import write_annotations
 from embevo.run.writing.run_writer import RunWriter
 
 
@@ -29,12 +35,21 @@ class Resumed:
     writer: RunWriter
 
 
-def resume(paths: RunPaths, frame: FrameSpec, *, rewind_to: int | None = None, sync: bool) -> Resumed:
+def resume(
+    paths: RunPaths,
+    frame: FrameSpec,
+    *,
+    annotations: Annotations | None = None,
+    rewind_to: int | None = None,
+    sync: bool,
+) -> Resumed:
     """Lock a run, recover it, and take it up again.
 
     Args:
         paths: of the run.
         frame: what will be recorded; the run must record the same.
+        annotations: what is to be said of the tokens, each part in the place of what is said; None for what
+            is said.
         rewind_to: the last step to keep; None keeps all.
         sync: whether the run, and what is written from now on, survives a power cut.
 
@@ -59,6 +74,12 @@ def resume(paths: RunPaths, frame: FrameSpec, *, rewind_to: int | None = None, s
         dropped = 0 if rewind_to is None else drop_after(paths, rewind_to)
         if dropped:
             run = Run(paths.root)
+        if annotations is not None and not annotations.is_empty:
+            manifest = Manifest(paths.manifest)
+            # Where that is damaged the recovery has said so: what is given takes the place of what is gone.
+            with contextlib.suppress(DamagedError):
+                annotations = read_annotations(paths, manifest, frame.token_ids).replaced_by(annotations)
+            write_annotations(paths, ManifestAppender(manifest), manifest.annotated, annotations, sync=sync)
         return Resumed(run, recovery, dropped, RunWriter.reopen(paths, lock, sync=sync))
     except BaseException as error:
         lock.release()

@@ -18,10 +18,12 @@ from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.settings import schedule_of
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
+from embevo.run.format.token_names import MOST_BYTES
 from embevo.run.manifest.damage import damaged_files, difference, image_digest
-from embevo.run.manifest.entry import Block, Created, Rewound
+from embevo.run.manifest.entry import Block, Created
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
+from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
 from embevo.run.repair.strangers import unfinished_writes
 
@@ -122,6 +124,7 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     _check_strangers(paths, manifest, found, interrupted=interrupted, live=live)
     _check_tail(run, paths, found)
     _check_values(run, found, deep=deep)
+    _check_annotations(run, paths, manifest, found)
     _check_checkpoints(paths, found)
     _check_completeness(run, found)
     return found
@@ -178,7 +181,7 @@ def _check_strangers(
     keys = {
         key
         for entry in manifest.entries
-        if not isinstance(entry, Rewound)
+        if isinstance(entry, Created | Block)
         for key in (*entry.files, *entry.metadata)
     }
     written = {paths.trajectory / key for key in keys}
@@ -250,6 +253,22 @@ def _check_values(run: Run, found: Verification, *, deep: bool) -> None:
         except EmbevoError as error:
             if not any(problem.block == block for problem in found.problems):
                 found.problems.append(Problem("trajectory.zarr", str(error), steps, block))
+
+
+def _check_annotations(run: Run, paths: RunPaths, manifest: Manifest, found: Verification) -> None:
+    """What is said of the tokens is in a file of its own, which the manifest names."""
+    entered = manifest.annotated
+    if entered is None:
+        return
+    found.checked_files += 1
+    if file_digest(paths.tokens, MOST_BYTES) == entered:
+        return
+    try:
+        read_annotations(paths, manifest, run.frame.token_ids)
+    except DamagedError as error:
+        found.problems.append(Problem(paths.tokens.name, str(error)))
+    else:
+        found.notes.append(f"{paths.tokens.name} was being replaced; embevo recover puts it in its place")
 
 
 def _check_checkpoints(paths: RunPaths, found: Verification) -> None:

@@ -54,7 +54,14 @@ def sync_run(paths: RunPaths) -> None:
     for directory in (paths.trajectory, paths.snapshots):
         for path in sorted(directory.rglob("*")) if directory.exists() else []:
             sync_file(path)
-    for path in (paths.manifest, paths.journal, paths.trajectory, paths.snapshots, paths.root):
+    for path in (
+        paths.manifest,
+        paths.journal,
+        paths.tokens,
+        paths.trajectory,
+        paths.snapshots,
+        paths.root,
+    ):
         if path.exists():
             sync_file(path)
 

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from embevo.run.disk.lock import WriterLock
 from embevo.run.format.layout import Layout, identity
+from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.reading.sealed import SealedRows
+from embevo.run.writing.annotating import write_annotations
 from embevo.run.writing.directory import cannot_create, claim, sync_run
 from embevo.run.writing.replacing import discard, put_in_place, stage
 from embevo.run.writing.sealing import Sealer, create_run
@@ -114,6 +116,7 @@ class StagedRun:
         *,
         slots: int,
         token_count: NDArray[np.int64] | None = None,
+        annotations: Annotations | None = None,
         overwrite: bool = False,
         sync: bool = False,
     ) -> None:
@@ -124,6 +127,7 @@ class StagedRun:
             layout: of the run.
             slots: of the ring.
             token_count: ``(token,)`` int64, where the layout has it.
+            annotations: what is said of the tokens; None if nothing is.
             overwrite: whether a run that is there may be replaced.
             sync: whether what is written survives a power cut, from now on.
 
@@ -139,7 +143,9 @@ class StagedRun:
         try:
             staged = stage(paths)
             self.journal = Journal.create(staged.journal, layout.frame, slots, run=identity(layout))
-            create_run(staged, layout, token_count, sync=sync)
+            manifest = create_run(staged, layout, token_count, sync=sync)
+            if annotations is not None:
+                write_annotations(staged, manifest, None, annotations, sync=sync)
         except BaseException as error:
             discard(paths)
             self._lock.release()
