@@ -127,8 +127,8 @@ class Journal:
         self._steps = self._memory.cast("q")
         self._doubles = self._memory.cast("d")
         self._bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
-        # The commit words of the slots, worked out once.
-        self._slot_words = [self._start(slot) >> 3 for slot in range(self.slots)] if writable else []
+        # Where the commit words of the slots are.
+        self._slot_words = range(self._header_bytes >> 3, size >> 3, self._slot_bytes >> 3)
         # What the training thread checksums in every capture, made once: a slice costs as much as a call.
         self._sealed_views: list[tuple[memoryview, memoryview]] = []
         if writable and self.seals_at_capture:
