@@ -103,6 +103,8 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
         ("store", f"{summary.store}, sealed in blocks of {summary.block_steps:,} steps"),
         ("size", _sizes(summary)),
     ]
+    if summary.checkpoints:
+        rows.append(("checkpoints", _checkpoints(summary)))
     rows += [
         (name, _fields(fields, whole=whole))
         for name, fields in (
@@ -133,6 +135,14 @@ def _layout(matrix: "MatrixSummary") -> str:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+def _checkpoints(summary: "RunSummary") -> str:
+    kept = set(summary.kept_checkpoints)
+    steps = ", ".join(f"{step:,}" for step in summary.checkpoints if step not in kept)
+    if not kept:
+        return f"of step {steps}"
+    return "kept of step " + ", ".join(f"{step:,}" for step in sorted(kept)) + (steps and f"; and of {steps}")
 
 
 def _sizes(summary: "RunSummary") -> str:

@@ -1,6 +1,7 @@
 """Checkpoints: the whole state of a training loop on disk, as safetensors and JSON.
 
-``RUN/checkpoints/step_0000123/`` holds ``state.safetensors`` and ``checkpoint.json``. A checkpoint is written
+``RUN/checkpoints/step_0000123/`` holds ``state.safetensors`` and ``checkpoint.json``, and a file ``kept`` if
+later checkpoints do not replace it. A checkpoint is written
 under another name, fsynced, and renamed into place whole; checksums tell a damaged one from a good one.
 """
 
@@ -13,7 +14,15 @@ from safetensors.torch import load, save
 
 from embevo.errors import CheckpointError, DamagedError
 from embevo.experiment.loop import LoopState
-from embevo.run.checkpoint_files import INDEX, STATE, checkpoint_steps, pack_index, read_checkpoint
+from embevo.run.checkpoint_files import (
+    INDEX,
+    MARK,
+    STATE,
+    checkpoint_steps,
+    is_kept,
+    pack_index,
+    read_checkpoint,
+)
 from embevo.run.disk.atomic import PARTIAL, sync_file, write_file
 from embevo.run.format.schedule import Schedule
 
@@ -34,13 +43,14 @@ class FoundCheckpoint:
     damaged: list[str]
 
 
-def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT) -> Path:
-    """Write a checkpoint, durable and whole or not at all, then delete all but the newest.
+def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT, *, for_good: bool = False) -> Path:
+    """Write a checkpoint, durable and whole or not at all, then delete all but the newest and those kept.
 
     Args:
         directory: the run's checkpoints; made if need be.
         state: what to keep.
-        keep: how many checkpoints to leave, this one included.
+        keep: how many checkpoints to leave, this one included, beside those that are kept for good.
+        for_good: keep this one when later ones are saved.
 
     Returns:
         The directory of the checkpoint.
@@ -57,12 +67,19 @@ def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT) -> Path
         partial.mkdir(parents=True)
         write_file(partial / STATE, image, sync=True)
         write_file(partial / INDEX, pack_index(index, image), sync=True)
+        if for_good or is_kept(directory, state.step):
+            write_file(partial / MARK, b"", sync=True)
         if place.exists():
             # Of an earlier attempt at this step; a directory cannot be renamed over another.
             _discard(place)
         partial.rename(place)
         sync_file(directory)
-        for old in checkpoint_steps(directory)[:-keep]:
+        others = [
+            step
+            for step in checkpoint_steps(directory)
+            if step != state.step and not is_kept(directory, step)
+        ]
+        for old in others[: max(0, len(others) - keep + 1)]:
             _discard(directory / f"step_{old:07d}")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)

@@ -27,6 +27,7 @@ Objective = Literal["next-token", "seed"]
 _SHORT: Final = {"lr": "learning_rate", "batch_size": "batch"}
 # A schedule that is the one of the setting every.
 _AS_EVERY: Final = "every"
+_NEVER: Final = "none"
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,15 @@ class ExperimentConfig:
             meaning="conduct",
         ),
     )
+    checkpoint_at: str = field(
+        default=_NEVER,
+        metadata=about(
+            "Save checkpoints at these steps, and keep them all: written as for --schedule, such as "
+            "0,1,10,100 or log:3.",
+            meaning="conduct",
+            kept=False,
+        ),
+    )
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -186,6 +196,7 @@ class ExperimentConfig:
         object.__setattr__(self, "record", ",".join(parse_record(self.record)))
         check_tokens(self.tokens, self.vocab_size)
         self._settle_schedule()
+        self.steps_of_checkpoints()
 
     def _settle_schedule(self) -> None:
         """Say ``every:N`` in the one way there is of saying it, and refuse what cannot be read."""
@@ -244,6 +255,10 @@ class ExperimentConfig:
         """The steps that are recorded: step 0 and the last are among them."""
         chosen = _parsed("schedule", self.schedule) if self.has_schedule else every(self.every)
         return chosen | at([0, self.steps])
+
+    def steps_of_checkpoints(self) -> Schedule:
+        """The steps whose checkpoints are kept for good."""
+        return at([]) if self.checkpoint_at == _NEVER else _parsed("checkpoint_at", self.checkpoint_at)
 
     @classmethod
     def meanings(cls) -> dict[str, Meaning]:

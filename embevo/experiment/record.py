@@ -226,12 +226,14 @@ def _train(
     on_step: Callable[[int, Tensor], None] | None,
 ) -> None:
     """Train to the end or until asked to stop, capturing and saving checkpoints on the way."""
-    checkpoints = recorder.paths.checkpoints
-    enabled = bool(config.checkpoint_every or config.checkpoint_seconds)
+    kept = config.steps_of_checkpoints()
+    enabled = bool(config.checkpoint_every or config.checkpoint_seconds) or kept.after(-1) <= config.steps
     saved = time.monotonic()
     begun = loop.global_step
     if begun == 0:
         recorder.capture(0)
+        if kept.has(0):
+            _save(loop, recorder, config)
     recorded = config.steps_to_record()
     due = recorded.after(begun)
     while loop.global_step < config.steps and stop.signal is None:
@@ -246,21 +248,24 @@ def _train(
             on_step(step, loss)
         by_steps = config.checkpoint_every and step % config.checkpoint_every == 0
         by_time = config.checkpoint_seconds and time.monotonic() - saved >= config.checkpoint_seconds
-        if (by_steps or by_time) and step < config.steps:
-            _save(loop, recorder, checkpoints, config)
+        if (by_steps or by_time or kept.has(step)) and step < config.steps:
+            _save(loop, recorder, config)
             saved = time.monotonic()
     if enabled and loop.global_step > begun:
         # One checkpoint is left of a finished run: the trained model.
-        _save(loop, recorder, checkpoints, config, last=loop.global_step == config.steps)
+        _save(loop, recorder, config, last=loop.global_step == config.steps)
 
 
-def _save(
-    loop: TrainingLoop, recorder: Recorder, checkpoints: Path, config: ExperimentConfig, *, last: bool = False
-) -> None:
+def _save(loop: TrainingLoop, recorder: Recorder, config: ExperimentConfig, *, last: bool = False) -> None:
     if config.durability == "power":
         # A checkpoint survives a power cut. So must the steps before it, or resuming would leave a gap.
         recorder.flush()
-    save_checkpoint(checkpoints, loop.state(), keep=1 if last else KEPT)
+    save_checkpoint(
+        recorder.paths.checkpoints,
+        loop.state(),
+        keep=1 if last else KEPT,
+        for_good=config.steps_of_checkpoints().has(loop.global_step),
+    )
 
 
 def _sizes(paths: RunPaths) -> dict[str, int]:

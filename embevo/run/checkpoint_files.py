@@ -1,4 +1,4 @@
-"""The two files of a checkpoint, as bytes known to be whole; what they mean is the training's affair.
+"""The files of a checkpoint, as bytes known to be whole; what they mean is the training's affair.
 
 ``checkpoint.json`` is a line with the checksum of the rest, and JSON that has the length and the checksum of
 ``state.safetensors``.
@@ -16,6 +16,9 @@ from embevo.run.disk.regular_file import read_regular
 
 STATE: Final = "state.safetensors"
 INDEX: Final = "checkpoint.json"
+# An empty file in the directory of a checkpoint that later ones do not replace. It is a file of its own, so
+# that a damaged checkpoint is still known to be one to keep.
+MARK: Final = "kept"
 _MAX_INDEX_BYTES: Final = 1 << 26
 _NAME: Final = re.compile(r"step_([0-9]{7,})")
 
@@ -26,6 +29,11 @@ def checkpoint_steps(directory: Path) -> list[int]:
         return []
     matches = (_NAME.fullmatch(path.name) for path in directory.iterdir())
     return sorted(int(match[1]) for match in matches if match)
+
+
+def is_kept(directory: Path, step: int) -> bool:
+    """Whether the checkpoint of a step stays when later ones are saved."""
+    return (directory / f"step_{step:07d}" / MARK).exists()
 
 
 def pack_index(index: dict[str, Any], state: bytes) -> bytes:

@@ -19,6 +19,7 @@ from embevo.run.format.schedule import (
     schedule_of,
 )
 from embevo.run.format.schedule_text import parse_schedule
+from embevo.run.format.steps import from_ranges
 
 LIMIT = 3000
 
@@ -96,6 +97,16 @@ def test_its_steps_up_to_one_are_counted(parts: list[tuple[Schedule, set[int]]],
     members = {step for _, steps in parts for step in steps if step <= last}
     assert list(schedule.up_to(last)) == sorted(members)
     assert schedule.count(last) == len(members)
+
+
+@given(drawn(), st.integers(0, LIMIT - 1), st.integers(0, LIMIT - 1), st.data())
+def test_what_is_missing_is_what_it_has_and_nobody_else(
+    part: tuple[Schedule, set[int]], first: int, last: int, data: st.DataObject
+) -> None:
+    schedule, members = part
+    have = sorted(step for step in members if data.draw(st.booleans()) or step > 50)
+    expected = [step for step in sorted(members) if first <= step <= last and step not in have]
+    assert from_ranges(schedule.missing(have, first, last)) == expected
 
 
 @given(st.lists(st.sampled_from(["every", "log", "dense", "at"]), min_size=1, max_size=4), st.data())

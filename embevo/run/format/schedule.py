@@ -2,9 +2,10 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, Self
 
 from embevo.errors import ArgumentError
@@ -12,6 +13,8 @@ from embevo.run.format.steps import from_ranges, to_ranges
 
 # A step beyond every other: what follows the last one that a schedule has.
 NEVER: Final = 2**63 - 1
+# What a file says is the last step can be any number.
+_MOST_LOOKED_AT: Final = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,21 @@ class Schedule:
         """How many of its steps come up to ``last``."""
         return sum(1 for _ in self.up_to(last))
 
-    def up_to(self, last: int) -> Iterator[int]:
-        """Its steps, ascending, up to ``last``."""
-        step = self.after(-1)
+    def up_to(self, last: int, first: int = 0) -> Iterator[int]:
+        """Its steps from ``first`` up to ``last``, ascending."""
+        step = self.after(first - 1)
         while step <= last:
             yield step
             step = self.after(step)
+
+    def missing(self, have: Sequence[int], first: int, last: int) -> list[list[int]]:
+        """What it has from ``first`` to ``last`` and ``have`` has not, as ``[[first, last, stride], ...]``.
+
+        Of a schedule of millions of steps only the first that are missing are found.
+        """
+        there = set(have)
+        steps = islice(self.up_to(last, first), _MOST_LOOKED_AT)
+        return to_ranges(step for step in steps if step not in there)
 
     def between(self, start: int = 0, stop: int | None = None) -> "Schedule":
         """The same steps from ``start`` on, and before ``stop``."""

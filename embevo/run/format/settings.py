@@ -95,6 +95,12 @@ def schedule_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
+def last_step_of(attributes: Mapping[str, Any]) -> int | None:
+    """The last step that a run is to record, if it says it."""
+    last = _experiment(attributes).get("last_step")
+    return last if type(last) is int and last >= 0 else None
+
+
 def _experiment(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     given = attributes.get(EXPERIMENT)
     return given if isinstance(given, Mapping) else {}

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from embevo.errors import EmbevoError
+from embevo.run.checkpoint_files import checkpoint_steps, is_kept
 from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import Owner, writer_of
 from embevo.run.format.layout import GROUP_METADATA
@@ -80,6 +81,8 @@ class RunSummary:
         block_steps: steps that are sealed together.
         bytes: size of each part on disk.
         image_bytes: size of one step's safetensors file.
+        checkpoints: steps of the checkpoints of ``embevo train``, ascending.
+        kept_checkpoints: those of them that later ones do not replace.
         ratio: bytes of the sealed steps as safetensors files over those of the Zarr group; None where the
             group has no matrices.
         config: what the recorder was given as configuration.
@@ -110,6 +113,8 @@ class RunSummary:
     block_steps: int
     bytes: dict[str, int]
     image_bytes: int
+    checkpoints: list[int]
+    kept_checkpoints: list[int]
     ratio: float | None
     config: dict[str, Any]
     corpus: dict[str, Any]
@@ -157,8 +162,10 @@ def summarize(path: PathLike) -> RunSummary:
     run = Run(paths.root)
     has_journal = paths.journal.exists()
     steps = run.steps.tolist()
-    missing = gaps(steps)
+    schedule = run.layout.schedule
+    missing = gaps(steps) if schedule is None or not steps else schedule.missing(steps, steps[0], steps[-1])
     sizes = _sizes(paths)
+    checkpoints = checkpoint_steps(paths.checkpoints)
     known = {"embevo", "config", "corpus", "versions"}
     in_zarr = run.store != "safetensors"
     return RunSummary(
@@ -179,6 +186,8 @@ def summarize(path: PathLike) -> RunSummary:
         block_steps=run.layout.block_steps,
         bytes=sizes,
         image_bytes=run.frame.image_bytes,
+        checkpoints=checkpoints,
+        kept_checkpoints=[step for step in checkpoints if is_kept(paths.checkpoints, step)],
         ratio=run.sealed_rows * run.frame.image_bytes / sizes["trajectory.zarr"]
         if in_zarr and run.sealed_rows
         else None,

@@ -16,7 +16,7 @@ from embevo.run.disk.litter import paths_below
 from embevo.run.disk.lock import writer_of
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.layout import GROUP_METADATA
-from embevo.run.format.settings import schedule_of
+from embevo.run.format.settings import last_step_of, schedule_of
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
 from embevo.run.format.token_names import MOST_BYTES
 from embevo.run.manifest.damage import damaged_files, difference, image_digest
@@ -288,6 +288,16 @@ def _check_completeness(run: Run, found: Verification) -> None:
         found.expected = len(imported)
         found.missing = to_ranges(sorted(imported - set(have)))
         _say_missing(found)
+    elif run.layout.schedule is not None:
+        last = last_step_of(run.attributes)
+        if last is not None:
+            found.missing = run.layout.schedule.missing(have, 0, last)
+            found.expected = len(have) + count(found.missing)
+            _say_missing(found)
+        elif have:
+            found.missing = run.layout.schedule.missing(have, have[0], have[-1])
+            if found.missing:
+                found.notes.append(f"gaps in the schedule of the run: {describe_ranges(found.missing)}")
     elif schedule is not None:
         steps, every = schedule
         # Between the recorded multiples of `every`, with the ones before the first and after the last added.
