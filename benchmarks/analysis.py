@@ -32,7 +32,8 @@ from embevo.run.format.layout import Layout
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import open_run
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.writing.local_sink import create_run
+from embevo.run.writing.sealing import Sealer
 
 # What a process that measures nothing takes is told apart from what measuring takes.
 _CHILD = """

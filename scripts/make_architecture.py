@@ -22,6 +22,7 @@ WAYS: Final = {
         "embevo.run.journal.ring",
         "embevo.recording.writer",
         "embevo.run.writing.sealing",
+        "embevo.run.writing.local_sink",
         "embevo.run.format.layout",
         "embevo.run.manifest.manifest",
         "embevo.run.disk.atomic",

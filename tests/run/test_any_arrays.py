@@ -28,7 +28,8 @@ from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.writing.local_sink import create_run
+from embevo.run.writing.sealing import Sealer
 from support import frames
 
 STORES = st.sampled_from(["both", "zarr", "safetensors"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from embevo.run.disk.atomic import write_file
-from embevo.run.writing import sealing
+from embevo.run.writing import local_sink, sealing
 
 
 class SlowSink:
@@ -55,7 +55,7 @@ class FailingSink:
                 )
             write_file(path, data, sync=sync)
 
-        self.patch = lambda: monkeypatch.setattr(sealing, "write_file", failing)
+        self.patch = lambda: monkeypatch.setattr(local_sink, "write_file", failing)
 
 
 NO_SPACE = OSError(28, "No space left on device")

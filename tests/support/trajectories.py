@@ -12,7 +12,8 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.writing.local_sink import create_run
+from embevo.run.writing.sealing import Sealer
 
 
 def experiment(**settings: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from embevo.run.format.layout import Layout, Store, ZarrDtype, identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.paths import RunPaths
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.writing.local_sink import create_run
+from embevo.run.writing.sealing import Sealer
 from support import encoded
 
 

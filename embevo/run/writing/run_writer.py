@@ -18,8 +18,9 @@ from embevo.run.reading.reader import Run
 from embevo.run.reading.sealed import SealedRows
 from embevo.run.writing.annotating import write_annotations
 from embevo.run.writing.directory import cannot_create, claim, sync_run
+from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.replacing import discard, put_in_place, stage
-from embevo.run.writing.sealing import Sealer, create_run
+from embevo.run.writing.sealing import Sealer
 
 
 class RunWriter:

@@ -35,7 +35,7 @@ from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind
-from embevo.run.writing import sealing
+from embevo.run.writing import local_sink
 from support import encoded, tensors
 from support.faults import oracle
 from support.faults.oracle import Plan
@@ -105,7 +105,7 @@ def use_wrong_order(name: str) -> None:
         Journal.begin = begin
         recorder_module.HostStaging.copy = copy
     elif name == "metadata before chunks":
-        original_write = sealing.write_file
+        original_write = local_sink.write_file
         held: list[tuple[Path, bytes]] = []
 
         def write(where: Path | str, data: bytes, *, sync: bool) -> None:
@@ -120,7 +120,7 @@ def use_wrong_order(name: str) -> None:
                     original_write(*chunk, sync=sync)
                 held.clear()
 
-        sealing.write_file = write
+        local_sink.write_file = write
     elif name == "no fsync":
         os.fsync = lambda _: None
     elif name == "no sync of the journal":
