@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import embevo
 import embevo.analysis
-from embevo.run.repair.recovery import Recovery
+from embevo.run.repair.report import Recovery
 from embevo.run.repair.verification import Problem, Verification
 
 PAGE: Final = Path(__file__).parents[1] / "docs/api.md"

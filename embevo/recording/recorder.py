@@ -46,7 +46,8 @@ from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
-from embevo.run.repair.recovery import Recovery, has_run
+from embevo.run.repair.recovery import has_run
+from embevo.run.repair.report import Recovery
 from embevo.run.repair.resuming import resume as resume_run
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 

@@ -11,7 +11,8 @@ from embevo.errors import DamagedError, NotARunError
 from embevo.run.format.layout import Store
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.reading.reader import open_run
-from embevo.run.repair.recovery import Recovery, recover
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.report import Recovery
 from embevo.run.repair.verification import verify
 from support import encoded, written
 from support.written import write_run

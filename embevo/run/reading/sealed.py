@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from embevo.errors import DamagedError
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.malformed import MALFORMED
-from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.layout import Layout, stored_dtype
 from embevo.run.format.steps import describe
 from embevo.run.format.widening import narrow, widen
@@ -20,6 +19,7 @@ from embevo.run.manifest.entry import Block, Created
 from embevo.run.manifest.fitting import check_blocks
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
+from embevo.run.reading.snapshots import read_snapshot
 from embevo.run.reading.step_array import Position, select
 
 # A block of n steps takes about as long to decode as an eighth of n snapshots take to read.
@@ -133,12 +133,11 @@ class SealedRows:
     def _snapshot_image(self, row: int) -> NDArray[np.uint8]:
         path = self._paths.snapshot(int(self.steps[row]))
         try:
-            image = np.frombuffer(read_regular(path, self._layout.frame.image_bytes), np.uint8)
+            return read_snapshot(path, self._layout.frame, self.image_checksum(row))
         except FileNotFoundError as error:
-            raise DamagedError(f"{path} is missing. {REPAIR}") from error
-        if checksum(image.data) != self.image_checksum(row):
-            raise DamagedError(f"{path} (step {self.steps[row]}) is not what was written. {REPAIR}")
-        return image
+            raise DamagedError(f"{path} (step {self.steps[row]}) is missing. {REPAIR}") from error
+        except DamagedError as error:
+            raise DamagedError(f"step {self.steps[row]}: {str(error).rstrip('.')}. {REPAIR}") from error
 
     def image_checksum(self, row: int) -> int:
         """XXH3-64 of the safetensors image of a sealed row, as it was captured."""

@@ -28,18 +28,18 @@ from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.manifest.parsing import parse_entry
 from embevo.run.paths import RunPaths, snapshot_steps
 from embevo.run.repair.block_decoding import decode_array
+from embevo.run.repair.report import Recovery
 
 _SUFFIX = 17
 _MOST_BYTES = 1 << 30
 
 
-def usable_manifest(paths: RunPaths, rebuilt: list[str], unproven: list[str]) -> Manifest:
+def usable_manifest(paths: RunPaths, report: Recovery) -> Manifest:
     """The run's manifest; if it is damaged, or does not know the group's metadata, rebuilt where possible.
 
     Args:
         paths: of the run.
-        rebuilt: gets the name of the manifest if it was rebuilt.
-        unproven: gets what was entered although nothing proves it.
+        report: says so if it was rebuilt, and what was entered although nothing proves it.
 
     Raises:
         NotARunError: the run was never complete.
@@ -69,8 +69,8 @@ def usable_manifest(paths: RunPaths, rebuilt: list[str], unproven: list[str]) ->
             "Delete it, or record over it with overwrite."
         ) from error
     write_file(paths.manifest, packed(entries), sync=True)
-    rebuilt.append("manifest")
-    unproven += notes
+    report.rebuilt.append(paths.manifest.name)
+    report.unproven += notes
     return Manifest(paths.manifest)
 
 

@@ -12,7 +12,8 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
-from embevo.run.repair.recovery import Recovery, has_run, recover_to_write
+from embevo.run.repair.recovery import has_run, recover_to_write
+from embevo.run.repair.report import Recovery
 from embevo.run.repair.rewinding import drop_after
 from embevo.run.writing.annotating import write_annotations
 from embevo.run.writing.run_writer import RunWriter

@@ -8,28 +8,23 @@ is known only on the machine that captured it, and only until that is started an
 such a row from a torn one: so it waits in the journal until somebody can tell, or decides.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embevo.errors import DamagedError, EmbevoError, UnprovenError
-from embevo.run.disk.atomic import write_file
-from embevo.run.disk.checksum import checksum
-from embevo.run.disk.regular_file import read_regular
-from embevo.run.format.layout import Layout
 from embevo.run.format.steps import describe
 from embevo.run.journal.ring import Frame, Journal
-from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Rewound
 from embevo.run.paths import RunPaths
 from embevo.run.reading.sealed import SealedRows
+from embevo.run.reading.snapshots import read_snapshot
+from embevo.run.repair.repair import Repair
+from embevo.run.repair.report import Recovery, Unproven
 from embevo.run.writing.run_writer import refill
 from embevo.run.writing.sealing import Sealer
-
-# What to do with rows that nothing on this machine proves.
-Unproven = Literal["wait", "accept", "discard"]
 
 
 @dataclass(frozen=True)
@@ -41,49 +36,21 @@ class _Source:
     kind: Literal["ring", "snapshot", "unproven"] = "ring"
 
 
-@dataclass
-class SealedTail:
-    """What became of the rows that only the journal had.
-
-    Attributes:
-        rows: of the run, now.
-        sealed: the steps that were sealed.
-        lost: what could not be brought back, and why.
-        unproven: what was sealed although nothing proves it.
-        waiting: the steps that are still in the journal: from the first that nothing proves on.
-    """
-
-    rows: int
-    sealed: list[int] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    unproven: list[str] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)
-
-
-def seal_tail(
-    paths: RunPaths,
-    manifest: ManifestAppender,
-    layout: Layout,
-    journal: Journal,
-    sealed: SealedRows,
-    *,
-    unproven: Unproven,
-) -> SealedTail:
-    """Seal what the journal has beyond the sealed rows.
+def seal_tail(repair: Repair, journal: Journal, sealed: SealedRows, unproven: Unproven) -> int:
+    """Seal what the journal has beyond the sealed rows; returns the number of rows then.
 
     Args:
-        paths: of the run.
-        manifest: where the blocks are entered.
-        layout: of the run.
-        journal: writable.
+        repair: of the run.
+        journal: of the run.
         sealed: the rows that are sealed.
         unproven: what to do with the rows that nothing on this machine proves: have them, and those behind
             them, ``wait`` in the journal; ``accept`` them as they are; or ``discard`` them.
     """
+    paths, layout, done = repair.paths, repair.layout, repair.report
     rows = sealed.count
-    done = SealedTail(rows)
     first = rows // layout.block_steps * layout.block_steps
-    found, done.lost = _sources(paths, journal, rows, sealed.steps.tolist())
+    found, missing = _sources(paths, journal, rows, sealed.steps.tolist())
+    done.lost += missing
     sources, waiting = _chosen(found, unproven, journal, done)
     if sources:
         gone = _refill(journal, sealed, first)
@@ -94,11 +61,11 @@ def seal_tail(
             )
             kept = [row for row in range(first, rows) if row not in gone]
             sources = [_Source(row, int(sealed.steps[row])) for row in kept] + sources
-            manifest.append(Rewound(first), sync=True)
+            repair.enter(Rewound(first))
             for key, data in layout.metadata(first).items():
-                write_file(paths.trajectory / key, data, sync=True)
+                repair.write(f"{paths.trajectory.name}/{key}", data)
             rows = first
-    sealer = Sealer(paths, layout, manifest, rows=rows, sync=True)
+    sealer = Sealer(paths, layout, repair.appender, rows=rows, sync=True)
     stop = rows + len(sources)
     for row, source in enumerate(sources, rows):
         _move(paths, journal, source, row, seal=True)
@@ -110,13 +77,12 @@ def seal_tail(
         sealer.seal(journal, stop)
     if waiting:
         _leave(paths, journal, waiting, range(stop, sealed.count + journal.slots))
-    done.rows = stop
-    done.waiting = [source.step for source in waiting]
-    return done
+    done.waiting, done.origin = [source.step for source in waiting], journal.origin
+    return stop
 
 
 def _chosen(
-    found: list[_Source], unproven: Unproven, journal: Journal, done: SealedTail
+    found: list[_Source], unproven: Unproven, journal: Journal, done: Recovery
 ) -> tuple[list[_Source], list[_Source]]:
     """The rows to be sealed, and those that wait."""
     doubtful = [source.step for source in found if source.kind == "unproven"]
@@ -192,10 +158,9 @@ def _look(paths: RunPaths, journal: Journal, row: int) -> tuple[_Source | None, 
 def _snapshot(paths: RunPaths, journal: Journal, step: int, expected: int) -> NDArray[np.uint8] | None:
     """The snapshot of a step, if it has the checksum that the image had when it was captured."""
     try:
-        image = np.frombuffer(read_regular(paths.snapshot(step), journal.frame.image_bytes), np.uint8)
+        return read_snapshot(paths.snapshot(step), journal.frame, expected)
     except (OSError, DamagedError):
         return None
-    return image if checksum(image.data) == expected else None
 
 
 def _move(paths: RunPaths, journal: Journal, source: _Source, row: int, *, seal: bool) -> None:
