@@ -18,7 +18,8 @@ PLAN = Plan(block_steps=4, steps=19, flush_at=(6,), every=10)
 OPERATIONS: dict[str, dict[str, Any]] = {
     "create": {"trace": {"from": "creation", "thread": "main"}},
     "record": {"trace": {"from": "captures", "thread": "writer"}},
-    "close": {"trace": {"from": "close", "thread": "main"}},
+    # The writer seals the rest and lets go of the run; the thread that closes only waits for it.
+    "close": {"trace": {"from": "close", "thread": "writer"}},
 }
 
 
@@ -264,4 +265,5 @@ def test_an_error_of_any_call_is_reported_and_loses_nothing(
 def tolerated(operation: str, request: dict[str, Any]) -> bool:
     """What may fail without anyone being told, because it changes nothing."""
     inject = request["options"]["trace"]["inject"]
-    return operation == "create" and inject.startswith("fallocate")
+    # Directories that a run was made in are empty then, and are removed by the next recorder.
+    return operation == "create" and inject.startswith(("fallocate", "rmdir"))
