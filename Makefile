@@ -20,7 +20,7 @@ NEWEST := $(shell for minor in 14 13 12; do \
 WITHOUT_TORCH := import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	extras = project['optional-dependencies']; \
 	print(*(need for need in project['dependencies'] + extras['analysis'] + extras['animate'] + extras['dev'] \
-	if not need.startswith(('embevo', 'torch', 'transformers', 'accelerate', 'mypy', 'ruff'))), sep='\n')
+	if not need.startswith(('embevo', 'torch', 'transformers', 'accelerate', 'lightning', 'mypy', 'ruff'))), sep='\n')
 
 .PHONY: help run test faults lint bench test-newest clean
 

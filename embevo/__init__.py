@@ -107,7 +107,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_MODULE_OF[name]), name)
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "transformers"}:
+        if error.name not in {"accelerate", "torch", "transformers"}:
             raise
         return type(name, (_Missing,), {"library": error.name, "__module__": __name__})
 

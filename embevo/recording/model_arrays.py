@@ -76,6 +76,7 @@ def find_arrays(
     *,
     parameter: str | None = None,
     unembedding: str | None = None,
+    merged: bool = False,
 ) -> ModelArrays:
     """The sources that names stand for.
 
@@ -88,12 +89,14 @@ def find_arrays(
             of what comes out.
         parameter: name of the input embeddings' matrix, where the model does not say which it is.
         unembedding: name of the output embeddings' matrix, likewise.
+        merged: have ``embeddings`` be what the model looks up for each token, with the adapters that lie over
+            its matrix merged into it.
 
     Raises:
         ArgumentError: a name stands for nothing, or for several things.
     """
     root = unwrapped(model)
-    finder = _Finder(root, optimizers, parameter, unembedding)
+    finder = _Finder(root, optimizers, parameter, unembedding, merged=merged)
     listed = [what] if isinstance(what, str) else list(what)
     if not listed:
         raise ArgumentError("what=[] names nothing: pass at least one name, such as embeddings")
@@ -108,10 +111,17 @@ def find_arrays(
 
 class _Finder:
     def __init__(
-        self, model: nn.Module, optimizers: list[Optimizer], parameter: str | None, unembedding: str | None
+        self,
+        model: nn.Module,
+        optimizers: list[Optimizer],
+        parameter: str | None,
+        unembedding: str | None,
+        *,
+        merged: bool,
     ) -> None:
         self._model = model
         self._optimizers = optimizers
+        self._merged = merged
         self._given = {EMBEDDINGS: parameter, UNEMBEDDINGS: unembedding}
         self._names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
         self._main: Named | None = None
@@ -139,6 +149,12 @@ class _Finder:
         if name in _OUTPUTS:
             self._add_output(name)
             return
+        if name == EMBEDDINGS and self._merged:
+            merged = embedding_source(self._model, parameter=self._given[EMBEDDINGS], merged=True)
+            # It is a name where nothing has to be merged.
+            if callable(merged):
+                self.arrays.sources[name], self.arrays.dimensions[name] = merged, ("token", "dim")
+                return
         whole = dict(self._parameters(name))
         if whole:
             for array, source in whole.items():

@@ -6,7 +6,9 @@ leaves out do not count. Passes outside of training (``model.eval()``) and repea
 checkpointing) are passed over.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import torch
@@ -32,19 +34,36 @@ class AttentionMask:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Look at what the model is called with, until :meth:`close`."""
+        """Look at what the model, or the models in it that take a mask, are called with."""
         self.value: Tensor | None = None
-        self._handle = model.register_forward_pre_hook(self._note, with_kwargs=True)
+        self._handles = [
+            taker.register_forward_pre_hook(partial(self._note, place), with_kwargs=True)
+            for taker, place in _mask_takers(model)
+        ]
 
-    def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        del module, args
-        mask = kwargs.get(_MASK)
+    def _note(self, place: int, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        del module
+        mask = kwargs.get(_MASK, args[place] if place < len(args) else None)
         self.value = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
     def close(self) -> None:
         """Look no more."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self.value = None
+
+
+def _mask_takers(module: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+    """The outermost modules whose forward takes the mask, each with its place among the arguments.
+
+    A module of Lightning or sentence-transformers takes a batch, and hands the mask to the model inside.
+    """
+    names = list(inspect.signature(module.forward).parameters)
+    if _MASK in names:
+        yield module, names.index(_MASK)
+        return
+    for child in module.children():
+        yield from _mask_takers(child)
 
 
 class ModuleOutput(Phased):

@@ -1,5 +1,6 @@
 """One line for any loop: what to record is named, and the optimizer's own hooks do the rest."""
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -69,30 +70,69 @@ def record(
     if not given:
         raise ArgumentError("optimizer is an empty list; pass the optimizer that steps the model")
     step = step_of(first_step)
-    held = [inner for one in given for inner in (torch_optimizers(one) or [one])]
-    arrays = find_arrays(model, held, what, parameter=parameter, unembedding=unembedding)
+    arrays = find_arrays(model, inner_optimizers(given), what, parameter=parameter, unembedding=unembedding)
     try:
         stepping = _that_steps(arrays, given)
+    except BaseException:
+        arrays.close()
+        raise
+    return begin(run_dir, arrays, stepping, step, dimensions=dimensions, options=options)
+
+
+def begin(
+    run_dir: PathLike,
+    arrays: ModelArrays,
+    optimizer: Any,
+    step: int,
+    *,
+    dimensions: Mapping[str, Sequence[str]] | None = None,
+    options: Mapping[str, Any],
+    told: bool = False,
+) -> "Recording":
+    """Create the run and begin to record arrays; their hooks are removed if that fails.
+
+    Args:
+        run_dir: directory of the run.
+        arrays: what is recorded.
+        optimizer: whose steps count; None where nothing has to be taken before them.
+        step: the global step of the state now.
+        dimensions: names of axes in place of those of the arrays.
+        options: of :class:`Recorder`.
+        told: record a step when :meth:`Recording.capture` is called, and not whenever the optimizer steps.
+    """
+    try:
         axes = {**arrays.dimensions, **(dimensions or {})}
         recorder = Recorder(run_dir, arrays.sources, dimensions=axes, **options)
     except BaseException:
         arrays.close()
         raise
     try:
-        return Recording(recorder, arrays, stepping, step)
+        return Recording(recorder, arrays, optimizer, step, told=told)
     except BaseException:
         arrays.close()
         recorder.close()
         raise
 
 
-def _that_steps(arrays: ModelArrays, given: Sequence[Any]) -> Any:
-    """The optimizer that holds what is recorded."""
+def inner_optimizers(given: Sequence[Any]) -> list[Any]:
+    """The optimizers of torch's that step, those inside wrappers too; what has none is its own."""
+    return [inner for one in given for inner in (torch_optimizers(one) or [one])]
+
+
+def that_holds(arrays: ModelArrays, given: Sequence[Any]) -> Any | None:
+    """The optimizer that holds what is recorded; None if none does."""
     main = arrays.main()
     for optimizer in given:
         groups = getattr(optimizer, "param_groups", None) or []
         if any(held is main for group in groups for held in group["params"]):
             return optimizer
+    return None
+
+
+def _that_steps(arrays: ModelArrays, given: Sequence[Any]) -> Any:
+    found = that_holds(arrays, given)
+    if found is not None:
+        return found
     kinds = ", ".join(type(optimizer).__name__ for optimizer in given)
     raise ArgumentError(
         f"{kinds} does not hold {arrays.main.path}, so that its steps do not change what is recorded: pass "
@@ -108,45 +148,66 @@ class Recording:
         step: the global step of the state that was captured last.
     """
 
-    def __init__(self, recorder: Recorder, arrays: ModelArrays, optimizer: Any, step: int) -> None:
-        """Capture the state now, and after every step of the optimizer."""
+    def __init__(
+        self, recorder: Recorder, arrays: ModelArrays, optimizer: Any, step: int, *, told: bool = False
+    ) -> None:
+        """Capture the state now, and after every step of the optimizer, or when told."""
         self.recorder = recorder
         self.step = step
         self._arrays = arrays
         self._gradients = [source for source in arrays.sources.values() if isinstance(source, Gradient)]
         self._rate = LearningRate([arrays.main()])
         self._warned = False
-        self._notice = StepNotice(optimizer, before=self._before, after=self._after)
+        self._notice: StepNotice | None = None
+        if not told or (self._gradients and optimizer is not None):
+            after = _pass_over if told else self._after
+            self._notice = StepNotice(optimizer, before=self._before, after=after)
         try:
             recorder.capture(step)
         except BaseException:
-            self._notice.remove()
+            self._end()
             raise
         self._look_ahead()
 
-    def _before(self, stepping: Any, has_closure: bool) -> None:
-        if has_closure and self._gradients:
+    def _before(self, stepping: Any, evaluations: int) -> None:
+        if not self._gradients or evaluations > 2:
+            return
+        # A closure that is called again computes other gradients, and none of them is that of the step.
+        is_known = evaluations < 2
+        if not is_known:
             self._say_closure(stepping)
         # A fused optimizer unscales the gradient itself, in the step.
         scale = getattr(stepping, "grad_scale", None)
         for gradient in self._gradients:
-            gradient.scale, gradient.is_known = scale, not has_closure
+            gradient.scale, gradient.is_known = scale, is_known
         self.recorder.before_step(self.step + 1)
 
     def _say_closure(self, stepping: Any) -> None:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"{type(stepping).__name__} is given a closure, which computes gradients during the step: "
-                "none is that of the step, and NaN is recorded for it",
+                f"{type(stepping).__name__} computes several gradients during a step, with the closure that "
+                "it is given: none is that of the step, and NaN is recorded for it",
                 RecordingWarning,
                 stacklevel=5,
             )
 
     def _after(self, stepped: Any) -> None:
-        self.step += 1
-        self.recorder.capture(self.step, lr=self._rate.of(stepped))
+        self.capture(self.step + 1, lr=self._rate.of(stepped))
+
+    def capture(self, step: int, lr: Scalar = math.nan) -> None:
+        """Capture the state after a step, for those who tell of steps themselves.
+
+        Raises:
+            EmbevoError: it cannot be captured, as by :meth:`Recorder.capture`.
+        """
+        self.step = step
+        self.recorder.capture(step, lr=lr)
         self._look_ahead()
+
+    def rate_of(self, optimizer: Any) -> Any:
+        """The learning rate that an optimizer has for what is recorded; None if it says none."""
+        return self._rate.of(optimizer)
 
     def _look_ahead(self) -> None:
         """Have the hooks on the forward pass rest where the coming step is not recorded."""
@@ -182,9 +243,14 @@ class Recording:
         Raises:
             RecordingError: the writer has failed; what was captured is safe in the journal.
         """
-        self._notice.remove()
-        self._arrays.close()
+        self._end()
         self.recorder.close()
+
+    def _end(self) -> None:
+        """Remove every hook."""
+        if self._notice is not None:
+            self._notice.remove()
+        self._arrays.close()
 
     def __enter__(self) -> Self:
         return self
@@ -196,6 +262,10 @@ class Recording:
         traceback: TracebackType | None,
     ) -> None:
         """Close it, whatever has happened in the body, as a recorder does."""
-        self._notice.remove()
-        self._arrays.close()
+        self._end()
         self.recorder.__exit__(kind, error, traceback)
+
+
+def _pass_over(stepped: Any) -> None:
+    """Whoever tells of steps says when one is over."""
+    del stepped

@@ -470,8 +470,9 @@ class Recorder:
         if recorded.has(step):
             # The next slot serves as scratch: it holds no row until it is committed. None is in flight yet.
             self._journal.begin(self._row)
+            self._staging.missing.clear()
             self._staging.copy(self._row)
-            recorded.check(step, self._journal.image(self._row))
+            recorded.check(step, self._journal.image(self._row), self._staging.missing)
             self._compared += 1
         self._last_step = step
         return True

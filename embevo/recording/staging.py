@@ -37,6 +37,8 @@ class HostStaging:
             name for name, spec in frame.arrays if frame.tokens is not None and spec.dimensions[0] == "token"
         )
         ordered = [(sources[name], name) for name, _ in frame.arrays]
+        # Names of the arrays that did not exist, of the steps since this was last emptied.
+        self.missing: set[str] = set()
         self._before = [
             (take, name) for take, name in ordered if isinstance(take, Phased) and take.phase is Phase.BEFORE
         ]
@@ -132,6 +134,7 @@ class HostStaging:
         target = self._target(row, name)
         check_can_be_missing(name, self._journal.frame)
         target.fill_(float("nan"))
+        self.missing.add(name)
 
     def _target(self, row: int, name: str) -> Tensor:
         if not self._small:

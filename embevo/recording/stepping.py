@@ -1,7 +1,7 @@
 """Noticing the steps of an optimizer, from before it changes the parameters to after."""
 
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.optim import Optimizer
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from embevo.errors import ArgumentError
 from embevo.recording.numbers import shown
 
-Before = Callable[[Any, bool], None]
+Before = Callable[[Any, int], None]
 After = Callable[[Any], None]
 
 
@@ -18,6 +18,8 @@ class StepNotice:
 
     What counts is that an optimizer of torch's has stepped; after it, ``after`` is called when the wrapper's
     own ``step`` has returned. A step that a gradient scaler skips for an overflow is not told of after it.
+    Where the step is given a closure, which computes the gradients, ``before`` is called when the closure has
+    returned: most optimizers call it once and change the parameters then, some call it several times.
     With a fused optimizer, finding that out waits for the device.
     """
 
@@ -26,8 +28,8 @@ class StepNotice:
 
         Args:
             optimizer: of torch, or a wrapper with a method ``step``.
-            before: called with the optimizer that steps, and whether it was given a closure, which computes
-                gradients during the step.
+            before: called with the optimizer that steps, and how many times a closure has computed gradients
+                in this step; 0 where it was given none.
             after: called with the optimizer that has stepped.
 
         Raises:
@@ -63,7 +65,7 @@ class StepNotice:
             if self._inside:
                 return original(*args, **kwargs)
             if counts:
-                self._tell_before(wrapper, _has_closure(args, kwargs))
+                args, kwargs = self._told(wrapper, args, kwargs)
             self._inside, self._stepped = True, wrapper if counts else None
             try:
                 result = original(*args, **kwargs)
@@ -91,8 +93,36 @@ class StepNotice:
 
         self._removals.append(restore)
 
-    def _before(self, stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._tell_before(stepping, _has_closure(args, kwargs))
+    def _before(
+        self, stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        # The first argument is the optimizer itself.
+        told, kwargs = self._told(stepping, args[1:], kwargs)
+        return (*args[:1], *told), kwargs
+
+    def _told(
+        self, stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Tell of the step, now or when its closure has returned: the arguments to step with."""
+        if not any(callable(value) for value in (*args, *kwargs.values())):
+            self._tell_before(stepping, 0)
+            return args, kwargs
+        evaluations = 0
+
+        def telling(value: Any) -> Any:
+            if not callable(value):
+                return value
+
+            def closure(*given: Any, **named: Any) -> Any:
+                nonlocal evaluations
+                result = value(*given, **named)
+                evaluations += 1
+                self._tell_before(stepping, evaluations)
+                return result
+
+            return closure
+
+        return tuple(map(telling, args)), {name: telling(value) for name, value in kwargs.items()}
 
     def _after(self, stepped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
@@ -112,10 +142,6 @@ def torch_optimizers(optimizer: object) -> list[Optimizer]:
     if not inner and _has_hooks(optimizer):
         inner = [optimizer]
     return [found for found in inner if isinstance(found, Optimizer)]
-
-
-def _has_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    return any(callable(value) for value in (*args, *kwargs.values()))
 
 
 def _has_hooks(optimizer: object) -> bool:

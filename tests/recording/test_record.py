@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from embevo import open_run
-from embevo.errors import ArgumentError, RecordingWarning
+from embevo.errors import ArgumentError, DivergedError, RecordingWarning
 from embevo.recording import recorder as recorder_module
 from embevo.recording.module_output import ModuleOutput
 from embevo.recording.record import record
@@ -277,7 +277,7 @@ def test_a_closure_has_no_gradient_before_the_step(tmp_path: Path) -> None:
                 return loss
 
             if number == 0:
-                with pytest.warns(RecordingWarning, match="LBFGS is given a closure"):
+                with pytest.warns(RecordingWarning, match="LBFGS computes several gradients"):
                     optimizer.step(closure)
             else:
                 optimizer.step(closure)
@@ -285,6 +285,57 @@ def test_a_closure_has_no_gradient_before_the_step(tmp_path: Path) -> None:
     assert run.steps.tolist() == [0, 1, 2, 3]
     assert np.isnan(run["embeddings.grad"][:]).all()
     assert np.isfinite(run["embeddings"][:]).all()
+
+
+def test_of_a_closure_that_is_called_once_the_gradient_is_that_of_the_step(tmp_path: Path) -> None:
+    model = gpt2()
+    optimizer = torch.optim.AdamW(model.parameters())
+    kept = []
+    with record(model, optimizer, tmp_path / "run", ["embeddings", "embeddings.grad"]):
+        for batch in batches(3):
+
+            def closure(batch: dict[str, Tensor] = batch) -> Tensor:
+                optimizer.zero_grad()
+                loss: Tensor = model(**batch).loss
+                loss.backward()
+                kept.append(model.transformer.wte.weight.grad.clone())
+                return loss
+
+            loss = optimizer.step(closure)
+            assert loss is not None
+    run = open_run(tmp_path / "run")
+    np.testing.assert_array_equal(run["embeddings.grad"][1:], torch.stack(kept).numpy())
+
+
+def test_what_no_checkpoint_holds_is_not_compared_where_a_training_begins_again(tmp_path: Path) -> None:
+    what = ["embeddings", "embeddings.grad", "embeddings.exp_avg", "hidden_mean"]
+
+    def train(first: int, last: int, *, wrong: bool = False) -> None:
+        model = gpt2()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        if first:
+            checkpoint = torch.load(tmp_path / "checkpoint")
+            model.load_state_dict(checkpoint["model"])
+            optimizer.load_state_dict(checkpoint["optimizer"])
+        resume = first > 0
+        with record(model, optimizer, tmp_path / "run", what, first_step=first, resume=resume) as recorder:
+            for batch in list(batches(last))[first:]:
+                model(**batch).loss.backward()
+                if wrong:
+                    assert model.transformer.wte.weight.grad is not None
+                    model.transformer.wte.weight.grad[0, 0] += 1e-3
+                optimizer.step()
+                optimizer.zero_grad()
+                if recorder.step == 2 and not resume:
+                    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                    torch.save(state, tmp_path / "checkpoint")
+
+    train(0, 4)
+    with pytest.raises(DivergedError, match="step 3 diverged: embeddings"):
+        train(2, 4, wrong=True)
+    train(2, 6)
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(7))
+    assert np.isfinite(open_run(tmp_path / "run")["embeddings.grad"][1:]).all()
 
 
 def test_of_several_optimizers_the_one_that_holds_the_embedding_counts(tmp_path: Path) -> None:

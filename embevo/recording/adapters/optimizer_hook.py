@@ -42,10 +42,10 @@ def capture_every_step(optimizer: Any, recorder: Recorder, first_step: int = 0) 
     step = step_of(first_step)
     rate = LearningRate(recorder.tensors())
 
-    def before(stepping: Any, has_closure: bool) -> None:
+    def before(stepping: Any, evaluations: int) -> None:
         del stepping
-        # A closure computes the gradient during the step: what lies there before it is that of another step.
-        if not has_closure:
+        # Of a closure that is called several times, none of the gradients is that of the step.
+        if not evaluations:
             recorder.before_step(step + 1)
 
     def after(stepped: Any) -> None:

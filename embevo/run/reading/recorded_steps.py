@@ -1,6 +1,7 @@
 """Comparing steps that are run again with what had been recorded of them."""
 
 import shlex
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,20 @@ class RecordedSteps:
         """Whether a step up to the last one was recorded; it may have been dropped."""
         return bool((self._run.steps == step).any())
 
-    def check(self, step: int, image: NDArray[np.uint8]) -> None:
-        """Raise DivergedError unless the image ``(byte,)`` is the one that was recorded for the step."""
+    def check(self, step: int, image: NDArray[np.uint8], missing: Collection[str] = ()) -> None:
+        """Raise DivergedError unless the image ``(byte,)`` is the one that was recorded for the step.
+
+        Args:
+            step: one that was recorded.
+            image: what a training that was begun again has now.
+            missing: arrays that it does not have. Where it begins, these are not compared: the gradient that
+                led to a state is not in a checkpoint.
+        """
         row = int(np.searchsorted(self._run.steps, step))
         if self._begun < 0:
             self._begun = step
+            if missing:
+                image = self._completed(row, image, missing)
         if checksum(image.data) == self._run.image_checksum(row):
             return
         # A second try need not agree for as long as this one, but it agrees where this one began.
@@ -45,6 +55,14 @@ class RecordedSteps:
             f"rewind_to={keep}; or the command "
             f"embevo rewind {shlex.quote(str(path))} --to {keep}"
         )
+
+    def _completed(self, row: int, image: NDArray[np.uint8], missing: Collection[str]) -> NDArray[np.uint8]:
+        """The image with arrays that it lacks as they were recorded."""
+        ((_, recorded),) = self._run.images([row])
+        completed = image.copy()
+        for name in missing:
+            self._run.frame.matrix(completed, name)[...] = self._run.frame.matrix(recorded, name)
+        return completed
 
     def _first_difference(self, row: int, image: NDArray[np.uint8]) -> str:
         ((_, recorded),) = self._run.images([row])
