@@ -22,9 +22,9 @@ from .selection import TokenChoice, step_slice, token_choice
 @click.option(
     "--tokens",
     callback=token_choice,
-    metavar="IDS",
-    help="Token ids and ranges of them: 0-31,65; where token ids are bytes, as embevo train has them, ASCII "
-    "characters too: a-z. All by default.",
+    metavar="TOKENS",
+    help="Token ids and ranges of them: 0-31,65; texts, where the run knows its tokens: ' the',\"7\"; "
+    "characters where token ids are bytes, as embevo train has them: a-z. All by default.",
 )
 @click.option("--single-file", is_flag=True, help="One file, (step, token, dim), with the array step.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
@@ -42,7 +42,7 @@ def export_safetensors(
 
     opened = open_run(run)
     rows = select_steps(opened, steps)
-    ids = None if tokens is None else tokens.ids_in(opened.attributes)
+    ids = None if tokens is None else tokens.ids_in(opened.token_names)
     with counting("exporting", len(rows)) as on_step:
         if single_file:
             path = export_stacked(opened, out, rows, tokens=ids, overwrite=overwrite, on_step=on_step)

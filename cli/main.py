@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "verify": "embevo_cli.verify:verify",
     "recover": "embevo_cli.recover:recover",
     "rewind": "embevo_cli.rewind:rewind",
+    "annotate": "embevo_cli.annotate:annotate",
     "ls": "embevo_cli.ls:ls",
     "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",
     "merge": "embevo_cli.merge:merge",

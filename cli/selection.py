@@ -1,10 +1,13 @@
 """How steps and tokens are named on the command line, as callbacks of click options."""
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from embevo.run.format.tokens import TokenNames
 
 MATRIX_HELP: Final = "Which recorded matrix; by default embeddings, or the first."
 JUDGE_HELP: Final = (
@@ -36,43 +39,44 @@ class TokenChoice:
     """Tokens as they were written on the command line.
 
     Attributes:
-        ids: of the tokens, ascending, each once.
-        characters: the parts that name tokens by characters, as they were written.
+        parts: what stands between the commas.
     """
 
-    ids: tuple[int, ...]
-    characters: tuple[str, ...]
+    parts: tuple[str, ...]
 
-    def ids_in(self, attributes: Mapping[str, Any]) -> list[int]:
-        """The ids, in a run of these attributes.
+    def ids_in(self, names: "TokenNames") -> list[int]:
+        """The ids, ascending, in a run whose tokens have these names.
 
         Raises:
-            click.BadParameter: characters were written, and token ids are not known to be bytes.
+            click.BadParameter: a part is no id, and not the name of one token.
         """
-        from embevo.run.format.provenance import vocabulary_is_bytes  # noqa: PLC0415
+        from embevo.errors import ArgumentError  # noqa: PLC0415 - loaded when it is needed
+        from embevo.run.format.token_text import parse_tokens, tokens_named  # noqa: PLC0415
 
-        if self.characters and not vocabulary_is_bytes(attributes):
-            raise click.BadParameter(
-                f"{self.characters[0]!r} names tokens by characters, and this run does not say that its "
-                "token ids are bytes; write ids, such as 0-31,65: those that the tokenizer gives",
-                param_hint="--tokens",
-            )
-        return list(self.ids)
+        try:
+            if names.strings is None and names.is_bytes:
+                return list(parse_tokens(self.parts).ids)
+            return tokens_named(self.parts, names)
+        except ArgumentError as error:
+            raise click.BadParameter(str(error), param_hint="'--tokens'") from error
 
 
 def token_choice(ctx: click.Context, param: click.Parameter, value: str | None) -> TokenChoice | None:
-    """Ids, single ASCII characters, and ranges of either, separated by commas.
+    """Ids, ranges of them, and names of tokens, separated by commas; None stays None.
 
-    A digit is an id; any other single character, a hyphen included, stands for its code, in runs whose token
-    ids are bytes. None stays None. click.BadParameter says which part is neither.
+    What they mean is known when the run is: where token ids are bytes, single characters and ranges of these
+    are names. click.BadParameter for ranges of ids that are none.
     """
     if value is None:
         return None
     from embevo.errors import ArgumentError  # noqa: PLC0415 - loaded when it is needed
-    from embevo.run.format.token_text import parse_tokens  # noqa: PLC0415
+    from embevo.run.format.token_text import parse_tokens, split_tokens  # noqa: PLC0415
 
+    parts = split_tokens(value)
     try:
-        written = parse_tokens(value.split(","))
+        parse_tokens([part for part in parts if re.fullmatch(r"\d+(-\d+)?", part, re.ASCII)])
     except ArgumentError as error:
         raise click.BadParameter(str(error), ctx, param) from error
-    return TokenChoice(written.ids, written.characters)
+    if "" in parts:
+        raise click.BadParameter(f"{value!r} has an empty part between its commas", ctx, param)
+    return TokenChoice(tuple(parts))

@@ -42,6 +42,8 @@ from embevo.errors import (
 if TYPE_CHECKING:
     from embevo.recording.adapters.optimizer_hook import capture_every_step
     from embevo.recording.adapters.trainer_callback import RecordEmbeddings
+    from embevo.recording.annotating import annotate
+    from embevo.recording.count_tokens import count_tokens
     from embevo.recording.recorder import Recorder
     from embevo.run.reading.reader import Run, open_run
     from embevo.run.repair.recovery import recover
@@ -82,7 +84,9 @@ __all__ = [
     "UnsupportedError",
     "WeakerPromiseWarning",
     "__version__",
+    "annotate",
     "capture_every_step",
+    "count_tokens",
     "open_run",
     "recover",
     "verify",
@@ -94,6 +98,8 @@ _MODULE_OF: Final = {
     "RecordEmbeddings": "embevo.recording.adapters.trainer_callback",
     "Recorder": "embevo.recording.recorder",
     "Run": "embevo.run.reading.reader",
+    "annotate": "embevo.recording.annotating",
+    "count_tokens": "embevo.recording.count_tokens",
     "capture_every_step": "embevo.recording.adapters.optimizer_hook",
     "open_run": "embevo.run.reading.reader",
     "recover": "embevo.run.repair.recovery",

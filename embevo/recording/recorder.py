@@ -114,7 +114,7 @@ class Recorder:
                 tokenizers, tiktoken or sentencepiece, the path of a ``tokenizer.json``, a list of strings in
                 the order of ids, or a mapping of strings and ids. Of a resumed run it replaces what was said.
             groups: groups of tokens that analysis and figures show beside the live and the dead: name to
-                token ids, or to a mask over the vocabulary. A resumed run keeps those that it has as well.
+                token ids or texts, or to a mask over the vocabulary. A resumed run keeps its own as well.
             dimensions: names of the axes of arrays, by name of the array. Without them the first array of two
                 axes is ``(token, dim)``, as is every other of its shape; other arrays have axes named after
                 themselves.
@@ -158,7 +158,7 @@ class Recorder:
         subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
         frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
         schedule = schedule_of(steps)
-        said = annotations_of(frame, tokenizer, groups)
+        said = annotations_of(frame, tokenizer, groups, attributes=attributes)
         self.paths = RunPaths(run_dir)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None

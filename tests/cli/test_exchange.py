@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import click
+import numpy as np
 import pytest
 import torch
 from click.testing import Result
@@ -10,6 +12,7 @@ from embevo_cli.selection import token_choice
 from safetensors.torch import load_file, save_file
 
 from embevo import Recorder, open_run
+from embevo.run.format.tokens import TokenNames
 from support import encoded, written
 from support.saved import write_folder
 
@@ -123,7 +126,7 @@ def test_what_is_no_slice_is_refused(invoke: Any, run: Path, tmp_path: Path, ste
 def test_tokens_are_ids_characters_and_ranges(text: str, expected: list[int]) -> None:
     choice = token_choice(None, None, text)
     assert choice is not None
-    assert choice.ids_in({"vocabulary": "bytes"}) == expected
+    assert choice.ids_in(TokenNames.of({"vocabulary": "bytes"}, np.arange(128), None)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "1,,2", "ab", "3-1", "1-2-3", "0-99999999999", "٣٤", "é"])
@@ -140,9 +143,28 @@ def test_characters_choose_no_token_of_a_vocabulary_that_is_not_bytes(
     result = invoke("export-safetensors", run, "--out", tmp_path / "out", f"--tokens={text}")
     assert result.exit_code == 2
     message = " ".join(result.stderr.split())
-    assert f"{text.rsplit(',', maxsplit=1)[-1]!r} names tokens by characters" in message
-    assert "write ids" in message
+    assert f"{text.rsplit(',', maxsplit=1)[-1]!r} names a token by its text" in message
+    assert "give ids" in message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" the", [1]), ("\u2423the,4", [1, 4]), ('"7"', [5]), ("0-1", [0, 1]),
+        ('"a,b"', [2]), ('"say ""a"""', [3]),
+        ("\\xe2", [4]),
+    ],
+)  # fmt: skip
+def test_tokens_are_chosen_by_their_texts(text: str, expected: list[int]) -> None:
+    names = TokenNames(np.arange(7), ("x", " the", "a,b", 'say "a"', b"\xe2", "7", "x"))
+    choice = token_choice(None, None, text)
+    assert choice is not None
+    assert choice.ids_in(names) == expected
+    ambiguous = token_choice(None, None, "x")
+    assert ambiguous is not None
+    with pytest.raises(click.BadParameter, match="one of the ids 0, 6"):
+        ambiguous.ids_in(names)
 
 
 def test_chosen_tokens_are_named_in_a_single_file(invoke: Any, run: Path, tmp_path: Path) -> None:

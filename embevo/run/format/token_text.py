@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from embevo.errors import ArgumentError
+from embevo.run.format.tokens import TokenNames
 
 # Beyond any vocabulary: a range that was mistyped must not fill the memory.
 _MAX_TOKENS: Final = 1 << 24
@@ -22,6 +23,34 @@ class WrittenTokens:
 
     ids: tuple[int, ...]
     characters: tuple[str, ...]
+
+
+def split_tokens(text: str) -> list[str]:
+    """The parts between commas; a part in double quotes may have commas in it, and keeps its quotes.
+
+    A double quote in a quoted part is written twice.
+    """
+    return re.findall(r'(?:^|,)((?:"(?:[^"]|"")*"(?=,|$))|[^,]*)', text, re.DOTALL)
+
+
+def tokens_named(parts: Sequence[str], names: TokenNames) -> list[int]:
+    """The ids that parts stand for in a run that knows what its tokens are, ascending, each once.
+
+    A part is an id, a range of ids, or the text or label of a token; of digits alone, or with a comma in it,
+    a text is written in double quotes.
+
+    Raises:
+        ArgumentError: a part is none of these, or the name of several tokens.
+    """
+    chosen: set[int] = set()
+    for part in parts:
+        if re.fullmatch(r"\d+(-\d+)?", part, re.ASCII):
+            chosen.update(parse_tokens([part]).ids)
+        elif len(part) > 1 and part[0] == part[-1] == '"':
+            chosen.add(names.find(part[1:-1].replace('""', '"')))
+        else:
+            chosen.add(names.find(part))
+    return sorted(chosen)
 
 
 def parse_tokens(parts: Sequence[str]) -> WrittenTokens:

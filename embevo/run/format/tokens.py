@@ -1,5 +1,6 @@
 """Which token ids of a vocabulary occur in the corpus, what they are called, and which one a name means."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,6 +117,11 @@ class TokenNames:
         near = [near for near in (f" {name}", name.strip(), name.lower()) if near in self._by_text]
         hint = f"; there is {near[0]!r}, id {self._by_text[near[0]][0]}" if near else ""
         raise ArgumentError(f"no recorded token is called {name!r}{hint}")
+
+    def matching(self, pattern: str) -> list[int]:
+        """The ids of the tokens whose whole text matches a regular expression; ``re.error`` if it is none."""
+        compiled = re.compile(pattern, re.DOTALL)
+        return [token for text, ids in self._by_text.items() if compiled.fullmatch(text) for token in ids]
 
     def id_of(self, token: object) -> int:
         """The id that an id or a name stands for.
