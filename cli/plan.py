@@ -10,6 +10,7 @@ from .paths import PathOf
 from .readable import size_of
 
 if TYPE_CHECKING:
+    from embevo.run.format.schedule import Schedule
     from embevo.run.planning import Machine, Plan
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
@@ -25,8 +26,20 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
     "--store", type=click.Choice(["zarr", "safetensors", "both"]), default="both", show_default=True
 )
 @click.option("--zarr-dtype", type=click.Choice(["float32", "native"]), default="float32", show_default=True)
-@click.option("--gradient", is_flag=True, help="Record the gradient too, in the same dtype.")
-@click.option("--optimizer", is_flag=True, help="Record both moments of Adam too.")
+@click.option(
+    "--schedule",
+    help="Which steps to record, as for embevo train: log:20, dense:100,50, 0,1,10,100, or joined by +.",
+)
+@click.option(
+    "--record",
+    default="weights",
+    show_default=True,
+    help="What to record, as for embevo train: weights, and with commas grad, exp_avg, exp_avg_sq, "
+    "hidden_mean, hidden_var, logits.",
+)
+@click.option("--rows", type=click.IntRange(1), help="Record so many tokens of it only.")
+@click.option("--gradient", is_flag=True, help="Record the gradient too: grad in --record.")
+@click.option("--optimizer", is_flag=True, help="Record both moments of Adam too, likewise.")
 @click.option(
     "--optimizer-dtype", type=click.Choice(_DTYPES), help="Of the moments.  [default: as the matrix]"
 )
@@ -49,6 +62,9 @@ def plan(
     every: int,
     store: Any,
     zarr_dtype: Any,
+    schedule: str | None,
+    record: str,
+    rows: int | None,
     gradient: bool,
     optimizer: bool,
     optimizer_dtype: str | None,
@@ -59,24 +75,36 @@ def plan(
 
     Exits with 1 where it does not.
     """
-    from embevo.run.format.frame import FrameSpec  # noqa: PLC0415 - zarr is loaded when it is needed
+    from embevo.errors import ConfigError  # noqa: PLC0415 - loaded when they are needed, zarr above all
+    from embevo.experiment.arrays import parse_record, recorded_frame  # noqa: PLC0415
+    from embevo.run.format.token_subset import TokenSubset  # noqa: PLC0415
     from embevo.run.planning import Machine, Plan, warnings_of  # noqa: PLC0415
 
     size = _shape(shape)
     if not math.isfinite(rate):
         raise click.BadParameter(f"{rate} is not a number of steps a second.", param_hint="--rate")
-    matrices = {"embeddings": (dtype, size)}
-    if gradient:
-        matrices["gradient"] = (dtype, size)
-    if optimizer:
-        matrices |= dict.fromkeys(("exp_avg", "exp_avg_sq"), (optimizer_dtype or dtype, size))
-    elif optimizer_dtype:
-        raise click.UsageError("--optimizer-dtype is of --optimizer, which is not given.")
+    if rows is not None and rows > size[0]:
+        raise click.BadParameter(f"{rows} is more than the {size[0]} that there are.", param_hint="--rows")
+    try:
+        names = set(parse_record(record))
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param_hint="--record") from error
+    names |= ({"grad"} if gradient else set()) | ({"exp_avg", "exp_avg_sq"} if optimizer else set())
+    if optimizer_dtype and not names & {"exp_avg", "exp_avg_sq"}:
+        raise click.UsageError("--optimizer-dtype is of the optimizer's moments, which are not recorded.")
+    chosen = _steps(schedule, every, steps)
     planned = Plan.of(
-        FrameSpec.of(matrices, ("loss", "learning_rate")),
+        recorded_frame(
+            parse_record(",".join(names)),
+            size,
+            dtype,
+            moments=optimizer_dtype,
+            tokens=None if rows is None else TokenSubset.of(range(rows), size[0]),
+        ),
         steps=steps,
         steps_per_second=rate,
         every=every,
+        schedule=chosen,
         store=store,
         zarr_dtype=zarr_dtype,
     )
@@ -98,12 +126,33 @@ def _shape(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def _steps(text: str | None, every: int, steps: int) -> "Schedule | None":
+    """The steps of a schedule, the first and the last; None where no schedule is given."""
+    from embevo.errors import ArgumentError  # noqa: PLC0415
+    from embevo.run.format.schedule import at  # noqa: PLC0415
+    from embevo.run.format.schedule_text import parse_schedule  # noqa: PLC0415
+
+    if text is None:
+        return None
+    if every != 1:
+        raise click.UsageError("--every and --schedule both say which steps: give one of them.")
+    try:
+        return parse_schedule(text) | at([0, steps])
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), param_hint="--schedule") from error
+
+
 def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
-    tokens, dim = planned.frame.shape
-    names = ", ".join(f"{name} {dtype}" for name, dtype in planned.frame.matrices)
+    arrays = planned.frame.arrays
+    shapes = {name: " x ".join(f"{length:,}" for length in spec.shape) for name, spec in arrays}
+    if len(set(shapes.values())) == 1:
+        names = ", ".join(f"{name} {spec.dtype}" for name, spec in arrays) + f": {shapes[arrays[0][0]]}"
+    else:
+        names = ", ".join(f"{name} {spec.dtype} {shapes[name]}" for name, spec in arrays)
+    parts = ", ".join(f"{name} {size_of(spec.nbytes)}" for name, spec in arrays)
     rows = [
-        ("records", f"{names}: {tokens:,} x {dim:,}, {planned.rows:,} times"),
-        ("a step", size_of(planned.step_bytes)),
+        ("records", f"{names}, {planned.rows:,} times"),
+        ("a step", size_of(planned.step_bytes) + (f": {parts}" if len(arrays) > 1 else "")),
         ("raw", size_of(planned.raw_bytes)),
     ]
     if planned.snapshot_bytes:

@@ -36,8 +36,8 @@ def matrix_of(run: Run, name: str | None) -> str:
     if name in arrays:
         found = arrays[name]
         raise AnalysisError(
-            f"{name} of {run.path} is {found.dtype} along {', '.join(found.dimensions)}; what is measured is "
-            f"a matrix (token, dim) of floats, and {known}"
+            f"{name} of {run.path} is {found.dtype} of shape {found.shape}, ({', '.join(found.dimensions)}); "
+            f"what is measured is a matrix (token, dim) of floats, and {known}"
         )
     raise AnalysisError(f"{run.path} has no matrix {name!r}; {known}")
 

@@ -30,6 +30,8 @@ _SHRINK: Final = {
     "float32": ((1.5, 3.0), (1.1, 5.0), (1.0, 1.1)),
     "float64": ((1.1, 1.5), (1.0, 5.0), (1.0, 1.1)),
 }
+# Of a dtype of whole numbers nothing is known but that masks and ids shrink well.
+_SHRINK_UNKNOWN: Final = (1.0, 100.0)
 # Root, group, manifest, journal, lock, folders, and what is there for a moment only while it is written.
 _OTHER_FILES: Final = 16
 _PROBE_BYTES: Final = 32 << 20
@@ -97,7 +99,7 @@ class Plan:
         kind = 0 if block >= _MANY_STEPS else 1 if block > 1 else 2
         least = most = 0.0
         for name, dtype in frame.matrices if store != "safetensors" else ():
-            low, high = _SHRINK[dtype][kind]
+            low, high = _shrinks(dtype, kind, changes_little=name == frame.main)
             least += rows * frame.nbytes(name) / high
             most += rows * frame.nbytes(name) / low
         ring = journal_bytes(header_of(frame, 2 * block, run="", boot="", host=""), frame, 2 * block)
@@ -241,6 +243,17 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
             f"manage {_gigabytes(machine.encode_rate)}. Store safetensors only, or record every n-th step."
         )
     return found
+
+
+def _shrinks(dtype: str, kind: int, *, changes_little: bool) -> tuple[float, float]:
+    """How many times smaller an array becomes, least and most, in blocks of many, of few or of one step.
+
+    A gradient is new at every step, whatever the matrix does: it may shrink no better than a single one.
+    """
+    if dtype not in _SHRINK:
+        return _SHRINK_UNKNOWN
+    low, high = _SHRINK[dtype][kind]
+    return (low if changes_little else min(low, _SHRINK[dtype][2][0])), high
 
 
 def _too_many_files(plan: Plan, disk: DiskRoom, smaller: str) -> Iterator[str]:

@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embevo_cli.readable import size_of
+
+from embevo import open_run
+from embevo.experiment.arrays import recorded_frame
+from embevo.run.format.frame import FrameSpec
+from embevo.run.planning import Plan
 
 
 def test_a_small_run_fits(invoke: Any, tmp_path: Path) -> None:
@@ -19,7 +25,63 @@ def test_a_small_run_fits(invoke: Any, tmp_path: Path) -> None:
 def test_gradients_and_moments_are_recorded_too(invoke: Any) -> None:
     options = ("--gradient", "--optimizer", "--optimizer-dtype", "float32")
     result = invoke("plan", "--shape", "128X64", "--steps", 10, "--rate", 1, *options)
-    assert "exp_avg float32, exp_avg_sq float32, embeddings bfloat16, gradient bfloat16" in result.output
+    moments = "embeddings.exp_avg float32, embeddings.exp_avg_sq float32"
+    assert f"{moments}, embeddings bfloat16, embeddings.grad bfloat16: 128 x 64, 11 times" in result.output
+    named = ("--record", "exp_avg_sq,weights,grad,exp_avg", "--optimizer-dtype", "float32")
+    same = invoke("plan", "--shape", "128x64", "--steps", 10, "--rate", 1, *named)
+    assert same.output.partition("disk left")[0] == result.output.partition("disk left")[0]
+
+
+def test_arrays_of_several_shapes_rows_and_a_schedule(invoke: Any) -> None:
+    record = ("--record", "weights,hidden_mean,hidden_var,logits", "--rows", 10)
+    result = invoke("plan", "--shape", "128x64", "--steps", 999, "--rate", 1, *record, "--schedule", "log:1")
+    assert result.exit_code == 0, result.output
+    for part in (
+        "hidden_mean float32 64, hidden_var float32 64, logits float32 10, embeddings bfloat16 10 x 64, 5 ",
+        ": hidden_mean 256 B, hidden_var 256 B, logits 40 B, embeddings 1.2 KiB",
+    ):
+        assert part in result.output
+
+
+def test_what_is_planned_is_what_is_taken(invoke: Any, tmp_path: Path) -> None:
+    record = ("--record", "weights,grad,exp_avg_sq,hidden_mean,logits", "--schedule", "log:3")
+    planned = invoke("plan", "--shape", "128x16", "--dtype", "float32", "--steps", 12, "--rate", 1, *record)
+    small = (
+        "--dim",
+        16,
+        "--layers",
+        1,
+        "--context",
+        16,
+        "--batch",
+        4,
+        "--dtype",
+        "float32",
+        "--device",
+        "cpu",
+    )
+    assert invoke("train", *small, "--steps", 12, *record, "--out", tmp_path / "run").exit_code == 0
+    run = open_run(tmp_path / "run")
+    lines = dict(line.split(maxsplit=1) for line in planned.output.splitlines() if not line.startswith("a "))
+    for name, spec in run.frame.arrays:
+        assert f"{name} {spec.dtype} {' x '.join(map(str, spec.shape))}" in lines["records"]
+    assert lines["records"].endswith(f", {len(run.steps)} times")
+    assert f"block           {run.layout.block_steps:,} steps" in planned.output
+    sizes = {file.stat().st_size for file in (tmp_path / "run" / "snapshots").iterdir()}
+    assert sizes == {run.frame.image_bytes}
+    assert lines["raw"] == size_of(len(run.steps) * run.frame.image_bytes)
+
+
+def test_a_gradient_is_not_taken_to_shrink_as_the_matrix_does() -> None:
+    def least_and_most(record: tuple[str, ...]) -> tuple[int, int]:
+        frame = recorded_frame(record, (128, 64), "bfloat16")
+        return Plan.of(frame, steps=5000, steps_per_second=1, store="zarr").zarr_bytes
+
+    alone, both = least_and_most(("weights",)), least_and_most(("weights", "grad"))
+    assert both[1] > 5 * alone[1]
+    # Masks and ids are planned for, too.
+    whole = FrameSpec.of({"mask": ("bool", (128, 64)), "ids": ("int64", (9,))})
+    assert Plan.of(whole, steps=10, steps_per_second=1).zarr_bytes[1] > 0
 
 
 def test_a_run_that_cannot_fit_is_refused_with_what_to_do(invoke: Any) -> None:
@@ -37,6 +99,10 @@ def test_a_run_that_cannot_fit_is_refused_with_what_to_do(invoke: Any) -> None:
         (("--shape", "2x2", "--steps", 0, "--rate", 1), "--steps"),
         (("--shape", "2x2", "--steps", 1, "--rate", 0), "--rate"),
         (("--shape", "2x2", "--steps", 1, "--rate", 1, "--optimizer-dtype", "float32"), "--optimizer"),
+        (("--shape", "2x2", "--steps", 1, "--rate", 1, "--rows", 3), "3 is more than the 2"),
+        (("--shape", "2x2", "--steps", 1, "--rate", 1, "--record", "grad"), "write weights,grad"),
+        (("--shape", "2x2", "--steps", 1, "--rate", 1, "--schedule", "log"), "'log' is no schedule"),
+        (("--shape", "2x2", "--steps", 1, "--rate", 1, "--schedule", "5", "--every", 2), "give one of them"),
     ],
 )
 def test_wrong_input(invoke: Any, arguments: tuple[object, ...], message: str) -> None:
