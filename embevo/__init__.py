@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     from embevo.recording.adapters.trainer_callback import RecordEmbeddings
     from embevo.recording.annotating import annotate
     from embevo.recording.count_tokens import count_tokens
+    from embevo.recording.makers import gradient, optimizer_state, source
+    from embevo.recording.record import record
     from embevo.recording.recorder import Recorder
+    from embevo.run.format.schedule import at, dense_then, every, log_spaced
     from embevo.run.reading.reader import Run, open_run
     from embevo.run.repair.recovery import recover
     from embevo.run.repair.verification import verify
@@ -85,10 +88,18 @@ __all__ = [
     "WeakerPromiseWarning",
     "__version__",
     "annotate",
+    "at",
     "capture_every_step",
     "count_tokens",
+    "dense_then",
+    "every",
+    "gradient",
+    "log_spaced",
     "open_run",
+    "optimizer_state",
+    "record",
     "recover",
+    "source",
     "verify",
 ]
 __version__: Final = "0.1.0"
@@ -99,10 +110,18 @@ _MODULE_OF: Final = {
     "Recorder": "embevo.recording.recorder",
     "Run": "embevo.run.reading.reader",
     "annotate": "embevo.recording.annotating",
-    "count_tokens": "embevo.recording.count_tokens",
+    "at": "embevo.run.format.schedule",
     "capture_every_step": "embevo.recording.adapters.optimizer_hook",
+    "count_tokens": "embevo.recording.count_tokens",
+    "dense_then": "embevo.run.format.schedule",
+    "every": "embevo.run.format.schedule",
+    "gradient": "embevo.recording.makers",
+    "log_spaced": "embevo.run.format.schedule",
     "open_run": "embevo.run.reading.reader",
+    "optimizer_state": "embevo.recording.makers",
+    "record": "embevo.recording.record",
     "recover": "embevo.run.repair.recovery",
+    "source": "embevo.recording.makers",
     "verify": "embevo.run.repair.verification",
 }
 

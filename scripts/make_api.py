@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import embevo
 import embevo.analysis
+from embevo.recording.record import Recording
 from embevo.run.repair.report import Recovery
 from embevo.run.repair.verification import Problem, Verification
 
 PAGE: Final = Path(__file__).parents[1] / "docs/api.md"
 PUBLIC: Final = (embevo, embevo.analysis)
 # What functions give back, and nobody makes.
-_GIVEN: Final = (Recovery, Verification, Problem)
+_GIVEN: Final = (Recording, Recovery, Verification, Problem)
 
 _HEAD: Final = """# What is public
 

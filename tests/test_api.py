@@ -11,6 +11,7 @@ import pytest
 import embevo
 import make_api
 from embevo import analysis, errors
+from import_graph import modules
 
 TEXT = (Path(__file__).parent.parent / "docs/api.md").read_text()
 
@@ -52,6 +53,17 @@ def test_every_name_is_there() -> None:
         _ = embevo.record_all
 
 
+def test_what_messages_and_docstrings_advise_is_public() -> None:
+    rooms = {name.partition(".")[2].partition(".")[0] for name in modules()}
+    advised = {
+        name: path.name
+        for path in [*modules().values(), *(Path(make_api.PAGE).parent).glob("*.md")]
+        for name in re.findall(r"\bembevo\.([a-zA-Z]\w+)\b(?!\.)", path.read_text())
+    }
+    public = rooms | set(embevo.__all__)
+    assert {name: path for name, path in advised.items() if name not in public} == {}
+
+
 def test_importing_it_loads_nothing_that_is_heavy() -> None:
     heavy = "{'torch', 'transformers', 'zarr', 'numpy'} & set(sys.modules)"
     assert python(f"import sys, embevo; print({heavy})") == "set()"
@@ -78,7 +90,7 @@ sys.meta_path.insert(0, Absent())
     ("library", "names"),
     [
         ("transformers", ["RecordEmbeddings"]),
-        ("torch", ["RecordEmbeddings", "Recorder", "capture_every_step"]),
+        ("torch", ["RecordEmbeddings", "Recorder", "capture_every_step", "gradient", "record"]),
     ],
 )
 def test_without_a_library_all_can_be_imported_and_what_needs_it_says_so(
