@@ -40,6 +40,7 @@ from embevo.errors import (
 )
 
 if TYPE_CHECKING:
+    from embevo.recording.adapters.lightning_callback import RecordLightning
     from embevo.recording.adapters.optimizer_hook import capture_every_step
     from embevo.recording.adapters.trainer_callback import RecordEmbeddings
     from embevo.recording.annotating import annotate
@@ -73,6 +74,7 @@ __all__ = [
     "NotSafetensorsError",
     "NothingToDrawError",
     "RecordEmbeddings",
+    "RecordLightning",
     "Recorder",
     "RecordingError",
     "RecordingWarning",
@@ -107,6 +109,7 @@ __version__: Final = "0.1.0"
 # Imported on first use: zarr loads this package for its bfloat16 type and must not load torch with it.
 _MODULE_OF: Final = {
     "RecordEmbeddings": "embevo.recording.adapters.trainer_callback",
+    "RecordLightning": "embevo.recording.adapters.lightning_callback",
     "Recorder": "embevo.recording.recorder",
     "Run": "embevo.run.reading.reader",
     "annotate": "embevo.recording.annotating",
@@ -124,6 +127,14 @@ _MODULE_OF: Final = {
     "source": "embevo.recording.makers",
     "verify": "embevo.run.repair.verification",
 }
+# What can be missing, and what to install.
+_LIBRARIES: Final = {
+    "accelerate": "accelerate",
+    "lightning": "embevo[lightning]",
+    "pytorch_lightning": "embevo[lightning]",
+    "torch": "torch",
+    "transformers": "transformers",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -132,9 +143,10 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_MODULE_OF[name]), name)
     except ModuleNotFoundError as error:
-        if error.name not in {"accelerate", "torch", "transformers"}:
+        if error.name not in _LIBRARIES:
             raise
-        return type(name, (_Missing,), {"library": error.name, "__module__": __name__})
+        needed = {"library": error.name, "install": _LIBRARIES[error.name]}
+        return type(name, (_Missing,), {**needed, "__module__": __name__})
 
 
 def __dir__() -> list[str]:
@@ -145,6 +157,7 @@ class _Missing:
     """In place of what needs a library that is not installed, so that all else can be imported and used."""
 
     library = ""
+    install = ""
 
     def __new__(cls, *_: object, **__: object) -> NoReturn:
-        raise MissingLibraryError(f"{cls.__name__} needs {cls.library}: pip install {cls.library}")
+        raise MissingLibraryError(f"{cls.__name__} needs {cls.library}: pip install {cls.install}")
