@@ -15,8 +15,8 @@ from embevo.errors import (
     ArgumentError,
     ClosedError,
     RecordingError,
-    RingFullError,
 )
+from embevo.recording.admission import Admission
 from embevo.recording.annotating import annotations_of
 from embevo.recording.choose_tokens import Tokens, choose_tokens
 from embevo.recording.framing import frame_of, likeness
@@ -235,12 +235,9 @@ class Recorder:
         self._row = self._first_row = row
         self._last_step = -1
         self._scalars = Scalars(layout.frame.scalars)
-        # Whether the policy has dropped the coming step already.
-        self._refused = False
+        # What a capture looks at before it asks for more.
+        self._only_two, self._logged = len(layout.frame.scalars) == 2, self._scalars.logged
         self._compared = 0
-        self._dropped = 0
-        self._waits = 0
-        self._waited_ns = 0
         self._times = CaptureTimes()
         self._closed = False
         self._released = False
@@ -269,6 +266,7 @@ class Recorder:
             self._steps.stop()
             run.close(complete=True)
             raise
+        self._admission = Admission(self._writer, run.journal.slots, self._in_flight, self._when_full)
         opened(self.paths.root, self._writer, self._disown)
         # The thread knows nothing of the recorder, and does not keep it alive. At the end of the interpreter
         # it finds out by itself.
@@ -325,27 +323,28 @@ class Recorder:
         if self._schedule is not None and not self._is_due(self._schedule, step):
             return
         writer = self._writer
-        if self._in_flight is not None:
-            self._row = self._in_flight.next_row
-        row = self._row
+        in_flight = self._in_flight
+        row = self._row if in_flight is None else in_flight.next_row
         if self._noticed or writer.error is not None or self._closed:
             self._attend()
         if not self._last_step < step <= LAST_STEP:
             raise refuse_step(step, self._last_step)
-        if self._recorded is not None and self._compare(self._recorded, step):
+        if self._recorded is not None and self._compare(self._recorded, row, step):
             return
-        if self._refused or row >= writer.released + self._journal.slots:
-            waited = self._make_room(step)
+        admission = self._admission
+        if admission.refused or row >= writer.released + self._journal.slots:
+            waited = admission.slot(row, step)
             if waited is None:
+                self._scalars.forget()
                 return
             started += waited
-        if self._in_flight is not None:
-            departed = self._depart(self._in_flight, step, loss, lr, scalars)
+        if in_flight is not None:
+            departed = self._depart(in_flight, step, loss, lr, scalars)
             if departed is not None:
                 self._times.add(time.perf_counter_ns() - started - departed)
             return
         values: tuple[float, ...]
-        if type(loss) is float and type(lr) is float and not scalars and self._scalars.is_plain:
+        if type(loss) is float and type(lr) is float and self._only_two and not self._logged and not scalars:
             values = (loss, lr)
         else:
             values, _ = self._scalars.take(loss, lr, scalars, crossing=False)
@@ -366,26 +365,13 @@ class Recorder:
         scalars: Mapping[str, Scalar],
     ) -> int | None:
         """Send a step on its way from the device: nanoseconds waited for a buffer; None if dropped."""
-        if not in_flight.has_buffer and self._when_full != "block":
-            self._refuse(step, "every buffer is on its way from the device")
+        waited = self._admission.buffer(in_flight, step)
+        if waited is None:
+            self._scalars.forget()
             return None
-        waited = 0 if in_flight.has_buffer else self._wait_for_buffer(in_flight)
         values, crossing = self._scalars.take(loss, lr, scalars, crossing=True)
         in_flight.depart(step, values, crossing)
         self._last_step = step
-        return waited
-
-    def _wait_for_buffer(self, in_flight: InFlight) -> int:
-        """Nanoseconds waited until a step can depart."""
-        began = time.perf_counter_ns()
-        while not in_flight.has_buffer:
-            if self._writer.error is not None:
-                self._raise_failure()
-            self._writer.wake()
-            in_flight.wait_for_buffer()
-        waited = time.perf_counter_ns() - began
-        self._waits += 1
-        self._waited_ns += waited
         return waited
 
     def before_step(self, step: SupportsIndex | float | Tensor | None = None) -> None:
@@ -411,28 +397,18 @@ class Recorder:
         if self._writer.error is not None or self._closed:
             self._raise_failure()
         in_flight = self._in_flight
-        row = self._row = self._row if in_flight is None else in_flight.next_row
+        row = self._row if in_flight is None else in_flight.next_row
         if self._recorded is not None:
             # Steps that are compared with what the run holds are copied by this thread, wherever they lie.
             self._journal.begin(row)
             self._staging.before(row)
-        full = row >= self._writer.released + self._journal.slots
-        self._refused = (
-            full or (in_flight is not None and not in_flight.has_buffer)
-        ) and self._when_full == "drop"
-        if self._refused:
+        if not self._admission.before_step(row):
             return
-        if full:
-            self._make_room(None)
-        if in_flight is None:
-            self._journal.begin(row)
-            self._staging.before(row)
+        if in_flight is not None:
+            in_flight.before()
             return
-        if not in_flight.has_buffer:
-            if self._when_full == "error":
-                self._refuse(None, "every buffer is on its way from the device")
-            self._wait_for_buffer(in_flight)
-        in_flight.before()
+        self._journal.begin(row)
+        self._staging.before(row)
 
     def log(self, **scalars: Scalar) -> None:
         """Keep scalars for the coming capture, such as ``log(loss=loss, grad_norm=norm)``.
@@ -462,46 +438,20 @@ class Recorder:
         self._scalars.forget()
         return False
 
-    def _compare(self, recorded: RecordedSteps, step: int) -> bool:
+    def _compare(self, recorded: RecordedSteps, row: int, step: int) -> bool:
         """Compare a step with what the resumed run holds of it; False when it is past the run's last step."""
         if step > recorded.last:
             self._recorded = None
             return False
         if recorded.has(step):
             # The next slot serves as scratch: it holds no row until it is committed. None is in flight yet.
-            self._journal.begin(self._row)
+            self._journal.begin(row)
             self._staging.missing.clear()
-            self._staging.copy(self._row)
-            recorded.check(step, self._journal.image(self._row), self._staging.missing)
+            self._staging.copy(row)
+            recorded.check(step, self._journal.image(row), self._staging.missing)
             self._compared += 1
         self._last_step = step
         return True
-
-    def _make_room(self, step: int | None) -> int | None:
-        """Follow the policy for a full ring: nanoseconds waited, or None when the step is dropped."""
-        if self._when_full != "block":
-            # A frame is there with all its arrays or not at all: what was not taken before the step is not
-            # taken now.
-            self._refused = False
-            self._scalars.forget()
-            self._refuse(step, f"all {self._journal.slots} slots of the ring wait to be written")
-            return None
-        waited = self._writer.wait_for_room(self._row)
-        self._waits += 1
-        self._waited_ns += waited
-        if self._writer.error is not None:
-            self._raise_failure()
-        return waited
-
-    def _refuse(self, step: int | None, why: str) -> None:
-        """Drop a step, or raise the error, as the policy for a full ring says."""
-        if self._when_full == "error":
-            which = "the coming step" if step is None else f"step {step}"
-            raise RingFullError(
-                f"{which} was not captured: {why}. The disk is slower than the training; record fewer "
-                "steps, or let capture block."
-            )
-        self._dropped += 1
 
     def _attend(self) -> None:
         """To what has come up since the capture before."""
@@ -573,12 +523,12 @@ class Recorder:
         return RecorderStats(
             captured=row - self._first_row,
             compared=self._compared,
-            dropped=self._dropped,
+            dropped=self._admission.dropped,
             capture_ns_p50=self._times.percentile(50),
             capture_ns_p99=self._times.percentile(99),
             capture_ns_max=self._times.longest,
-            waits=self._waits,
-            waited_ns=self._waited_ns,
+            waits=self._admission.waits,
+            waited_ns=self._admission.waited_ns,
             pending=row - self._writer.drained,
             ring_slots=self._journal.slots,
             ring_bytes=self._journal.size,

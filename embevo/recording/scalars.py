@@ -17,25 +17,23 @@ _SHORT: Final = {"learning_rate": "lr"}
 
 
 class Scalars:
-    """Takes the values of the scalars of a frame, in its order."""
+    """Takes the values of the scalars of a frame, in its order.
+
+    Attributes:
+        logged: values for the coming step, by name; what is on a device stays there.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         """For scalars of these names, as the frame has them."""
         # As capture calls them.
         self._names = tuple(_SHORT.get(name, name) for name in names)
-        # For the coming step; what is on a device stays there.
-        self._logged: dict[str, Scalar] = {}
+        self.logged: dict[str, Scalar] = {}
         # Those of which it was said already that they cannot be read.
         self._unread: set[str] = set()
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the loss and the learning rate given with the capture are all there is to take."""
-        return len(self._names) == 2 and not self._logged
-
     def forget(self) -> None:
         """Drop what was logged: its step is not recorded."""
-        self._logged.clear()
+        self.logged.clear()
 
     def log(self, values: Mapping[str, Scalar]) -> None:
         """Keep values for the coming step; one on a device is copied there, so that it may change afterwards.
@@ -47,9 +45,9 @@ class Scalars:
         self._check_names(named)
         for name, value in named.items():
             if isinstance(value, Tensor) and _crosses(value):
-                self._logged[name] = value.detach().clone()
+                self.logged[name] = value.detach().clone()
             else:
-                self._logged[name] = self.number(name, value)
+                self.logged[name] = self.number(name, value)
 
     def _check_names(self, values: Mapping[str, Scalar]) -> None:
         unknown = sorted(values.keys() - set(self._names))
@@ -77,10 +75,10 @@ class Scalars:
         self._check_names(others)
         with_capture = {name: value for name, value in (("loss", loss), ("lr", lr)) if value is not _NAN}
         given: dict[str, Scalar] = dict.fromkeys(self._names, _NAN)
-        given.update(self._logged)
+        given.update(self.logged)
         given.update(others)
         given.update(with_capture)
-        self._logged.clear()
+        self.logged.clear()
         waiting = {
             place: value
             for place, value in enumerate(given.values())

@@ -48,8 +48,11 @@ class HostStaging:
             for take, name in ordered
             if not isinstance(take, Phased) and name not in self._gathers
         ]
+        self._numbered = [(index, take, name) for index, (take, name) in enumerate(self._takes)]
         there = {name for _, name in (*self._before, *self._takes)}
         self._looked_up = [(take, name) for take, name in ordered if name not in there]
+        self._has_others = bool(self._looked_up or self._before)
+        self._count = journal.slots
         # The row into whose slot the sources of before the optimizer's step have been copied.
         self._opened = -1
         self._unopened = 0
@@ -80,7 +83,7 @@ class HostStaging:
     def copy(self, row: int) -> None:
         """Copy every array into the slot of a row but for what :meth:`before` has copied there."""
         seen, sources = self._seen, self._sources
-        for index, (take, name) in enumerate(self._takes):
+        for index, take, name in self._numbered:
             tensor = take()
             if tensor is None:
                 self._fill(row, name)
@@ -95,7 +98,7 @@ class HostStaging:
                 self._slots[row % self._count][index][:] = source
             else:
                 slot_tensor(self._journal, row, name).copy_(tensor.detach())
-        if self._looked_up or self._before:
+        if self._has_others:
             self._copy_others(row)
 
     def _copy_others(self, row: int) -> None:
