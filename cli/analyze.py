@@ -101,7 +101,7 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
 
     summary = analysis.summary
     console.print(Text(f"\n{analysis.run_path}", "bold"))
-    groups = [name for name in ("all", "live", "dead") if summary["groups"][name]["tokens"]]
+    groups = [name for name, of in summary["groups"].items() if of["tokens"]]
     shape = f"{summary['rows']:,} rows x {summary['tokens']:,} tokens x {summary['dim']:,} dimensions"
     initialisation = f", {summary['initialisation']} initialisation" if analysis.applies.judged else ""
     console.print(

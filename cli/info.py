@@ -15,6 +15,7 @@ _LINES: Final = {"config": 9}
 # Arrays that have a row of their own.
 _ARRAYS: Final = 4
 # Characters of one setting.
+_MOST_LABELS: Final = 40
 _LONGEST_VALUE: Final = 60
 
 if TYPE_CHECKING:
@@ -115,10 +116,22 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
         )
         if fields
     ]
+    return [*rows, *_of_tokens(summary)]
+
+
+def _of_tokens(summary: "RunSummary") -> list[tuple[str, str]]:
+    """What is known of the tokens."""
+    rows = []
+    if summary.recorded < summary.vocabulary:
+        rows.append(("recorded", f"{summary.recorded:,} of the vocabulary's {summary.vocabulary:,} tokens"))
+    if summary.named:
+        rows.append(("named", f"{summary.named:,} of {summary.recorded:,} tokens"))
+    if summary.groups:
+        rows.append(("groups", ", ".join(f"{name} {size:,}" for name, size in summary.groups.items())))
     if summary.tokens is not None:
         rows.append(("tokens", f"{summary.tokens.live} live, {len(summary.tokens.dead)} dead"))
         if summary.tokens.dead:
-            rows.append(("dead", _labels(summary.tokens)))
+            rows.append(("dead", _labels(summary.tokens, named=summary.named > 0)))
     return rows
 
 
@@ -168,8 +181,15 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
-def _labels(tokens: "TokenSummary") -> str:
-    """Labels of the dead tokens, ids that follow each other drawn together: x00..x09, #, @."""
+def _labels(tokens: "TokenSummary", *, named: bool) -> str:
+    """Labels of the dead tokens: some of them where they have names, which say nothing of their neighbours.
+
+    Else those of ids that follow each other are drawn together: x00..x09, #, @.
+    """
+    if named:
+        more = len(tokens.dead_labels) - _MOST_LABELS
+        shown = "  ".join(tokens.dead_labels[:_MOST_LABELS])
+        return shown if more <= 0 else f"{shown}  and {more:,} more"
     numbered = list(enumerate(tokens.dead))
     parts = []
     for _, group in groupby(numbered, lambda item: item[1] - item[0]):

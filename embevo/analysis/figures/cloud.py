@@ -5,15 +5,18 @@ from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
-from embevo.analysis.figures.groups import shown, tokens_of
+from embevo.analysis.figures.groups import colour_of, key_of, marker_of, shown, tokens_of
 from embevo.analysis.figures.holes import largest_holes, put_ring, ring
 from embevo.analysis.figures.placement import place_labels
-from embevo.analysis.figures.style import ALL, COLOURS, INK, LENGTH, MARKERS, point_marks
+from embevo.analysis.figures.style import ALL, INK, LENGTH, point_marks
 from embevo.analysis.figures.token_names import name_of
 from embevo.analysis.projection import project
 from embevo.errors import NothingToDrawError
 
 _NAMED = 40
+# Of a character of the key, and of a line of it, in points.
+_KEY_WIDTH = 6.0
+_KEY_LINE = 270.0
 
 
 def draw(analysis: Analysis) -> Drawing:
@@ -32,11 +35,11 @@ def draw(analysis: Analysis) -> Drawing:
     for group in groups:
         ids = tokens_of(analysis, group)
         for token in ids:
-            colours[token] = COLOURS[group]
+            colours[token] = colour_of(analysis, group)
         axes.plot(
             *points[ids].T,
-            MARKERS[group],
-            color=COLOURS[group],
+            marker_of(analysis, group),
+            color=colour_of(analysis, group),
             **point_marks(len(points), 4),
         )
     holes = largest_holes(series["black_hole"].to_numpy(), tokens_of(analysis, "dead"))
@@ -75,15 +78,20 @@ def _notable(analysis: Analysis, points: NDArray[np.float64]) -> list[tuple[int,
 
 
 def _key(drawing: Drawing, groups: list[str], analysis: Analysis) -> None:
-    """Name the colours, in the colours, in a line above the axes."""
+    """Name the colours, in the colours, in lines above the axes; live and dead in the lowest."""
     axes = drawing.figure.axes[0]
-    texts = {"live": "● live", "dead": "■ dead", "all": "● tokens"}
-    for place, group in enumerate(groups):
+    across, line = 0.0, 0
+    for group in groups:
+        text = key_of(analysis, group)
+        width = max(80.0, _KEY_WIDTH * len(text))
+        if across + width > _KEY_LINE:
+            across, line = 0.0, line + 1
         axes.annotate(
-            f"{texts[group]} ({len(tokens_of(analysis, group)):,})",
+            text,
             (0, 1),
             xycoords="axes fraction",
-            xytext=(2 + 80 * place, 5),
+            xytext=(2 + across, 5 + 12 * line),
             textcoords="offset points",
-            color=COLOURS[group],
+            color=colour_of(analysis, group),
         )
+        across += width

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
-from embevo.analysis.figures.groups import line_of, of_group, shown
-from embevo.analysis.figures.style import ALL, COLOURS, FAINT, INK, LENGTH, plain_log_axis, quiet_grid
+from embevo.analysis.figures.groups import colour_of, line_of, of_group, shown
+from embevo.analysis.figures.style import ALL, FAINT, INK, LENGTH, plain_log_axis, quiet_grid
 from embevo.analysis.json_numbers import number_of
 from embevo.errors import NothingToDrawError
 
@@ -28,11 +28,11 @@ def draw(analysis: Analysis) -> Drawing:
         if len(lags) < 2 or not np.isfinite(positive).any():
             continue
         lowest, highest = min(lowest, np.nanmin(positive)), max(highest, np.nanmax(positive))
-        line = line_of(group) if what == "tokens" else {"color": ALL, "linestyle": (0, (1, 1))}
+        line = line_of(analysis, group) if what == "tokens" else {"color": ALL, "linestyle": (0, (1, 1))}
         axes.plot(lags, positive, **line)
         fit = {key: number_of(value) for key, value in analysis.summary["exponents"][what][group].items()}
         text = _fitted(axes, fit)
-        colour = COLOURS[group] if what == "tokens" else ALL
+        colour = colour_of(analysis, group) if what == "tokens" else ALL
         drawing.label_end(axes, name, positive, colour)
         fits.append((f"{name} {text or 'not fitted'}", colour))
     if not highest:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from embevo.analysis import Analysis
 from embevo.analysis.figures.binning import log_bins, rms_in
 from embevo.analysis.figures.drawing import Drawing
-from embevo.analysis.figures.groups import shown, tokens_of
-from embevo.analysis.figures.style import COLOURS, LENGTH, interval_between, step_axis
+from embevo.analysis.figures.groups import colour_of, shown, tokens_of
+from embevo.analysis.figures.style import LENGTH, interval_between, step_axis
 from embevo.errors import NothingToDrawError
 
 _PER_DECADE = 60
@@ -69,7 +69,12 @@ def draw(analysis: Analysis) -> Drawing:
         if len(ids) > _MOST_ROWS:
             axes.set_yticks([0, len(ids) / 2, len(ids)], ["0 %", "50 %", "100 %"])
         order = ", fastest first" if len(ids) > _MOST_ROWS else ""
-        axes.set_ylabel(f"{group} ({len(ids):,}){order}", color=COLOURS[group])
+        text = f"{group} ({len(ids):,}){order}"
+        # Beside each other they would overlap: more than two are written one above the other.
+        many = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7} if len(groups) > 2 else {}
+        axes.set_ylabel(
+            text.replace(" (", "\n(", 1) if many else text, color=colour_of(analysis, group), **many
+        )
         for spine in axes.spines.values():
             spine.set_visible(False)
         step_axis(axes, steps, label=axes is rows[-1])

@@ -4,8 +4,8 @@ import numpy as np
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
-from embevo.analysis.figures.groups import line_of, of_group, shown
-from embevo.analysis.figures.style import COLOURS, quiet_grid, step_axis
+from embevo.analysis.figures.groups import colour_of, line_of, of_group, shown
+from embevo.analysis.figures.style import quiet_grid, step_axis
 
 
 def draw(analysis: Analysis) -> Drawing:
@@ -18,8 +18,8 @@ def draw(analysis: Analysis) -> Drawing:
         distinct = of_group(analysis, "distinct_rows", group)
         inside = of_group(analysis, "black_hole_population", group)
         for axes, values in ((above, distinct), (below, inside)):
-            axes.plot(steps, values, drawstyle="steps-post", **line_of(group))
-            drawing.label_end(axes, f"{group}: {values[-1]:,.0f}", values, COLOURS[group])
+            axes.plot(steps, values, drawstyle="steps-post", **line_of(analysis, group))
+            drawing.label_end(axes, f"{group}: {values[-1]:,.0f}", values, colour_of(analysis, group))
         sentences.append(
             f"{group}: {distinct[0]:,.0f} distinct rows at step {steps[0]:,} and {distinct[-1]:,.0f} at step "
             f"{steps[-1]:,}, with {inside[-1]:,.0f} tokens in black holes."

@@ -7,7 +7,16 @@ from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
-from embevo.analysis.figures.style import COLOURS, DASHES
+from embevo.analysis.figures.style import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    OWN_COLOURS,
+    OWN_DASHES,
+    OWN_MARKERS,
+    SIGNS,
+)
+from embevo.analysis.measures.groups import GROUPS
 
 UNKNOWN: Final = (
     "How often each token occurs in the corpus is not known for this run, so live and dead tokens are not "
@@ -16,7 +25,9 @@ UNKNOWN: Final = (
 
 
 def shown(analysis: Analysis, drawing: Drawing, *, also_all: bool = False) -> list[str]:
-    """Live and dead where they are known and not empty, else all; what is missing becomes a note.
+    """Live and dead where they are known and not empty, else all; then the groups of the user's own.
+
+    What is missing becomes a note.
 
     Args:
         analysis: of the run.
@@ -26,11 +37,16 @@ def shown(analysis: Analysis, drawing: Drawing, *, also_all: bool = False) -> li
     live, dead = analysis.summary["live"], analysis.summary["dead"]
     if live is None:
         drawing.notes.append(UNKNOWN)
-        return ["all"]
+        return ["all", *own_groups(analysis)]
     if not live or not dead:
         drawing.notes.append(f"This run has no {'live' if dead else 'dead'} tokens.")
     groups = [name for name, size in (("live", live), ("dead", dead)) if size]
-    return ["all", *groups] if also_all and len(groups) == 2 else groups
+    return [*(["all"] if also_all and len(groups) == 2 else []), *groups, *own_groups(analysis)]
+
+
+def own_groups(analysis: Analysis) -> list[str]:
+    """The groups of the user's own, in their order."""
+    return [str(name) for name in analysis.series["group"].to_numpy()[len(GROUPS) :]]
 
 
 def of_group(analysis: Analysis, variable: str, group: str) -> NDArray[np.float64]:
@@ -39,14 +55,31 @@ def of_group(analysis: Analysis, variable: str, group: str) -> NDArray[np.float6
 
 
 def tokens_of(analysis: Analysis, group: str) -> NDArray[np.int64]:
-    """``(token,)`` ids of a group, ascending."""
-    count = analysis.series.sizes["token"]
-    if group == "all" or "token_count" not in analysis.series:
-        return np.arange(count if group == "all" else 0)
-    counts = analysis.series["token_count"].to_numpy()
-    return np.flatnonzero(counts > 0 if group == "live" else counts == 0)
+    """``(token,)`` places of a group among the recorded tokens, ascending."""
+    return np.flatnonzero(analysis.series["member"].sel(group=group).to_numpy())
 
 
-def line_of(group: str) -> dict[str, Any]:
+def colour_of(analysis: Analysis, group: str) -> str:
+    """The colour of a group."""
+    return COLOURS[group] if group in COLOURS else OWN_COLOURS[_turn(analysis, group) % len(OWN_COLOURS)]
+
+
+def marker_of(analysis: Analysis, group: str) -> str:
+    """The mark of a token of a group."""
+    return MARKERS[group] if group in MARKERS else OWN_MARKERS[_turn(analysis, group) % len(OWN_MARKERS)]
+
+
+def line_of(analysis: Analysis, group: str) -> dict[str, Any]:
     """Colour and dash of a group's line."""
-    return {"color": COLOURS[group], "linestyle": DASHES[group]}
+    dash = DASHES[group] if group in DASHES else OWN_DASHES[_turn(analysis, group) % len(OWN_DASHES)]
+    return {"color": colour_of(analysis, group), "linestyle": dash}
+
+
+def key_of(analysis: Analysis, group: str) -> str:
+    """What a key says of a group: its mark, its name and its size."""
+    name = "tokens" if group == "all" else group
+    return f"{SIGNS[marker_of(analysis, group)]} {name} ({len(tokens_of(analysis, group)):,})"
+
+
+def _turn(analysis: Analysis, group: str) -> int:
+    return own_groups(analysis).index(group)

@@ -4,8 +4,8 @@ import numpy as np
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing
-from embevo.analysis.figures.groups import line_of, of_group, shown
-from embevo.analysis.figures.style import COLOURS, LENGTH, plain_log_axis, quiet_grid, step_axis
+from embevo.analysis.figures.groups import colour_of, line_of, of_group, shown
+from embevo.analysis.figures.style import LENGTH, plain_log_axis, quiet_grid, step_axis
 from embevo.errors import NothingToDrawError
 
 
@@ -22,11 +22,11 @@ def draw(analysis: Analysis) -> Drawing:
             points.append(group)
             sentences.append(f"{group} tokens have radius 0 at every step.")
             continue
-        line = line_of(group)
+        line = line_of(analysis, group)
         axes.plot(steps, np.where(rms > 0, rms, np.nan), **line)
         axes.plot(steps, np.where(most > 0, most, np.nan), **{**line, "linewidth": 0.6})
-        drawing.label_end(axes, group, rms[-1] if rms[-1] > 0 else positive[-1], COLOURS[group])
-        drawing.label_end(axes, f"{group}, max", most[most > 0][-1], COLOURS[group])
+        drawing.label_end(axes, group, rms[-1] if rms[-1] > 0 else positive[-1], colour_of(analysis, group))
+        drawing.label_end(axes, f"{group}, max", most[most > 0][-1], colour_of(analysis, group))
         lowest, highest = min(lowest, positive.min()), max(highest, float(np.nanmax(most)))
         sentences.append(
             f"{group} tokens from {rms[0]:.3g} at step {steps[0]:,} to {rms[-1]:.3g} at step {steps[-1]:,}."
@@ -46,7 +46,7 @@ def draw(analysis: Analysis) -> Drawing:
             xycoords="axes fraction",
             xytext=(0, 4),
             textcoords="offset points",
-            color=COLOURS[group],
+            color=colour_of(analysis, group),
         )
     axes.set_yscale("log")
     axes.set_ylim(lowest / (3 if points else 1.3), highest * 1.3)

@@ -19,6 +19,11 @@ COLOURS: Final = {"all": ALL, "live": LIVE, "dead": DEAD}
 # Blue and vermilion are near to each other in grey, so that the second difference is the dash.
 DASHES: Final[dict[str, Any]] = {"all": (0, (1, 1)), "live": "-", "dead": (0, (5, 1.5))}
 MARKERS: Final = {"all": "o", "live": "o", "dead": "s"}
+# For groups of the user's own, in turn: the rest of that palette, darker where it is too light on white.
+OWN_COLOURS: Final = ("#007A57", "#A8447F", "#9A6B00", "#1F83BB", "#6A3D9A", "#7A7A00")
+OWN_DASHES: Final[tuple[Any, ...]] = ((0, (3, 1, 1, 1)), (0, (7, 1.5)), (0, (2, 1)))
+OWN_MARKERS: Final = ("^", "D", "v")
+SIGNS: Final = {"o": "\u25cf", "s": "\u25a0", "^": "\u25b2", "D": "\u25c6", "v": "\u25bc"}
 INK: Final = "#1A1A1A"
 FAINT: Final = "#6B6B6B"
 RULE: Final = "#C8C8C8"

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from embevo.run.format.tokens import SPACE
+
 # Control characters, and marks that cannot be told from each other, or from a point of the figure.
 _SPOKEN: Final = {
     "x09": "tab",
@@ -31,6 +33,7 @@ def name_of(label: str) -> str:
 def short(text: str, longest: int) -> str:
     """A text of at most so many characters, those that not every font has as escapes."""
     plain = "".join(
-        c if 0x20 <= ord(c) < 0x7F else c.encode("unicode_escape", "replace").decode("ascii") for c in text
+        c if 0x20 <= ord(c) < 0x7F or c == SPACE else c.encode("unicode_escape", "replace").decode("ascii")
+        for c in text
     )
     return plain if len(plain) <= longest else plain[: longest - 2] + ".."

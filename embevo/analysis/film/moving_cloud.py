@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
 from embevo.analysis.figures.drawing import Drawing, title_of
-from embevo.analysis.figures.groups import shown, tokens_of
+from embevo.analysis.figures.groups import colour_of, key_of, marker_of, shown, tokens_of
 from embevo.analysis.figures.holes import MOST, largest_holes, put_ring, ring
-from embevo.analysis.figures.style import ALL, COLOURS, FAINT, INK, LENGTH, MARKERS, point_marks
+from embevo.analysis.figures.style import ALL, FAINT, INK, LENGTH, point_marks
 from embevo.analysis.figures.token_names import name_of
 from embevo.analysis.film.view import PLACES, View
 
 _SIZE: Final = (8.0, 6.0)
 _NAMED: Final = 60
 _TYPE: Final = 11.0
+# Of a character of the key, and of a line of it, in points.
+_KEY_WIDTH: Final = 8.5
+_KEY_LINE: Final = 330.0
 # Points between a token and its name.
 _BESIDE: Final = 5.0
 
@@ -68,9 +71,13 @@ class MovingCloud:
             (group, tokens_of(analysis, group)) for group in shown(analysis, Drawing.of(analysis))
         ]
         self._marks = [
-            self._axes.plot([], [], MARKERS[group], color=COLOURS[group], **point_marks(points.shape[1], 5))[
-                0
-            ]
+            self._axes.plot(
+                [],
+                [],
+                marker_of(analysis, group),
+                color=colour_of(analysis, group),
+                **point_marks(points.shape[1], 5),
+            )[0]
             for group, _ in self._groups
         ]
         self._rings = [ring(self._axes) for _ in range(MOST)]
@@ -81,12 +88,16 @@ class MovingCloud:
         self._dead = tokens_of(analysis, "dead")
         self._caption = self._above(0, f"step {steps[-1]:,}", "bold")
         self._said = self._above(130, "", "normal")
-        for place, (group, ids) in enumerate(reversed(self._groups)):
-            mark = {"o": "●", "s": "■"}[MARKERS[group]]
-            name = "tokens" if group == "all" else group
-            key = self._above(-110 * place, f"{mark} {name} ({len(ids):,})", "normal", right=True)
-            key.set_color(COLOURS[group])
+        across, line = 0.0, 0
+        for group, _ in reversed(self._groups):
+            key_text = key_of(analysis, group)
+            width = max(110.0, _KEY_WIDTH * len(key_text))
+            if across + width > _KEY_LINE:
+                across, line = 0.0, line + 1
+            key = self._above(-across, key_text, "normal", right=True, line=line)
+            key.set_color(colour_of(analysis, group))
             key.set_animated(False)
+            across += width
         self._names = self._labels(analysis) if labels else []
 
     def frames(self, on_frame: Callable[[int, int], None] | None) -> Iterator[NDArray[np.uint8]]:
@@ -159,7 +170,7 @@ class MovingCloud:
             weight = np.nan_to_num(np.linalg.norm(last - np.nanmedian(last, axis=0), axis=1))
         colours = dict.fromkeys(range(len(weight)), ALL)
         for group, ids in self._groups:
-            colours |= dict.fromkeys(ids.tolist(), COLOURS[group])
+            colours |= dict.fromkeys(ids.tolist(), colour_of(analysis, group))
         order = np.argsort(-weight, kind="stable")[:_NAMED].tolist()
         return [
             (token, self._beside(name_of(analysis.labels[token]), colours[token]))
@@ -181,13 +192,13 @@ class MovingCloud:
             in_layout=False,
         )
 
-    def _above(self, shift: float, text: str, weight: str, *, right: bool = False) -> Text:
+    def _above(self, shift: float, text: str, weight: str, *, right: bool = False, line: int = 0) -> Text:
         """A line of text above the axes, from the left or to the right end."""
         annotation = self._axes.annotate(
             text,
             (1.0 if right else 0.0, 1),
             xycoords="axes fraction",
-            xytext=(shift, 8),
+            xytext=(shift, 8 + 18 * line),
             textcoords="offset points",
             ha="right" if right else "left",
             fontsize=13,

@@ -123,7 +123,9 @@ def _introduction(title: str, subjects: Sequence[_Subject]) -> Markup:
 
 def _numbers(subjects: Sequence[_Subject], comparison: Comparison | None) -> Markup:
     columns = [numbers_of(subject.analysis) for subject in subjects]
-    rows = [[label, *(column[label] for column in columns)] for label in columns[0]]
+    # The runs may have groups of different names.
+    labels = dict.fromkeys(label for column in columns for label in column)
+    rows = [[label, *(column.get(label, "-") for column in columns)] for label in labels]
     names = [subject.name for subject in subjects]
     effects = effects_table(comparison) if comparison and len(subjects) > len(comparison.groups) else None
     return tag(

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from embevo.analysis import Analysis
 from embevo.analysis.comparison import Comparison
 from embevo.analysis.json_numbers import number_of
+from embevo.analysis.measures.groups import GROUPS
 from embevo.analysis.measures.measure import Variable
 from embevo.analysis.measures.registry import label_of, last_of, told_by_group
 from embevo.analysis.report.markup import Markup, joined, table, tag
@@ -17,7 +18,7 @@ _NONE = "-"
 
 
 def numbers_of(analysis: Analysis) -> dict[str, str]:
-    """Label to number, in words: the same labels for every run."""
+    """Label to number, in words: the same labels for every run, but for groups of the user's own."""
     summary = analysis.summary
     groups: Mapping[str, Mapping[str, Any]] = summary["groups"]
     distance = _number(summary["live_dead_distance"])
@@ -44,7 +45,22 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         f"{label_of('phases.moving')} of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
         f"{label_of('exponents.centroid')} (1: random walk, 2: straight)": _fit(exponents["centroid"]["all"]),
         f"{label_of('exponents.tokens')}, live tokens": _fit(exponents["tokens"]["live"]),
+        **{
+            f"{label}, {name} tokens": text
+            for name, of in groups.items()
+            if name not in GROUPS
+            for label, text in _of_own_group(of, exponents["tokens"][name])
+        },
     }
+
+
+def _of_own_group(values: Mapping[str, Any], exponent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lines of a group of the user's own: its size, what tables tell of all tokens, and how it spreads."""
+    yield "number", f"{values['tokens']:,}"
+    for _, variable, group in told_by_group():
+        if group == "all":
+            yield variable.label, _told(values, variable)
+    yield label_of("exponents.tokens"), _fit(exponent)
 
 
 def settings_of(columns: Sequence[Mapping[str, Any]]) -> list[list[str]]:
