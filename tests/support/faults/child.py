@@ -1,0 +1,138 @@
+"""What a forked child does: it records, recovers or rewinds, and reports what is raised."""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from embevo.errors import EmbevoError
+from embevo.recording.recorder import Recorder
+from embevo.run.disk.lock import WriterLock
+from embevo.run.paths import RunPaths
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.rewinding import rewind
+from support import encoded, tensors
+from support.faults.oracle import Plan
+from support.faults.shared import CLOSING, CREATED, DONE, STARTED, Shared
+from support.faults.wrong_orders import use_wrong_order
+
+
+def plan_of(request: dict[str, Any]) -> Plan:
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in request["plan"].items()
+    }
+    return Plan(**fields)
+
+
+def wait_for_tracer(shared: Shared, thread: int) -> None:
+    """Offer a thread to strace, and return when it is traced."""
+    ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1).value, 0, 0, 0)
+    # Opened before strace counts calls, and read by one that it does not count: or else the numbers of the
+    # calls would depend on when it attaches.
+    status = os.open(f"/proc/self/task/{thread}/status", os.O_RDONLY)
+    shared.waiting = thread
+    while b"TracerPid:\t0\n" in os.pread(status, 4096, 0):
+        time.sleep(0.001)
+    os.close(status)
+
+
+def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> None:
+    """Record what the plan says, and report everything that is raised."""
+    use_wrong_order(plan.control)
+    parameter = torch.zeros(plan.shape, dtype=tensors.DTYPES[plan.dtype])
+    values = [torch.from_numpy(v.view(np.uint8)) for v in plan.expected(plan.steps)]
+    trace = options.get("trace", {})
+    if trace.get("from") == "creation":
+        wait_for_tracer(shared, os.getpid())
+    raised: list[dict[str, str]] = []
+
+    def attempt(what: str, call: Callable[[], object]) -> bool:
+        try:
+            call()
+        except EmbevoError as error:
+            raised.append({"during": what, "type": type(error).__name__, "message": str(error)})
+            shared.say(raised)
+            return False
+        return True
+
+    made: list[Recorder] = []
+
+    def create() -> None:
+        made.append(
+            Recorder(
+                path,
+                {"embeddings": parameter},
+                store=plan.store,  # type: ignore[arg-type]
+                zarr_dtype=plan.zarr_dtype,  # type: ignore[arg-type]
+                block_steps=plan.block_steps,
+                attributes={"config": {"seed": plan.seed}},
+                durability=plan.durability,  # type: ignore[arg-type]
+                overwrite=bool(options.get("overwrite")),
+                resume=bool(options.get("resume")),
+                sync_seconds=0.0,
+            )
+        )
+
+    if not attempt("creation", create):
+        return
+    (recorder,) = made
+    shared.phase = CREATED
+    if trace.get("from") == "captures":
+        wait_for_tracer(shared, thread_of(recorder, trace["thread"]))
+    view = parameter.view(torch.uint8)
+    for index in range(options.get("first", 0), plan.steps):
+        step = plan.step(index)
+        view.copy_(values[index])
+        shared.attempted = index + 1
+        if not attempt("capture", lambda: recorder.capture(step, loss=encoded.loss_of(step, plan.seed))):  # noqa: B023
+            break
+        shared.captured = index + 1
+        shared.durable = 0 if recorder.durable_step is None else recorder.durable_step + 1
+        view.fill_(0x5A)
+        if index + 1 in plan.flush_at and not attempt("flush", recorder.flush):
+            break
+        if plan.pace:
+            time.sleep(plan.pace)
+    if options.get("die"):
+        return
+    if trace.get("from") == "close":
+        # How much of the captured is drained when strace attaches would decide the numbers of the calls.
+        while recorder._writer.drained < recorder._writer.captured and recorder._writer.error is None:
+            time.sleep(0.001)
+        wait_for_tracer(shared, thread_of(recorder, trace["thread"]))
+    shared.phase = CLOSING
+    attempt("close", recorder.close)
+
+
+def thread_of(recorder: Recorder, name: str) -> int:
+    return os.getpid() if name == "main" else int(recorder._writer._thread.native_id or 0)
+
+
+def child(request: dict[str, Any], shared: Shared) -> None:
+    path, plan, options = Path(request["path"]), plan_of(request), request.get("options", {})
+    operation = request.get("operation", "record")
+    shared.phase = STARTED
+    if operation == "record":
+        record(path, plan, shared, options)
+        if shared.phase >= CREATED:
+            shared.phase = DONE
+        return
+    if options.get("trace"):
+        wait_for_tracer(shared, os.getpid())
+    try:
+        if operation == "recover":
+            recover(path)
+        elif operation == "rewind":
+            lock = WriterLock(RunPaths(path).lock)
+            rewind(RunPaths(path), options["rows"])
+            lock.release()
+        else:
+            raise ValueError(operation)
+    except (EmbevoError, OSError) as error:
+        shared.say([{"during": operation, "type": type(error).__name__, "message": str(error)}])
+    shared.phase = DONE
