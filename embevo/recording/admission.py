@@ -26,7 +26,7 @@ class Admission:
         in_flight: InFlight | None,
         when_full: WhenFull,
     ) -> None:
-        """Of a ring of so many slots, which a writer empties."""
+        """Admit to a ring of so many slots, which a writer empties."""
         self.refused = False
         self.dropped = 0
         self.waits = 0

@@ -84,7 +84,7 @@ class InFlight:
         return self.next_row < self.landed + self._transport.buffers
 
     def wait_for_buffer(self) -> None:
-        """Until one is free, or for a moment: the writer may have failed."""
+        """Wait until a buffer is free, or for a moment: the writer may have failed."""
         until = time.monotonic() + 100 * _LOOK_SECONDS
         while not self.has_buffer and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)

@@ -14,7 +14,7 @@ class LearningRate:
     """Looked up in the parameter group that holds a recorded tensor, or in the first group if none does."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        """Of the group of the first of these tensors that an optimizer has."""
+        """Look in the group of the first of these tensors that an optimizer has."""
         self._tensors = tensors
         self._group = 0
         self._groups = -1

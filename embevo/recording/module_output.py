@@ -186,7 +186,7 @@ class ModuleOutput(Phased):
         self._count = 0.0
 
     def like(self) -> Tensor | None:
-        """Its shape and dtype; of ``all``, once there was a forward pass."""
+        """Shape and dtype of what is recorded; of ``all``, once there was a forward pass."""
         if self._statistic == "all":
             return self._whole
         return torch.empty(self._width, dtype=self._dtype)

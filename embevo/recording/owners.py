@@ -14,7 +14,7 @@ _PLAIN: Final = (Tensor, Parameter, Buffer)
 
 
 class Place(NamedTuple):
-    """Where a module holds a tensor.
+    """A place where a module holds a tensor.
 
     Attributes:
         module: the module itself, not one that contains it.
@@ -54,7 +54,7 @@ def all_places() -> list[tuple[Tensor, Place]]:
 
 
 def places_of(tensor: Tensor) -> list[Place]:
-    """Where modules hold this very tensor, now."""
+    """The places where modules hold this very tensor, now."""
     return [place for held, place in all_places() if held is tensor]
 
 

@@ -78,7 +78,7 @@ class Gradient(Phased):
     phase = Phase.BEFORE
 
     def __init__(self, parameter: Callable[[], Tensor]) -> None:
-        """Of the parameter that a callable gives."""
+        """Take the gradient of the parameter that a callable gives."""
         self.scale: Tensor | None = None
         self.is_known = True
         self._parameter = parameter

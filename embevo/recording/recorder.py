@@ -454,7 +454,7 @@ class Recorder:
         return True
 
     def _attend(self) -> None:
-        """To what has come up since the capture before."""
+        """See to what has come up since the capture before."""
         self._say_still()
         if self._writer.error is not None or self._closed:
             self._raise_failure()

@@ -24,7 +24,7 @@ class Scalars:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        """For scalars of these names, as the frame has them."""
+        """Read scalars of these names, as the frame has them."""
         # As capture calls them.
         self._names = tuple(_SHORT.get(name, name) for name in names)
         self.logged: dict[str, Scalar] = {}

@@ -122,7 +122,7 @@ def _take(
 
 
 def _in_module(name: str, tensor: Tensor, module: Module) -> _Always:
-    """By its name in the module, or as the gradient of what has one."""
+    """Look a tensor up by its name in the module, or as the gradient of what has one."""
     named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
     for path, other in named:
         if other is tensor or same_matrix(other, tensor):
@@ -200,7 +200,7 @@ class Named:
     """
 
     def __init__(self, name: str, module: Module, path: str) -> None:
-        """Of the array that is recorded under ``name``: what ``module`` has at ``path``."""
+        """Take, for the array ``name``, what ``module`` has at ``path``."""
         self._name = name
         self._module = module
         self.path = path

@@ -61,6 +61,6 @@ class CaptureTimes:
             self.longest = nanoseconds
 
     def percentile(self, percent: float) -> int:
-        """Of the latest 65,536 durations; 0 when there is none."""
+        """A percentile of the latest 65,536 durations; 0 when there is none."""
         latest = np.array(list(self._latest), np.int64)
         return int(np.percentile(latest, percent)) if latest.size else 0

@@ -107,7 +107,7 @@ def _of_sentencepiece(processor: Any) -> list[TokenString]:
 
 
 def _of_vocabulary(tokenizer: Any) -> list[TokenString]:
-    """Of transformers and tokenizers: what their vocabulary says, undone as their decoder would undo it."""
+    """Strings of a transformers tokenizer: what its vocabulary says, undone as its decoder would."""
     pieces = {token: str(piece) for piece, token in tokenizer.get_vocab().items()}
     undo = _undoing(tokenizer, pieces)
     # Special tokens are written as they are, whatever is done to others.

@@ -33,10 +33,10 @@ class Transport(Protocol):
         """Begin to carry the arrays, and scalars of one element by their place; waits for nothing."""
 
     def has_landed(self, buffer: int) -> bool:
-        """Whether they are on the host."""
+        """Whether the copies are on the host."""
 
     def wait(self, buffer: int) -> None:
-        """Until they are."""
+        """Return when the copies are on the host."""
 
     def matrices(self, buffer: int) -> Sequence[NDArray[np.uint8]]:
         """The bytes of each array, ``(byte,)``, once they have landed."""
@@ -46,7 +46,7 @@ class Transport(Protocol):
 
 
 class CudaTransport:
-    """From one CUDA device, through buffers on it and pinned ones on the host, on a stream of its own.
+    """Carries tensors from one CUDA device, through buffers on it and pinned ones on the host, on a stream.
 
     An array is first copied on the device, by the training stream, so that nothing that is queued later, the
     next optimizer step above all, can change what was captured; no stream and no thread of the training waits

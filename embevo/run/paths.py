@@ -24,7 +24,7 @@ class RunPaths:
     root: Path
 
     def __init__(self, root: PathLike) -> None:
-        """Of the run directory that a path leads to now.
+        """Name the parts of the run directory that a path leads to now.
 
         Raises:
             ArgumentError: it is not a path.
@@ -73,7 +73,7 @@ class RunPaths:
 
     @property
     def analysis_json(self) -> Path:
-        """What else it has computed, and of which state of the run."""
+        """What an analysis has found besides its series, and in which state of the run."""
         return self.root / "analysis.json"
 
     @property
@@ -83,7 +83,7 @@ class RunPaths:
 
     @property
     def tokens_pending(self) -> Path:
-        """The same while it is being replaced: the one that counts as soon as the manifest names it."""
+        """The new file of the tokens, which counts as soon as the manifest names it."""
         return self.root / "tokens.json.partial"
 
     @property

@@ -142,7 +142,7 @@ class Plan:
         return self.snapshot_bytes + self.zarr_bytes[1] + self.ring_bytes
 
     def disk_bytes_in(self, block_bytes: int) -> int:
-        """The same on a file system where a file takes a multiple of so many bytes."""
+        """Bytes on a file system where a file takes a multiple of so many bytes."""
         each = -self.step_bytes % block_bytes if self.snapshot_bytes else 0
         others = self.files - (self.rows if self.snapshot_bytes else 0)
         return self.disk_bytes + self.rows * each + others * (block_bytes - 1)
@@ -185,7 +185,7 @@ class Machine:
 
     @classmethod
     def here(cls, directory: Path) -> "Machine":
-        """This machine, for a run below ``directory``, which need not exist yet."""
+        """What this machine has, for a run below ``directory``, which need not exist yet."""
         memory, disk = available_memory(), disk_room(_existing(directory))
         return cls(
             disk.free_bytes,
@@ -197,7 +197,7 @@ class Machine:
 
     @classmethod
     def measured(cls, directory: Path, plan: Plan, zarr_dtype: ZarrDtype) -> "Machine":
-        """The same, timed for a second or so; a temporary file is written and deleted."""
+        """What this machine does, timed for a second or so; a temporary file is written and deleted."""
         here = cls.here(directory)
         return replace(
             here,
@@ -292,7 +292,7 @@ def _copy_rate() -> float:
 
 
 def _encode_rate(frame: FrameSpec, zarr_dtype: ZarrDtype) -> float:
-    """Of values that all change a little from step to step, in chunks as the run would have them."""
+    """Bytes a second at which values that all change a little are encoded in the run's chunks."""
     block = block_steps_for(frame, zarr_dtype)
     name = frame.main
     spec = frame.by_name[name]

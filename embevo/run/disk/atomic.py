@@ -34,7 +34,7 @@ def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> Non
     name = str(path)
     partial = name + PARTIAL
     try:
-        # What a link of that name points to is somebody else's.
+        # What a link of that name points to is not embevo's to overwrite.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(partial, flags, 0o666)
         try:

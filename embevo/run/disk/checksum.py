@@ -30,7 +30,7 @@ def checksum(data: bytes | memoryview, seed: int = 0) -> int:
 
 
 def digest(data: bytes | memoryview) -> Digest:
-    """Of the bytes of a file."""
+    """Length and checksum of the bytes of a file."""
     return Digest(len(data), f"{checksum(data):016x}")
 
 

@@ -153,7 +153,7 @@ def _keep(descriptor: int) -> int:
 
 
 def _succeed(path: Path, dead: int, *, by_kernel: bool) -> int | None:
-    """Put a lock of our own in the place of one whose owner is gone; None when somebody else is doing that.
+    """Put a lock of our own in the place of one whose owner is gone; None when another process is doing that.
 
     The own lock is taken beside, under a name that only one can hold, and moved over the other.
     """
@@ -204,7 +204,7 @@ def _beside(path: Path) -> Path:
 
 def _open(path: Path) -> tuple[int, bool]:
     """Open the file, and whether it was made for that."""
-    # Through a link, somebody else's file would be overwritten.
+    # Through a link, a file outside of the run would be overwritten.
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:

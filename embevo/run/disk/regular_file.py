@@ -40,7 +40,7 @@ def open_regular(path: Path, *, writable: bool = False) -> int:
 
 
 def links_among(paths: Iterable[Path]) -> list[Path]:
-    """Those that are symbolic links, wherever they lead."""
+    """The paths that are symbolic links, wherever they lead."""
     return [path for path in paths if path.is_symlink()]
 
 
@@ -85,5 +85,5 @@ def read_regular(path: Path, at_most: int) -> bytes:
             except MemoryError as error:
                 raise DamagedError(f"{path} has {size:,} bytes, more than there is memory for") from error
     raise DamagedError(
-        f"{path} has {size:,} bytes; at most {at_most:,} were expected: it is damaged, or somebody else's."
+        f"{path} has {size:,} bytes; at most {at_most:,} were expected: it is damaged, or another program's."
     )

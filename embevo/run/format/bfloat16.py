@@ -43,7 +43,7 @@ class BFloat16(ZDType[Any, Any], HasEndianness, HasItemSize):
 
     @classmethod
     def from_native_dtype(cls, dtype: np.dtype[Any]) -> Self:
-        """From the numpy dtype of ml_dtypes; anything else raises DataTypeValidationError."""
+        """The Zarr type of the numpy dtype of ml_dtypes; anything else raises DataTypeValidationError."""
         if dtype != _NATIVE:
             raise DataTypeValidationError(f"{dtype} is not the bfloat16 of ml_dtypes")
         return cls()

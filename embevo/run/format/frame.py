@@ -194,7 +194,7 @@ class FrameSpec:
         return image
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values: those of format 1 for a plain frame, of format 2 otherwise."""
+        """The frame as plain JSON values: those of format 1 for a plain frame, of format 2 otherwise."""
         if self.is_plain:
             return {"matrices": dict(self.matrices), "shape": list(self.shape), "scalars": list(self.scalars)}
         arrays = {

@@ -116,7 +116,7 @@ class Layout:
 
     @property
     def store(self) -> Store:
-        """Where the matrices go."""
+        """Where the matrices of the run go."""
         store: Store = self.attributes["embevo"]["store"]
         return store
 

@@ -61,7 +61,7 @@ class Schedule:
         return sum(1 for _ in self.up_to(last))
 
     def up_to(self, last: int, first: int = 0) -> Iterator[int]:
-        """Its steps from ``first`` up to ``last``, ascending."""
+        """The steps of the schedule from ``first`` up to ``last``, ascending."""
         step = self.after(first - 1)
         while step <= last:
             yield step
@@ -77,7 +77,7 @@ class Schedule:
         return to_ranges(step for step in steps if step not in there)
 
     def between(self, start: int = 0, stop: int | None = None) -> "Schedule":
-        """The same steps from ``start`` on, and before ``stop``."""
+        """The steps of the schedule from ``start`` on, and before ``stop``."""
         start, stop = _step(start, "start"), None if stop is None else _step(stop, "stop")
         known = [bound for bound in (self.stop, stop) if bound is not None]
         return Schedule(
@@ -99,7 +99,7 @@ class Schedule:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The schedule as plain JSON values."""
         return {
             "series": [list(part) for part in self.series],
             "per_decade": list(self.per_decade),
@@ -142,7 +142,7 @@ def dense_then(until: int, stride: int) -> Schedule:
 
 
 def at(steps: Iterable[int]) -> Schedule:
-    """These steps."""
+    """A schedule of the given steps."""
     return Schedule(listed=tuple(sorted({_step(step, "a step") for step in steps})))
 
 

@@ -24,12 +24,12 @@ def from_ranges(ranges: Sequence[Sequence[int]]) -> list[int]:
 
 
 def describe(steps: Sequence[int]) -> str:
-    """For people: ``0..500, 700, 900..1000 every 10``."""
+    """Steps as people write them: ``0..500, 700, 900..1000 every 10``."""
     return describe_ranges(to_ranges(steps))
 
 
 def describe_ranges(ranges: Iterable[Sequence[int]]) -> str:
-    """As :func:`describe`, of ``[first, last, stride]``."""
+    """Ranges as people write them, as :func:`describe` does, of ``[first, last, stride]``."""
     parts = []
     for first, last, stride in ranges:
         if first == last:

@@ -49,7 +49,7 @@ class Annotations:
         return self.strings is None and self.token_count is None and not self.groups
 
     def replaced_by(self, other: "Annotations") -> "Annotations":
-        """These, with each part that another has in the place of this one's; groups are replaced by name."""
+        """These names, but for the parts that another has; groups are replaced by name."""
         return Annotations(
             self.strings if other.strings is None else other.strings,
             self.token_count if other.token_count is None else other.token_count,

@@ -54,7 +54,7 @@ class TokenSubset:
         return count(self.ranges)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The subset as plain JSON values."""
         return {"vocabulary": self.vocabulary, "ids": [list(part) for part in self.ranges]}
 
     @classmethod

@@ -79,7 +79,7 @@ def header_is_whole(head: bytes) -> bool:
 
 
 def head_bytes(frame: FrameSpec) -> int:
-    """Of a slot: the bytes before its image."""
+    """The bytes of a slot before its image."""
     return align(8 * (HEAD_WORDS + len(frame.scalars)), 64)
 
 

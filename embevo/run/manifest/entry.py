@@ -32,7 +32,7 @@ class Created:
 
     @property
     def group_digest(self) -> Digest:
-        """Of the group's metadata."""
+        """Length and checksum of the group's metadata with this entry."""
         return self.metadata[GROUP_METADATA]
 
 
@@ -82,7 +82,7 @@ class Block:
 
     @property
     def rows(self) -> range:
-        """Its rows."""
+        """The rows of the block."""
         return range(self.first, self.stop)
 
     @property
@@ -92,7 +92,7 @@ class Block:
 
     @property
     def group_digest(self) -> Digest:
-        """Of the group's metadata."""
+        """Length and checksum of the group's metadata with this entry."""
         return self.metadata[GROUP_METADATA]
 
     def image_checksum(self, row: int) -> int:

@@ -50,7 +50,7 @@ class OpenedRun:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """For reading in the body: RunReplacedError if that may have got something of another run.
+        """Guard the reading in the body: RunReplacedError if that may have got something of another run.
 
         An error of the body is explained by the replacement where there was one.
         """

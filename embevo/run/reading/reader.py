@@ -180,7 +180,7 @@ class Run:
         return self._group_layout, self._group_rows
 
     def _first_attributes(self) -> Mapping[str, Any]:
-        """Those that the run was created with: embevo 0.1 let them change while it recorded."""
+        """The attributes that the run was created with: embevo 0.1 let them change while it recorded."""
         return _mapping(self._manifest.created.group.get("attributes"))
 
     def _open_journal(self) -> None:
@@ -206,7 +206,7 @@ class Run:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the main array: ``(step, token, dim)`` of ``embeddings``, or of the first there is."""
+        """Shape of the main array: ``(step, token, dim)`` of ``embeddings``, or of the first there is."""
         return (len(self.steps), *self.frame.shape)
 
     @property
@@ -231,7 +231,7 @@ class Run:
 
     @property
     def versions(self) -> dict[str, Any]:
-        """Of the software that recorded the run; empty if they were not given."""
+        """Versions of the software that recorded the run; empty if they were not given."""
         return _mapping(self.attributes.get("versions"))
 
     @property
@@ -294,7 +294,7 @@ class Run:
         raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
 
     def _positions(self, axis: str, labels: Sequence[object]) -> list[int]:
-        """Where labels are along an axis: steps, and ids or texts of tokens."""
+        """The positions of labels along an axis: steps, and ids or texts of tokens."""
         if axis == "token":
             names = self.token_names
             return [int(np.searchsorted(names.ids, names.id_of(label))) for label in labels]

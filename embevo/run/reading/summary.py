@@ -132,7 +132,7 @@ class RunSummary:
         return sum(self.bytes.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The summary as plain JSON values."""
         return {**asdict(self), "total_bytes": self.total_bytes}
 
 

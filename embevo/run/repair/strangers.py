@@ -18,7 +18,7 @@ _CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+(\.0){0,2})?")
 def unfinished_writes(paths: RunPaths) -> Iterator[Path]:
     """What a killed process has left half written, in the run directory itself and in the parts of the run.
 
-    Directories of somebody else's, and what systems leave everywhere, are not looked into.
+    Directories that are not embevo's, and what systems leave everywhere, are not looked into.
     """
     for path in sorted(paths.root.iterdir()):
         if path.name.endswith(PARTIAL) and not is_litter(path.name):

@@ -29,7 +29,7 @@ from embevo.run.writing.sealing import Sealer
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a row of the last block or of the tail is: in the ring, or only in its snapshot."""
+    """The place that a row of the last block or the tail is read from: the ring, or its snapshot."""
 
     row: int
     step: int

@@ -98,6 +98,6 @@ def _rename(source: Path, target: Path, moved: list[tuple[Path, Path]]) -> None:
 
 
 def _tidy(paths: RunPaths) -> None:
-    """What cannot be deleted, such as a directory of somebody else's, is left for the next time."""
+    """What cannot be deleted, such as a directory of another user's, is left for the next time."""
     for path in (paths.staged, paths.incoming, paths.outgoing):
         shutil.rmtree(path, ignore_errors=True)

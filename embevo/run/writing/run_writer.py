@@ -38,7 +38,7 @@ class RunWriter:
     def __init__(
         self, paths: RunPaths, layout: Layout, lock: WriterLock, journal: Journal, *, rows: int, sync: bool
     ) -> None:
-        """Of a run that is on the disk with ``rows`` sealed rows; the lock is held, and now the writer's."""
+        """Write a run that is there with ``rows`` sealed rows; the lock is held, and now the writer's."""
         self.paths = paths
         self.layout = layout
         self.journal = journal
@@ -194,7 +194,7 @@ def ring_of(run: Run, rows: int) -> Journal:
 
 
 def _remove_ring(journal: Journal) -> None:
-    """Of a ring whose rows are all in a block."""
+    """Delete a ring whose rows are all in a block."""
     journal.close()
     with contextlib.suppress(OSError):
         journal.path.unlink()

@@ -1,4 +1,4 @@
-"""What a run of someone else's making is used for, and what must hold whatever is in it."""
+"""What an untrusted run is used for, and what must hold whatever is in it."""
 
 import contextlib
 import shutil

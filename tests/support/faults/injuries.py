@@ -23,7 +23,7 @@ MUTATING = (
 
 
 def wait_for_moment(pid: int, shared: Shared, kill: dict[str, Any], deadline: float) -> None:
-    """Until a phase, then a number of captures, then for some time more, if the child lives that long."""
+    """Wait for a phase, then a number of captures, then some time more, if the child lives that long."""
     while time.monotonic() < deadline:
         if shared.phase >= kill["phase"] and shared.captured >= kill["captured"]:
             break
@@ -37,7 +37,7 @@ def wait_for_moment(pid: int, shared: Shared, kill: dict[str, Any], deadline: fl
 def cut_power(pid: int, shared: Shared, path: Path, cut: dict[str, Any], deadline: float) -> dict[str, Any]:
     """Shut the file system down under a process at a moment; says what it took for durable just before.
 
-    Until then some files are synced by somebody else, as the kernel writes back what it likes and when.
+    Until then some files are synced anyway, as the kernel writes back what it likes and when.
     """
     rng = random.Random(cut["seed"])
     mount = os.open(cut["mount"], os.O_RDONLY)

@@ -63,7 +63,7 @@ class Rig:
         )
 
     def path(self, *, in_memory: bool = False) -> str:
-        """Of a run that does not exist yet; in memory, fsync costs nothing."""
+        """The path of a run that does not exist yet; in memory, fsync costs nothing."""
         directory = self._memory if in_memory else self.directory
         return str(directory / f"run-{next(self._numbers)}")
 
