@@ -1,7 +1,9 @@
 """The order of imports: which room may know of which, floor by floor, read from the syntax trees."""
 
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,11 @@ FLOORS = (
 FLOOR_OF = {f"embevo.run.{room}": floor for floor, names in enumerate(FLOORS) for room in names}
 WITHOUT_TORCH = ("embevo.run", "embevo.analysis")
 OF_TORCH = {"torch", "transformers", "accelerate"}
+NEEDS_TORCH = re.compile(
+    r"^(?:import|from) (?:torch|transformers|embevo\.recording)\b|^from embevo import .*\bRecorder\b"
+    r"|^from support(?:\.(?:captures|slow_transport)| import .*\btensors)\b",
+    re.MULTILINE,
+)
 OUTSIDE = {"tests", "support", "benchmarks", "scripts"}
 
 
@@ -134,3 +141,13 @@ def test_the_graph_has_imports_of_every_form() -> None:
     assert "embevo.experiment.record" in GRAPH["embevo_cli.train"]
     assert import_graph(for_types=False)["embevo_cli.info"] == GRAPH["embevo_cli.info"]
     assert sum(map(len, GRAPH.values())) > 500
+
+
+def test_the_tests_of_run_need_no_torch() -> None:
+    """They are what the newest Python is tried with, before there is a torch for it."""
+    wrong_files = [
+        path.name
+        for path in sorted((Path(__file__).parent / "run").glob("*.py"))
+        if NEEDS_TORCH.search(path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong_files, "tests of recorders belong into tests/recording"

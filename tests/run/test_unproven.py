@@ -285,6 +285,7 @@ CANNOT_BIND = os.geteuid() != 0 or sys.platform != "linux" or shutil.which("unsh
 
 @pytest.mark.skipif(CANNOT_BIND, reason="another boot id is mounted by root, on Linux")
 def test_a_real_other_node_keeps_what_a_killed_trainer_had_captured(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     script = textwrap.dedent(f"""
         import os, signal, torch
         from embevo import Recorder
