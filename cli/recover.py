@@ -42,7 +42,6 @@ def recover(ctx: click.Context, run: Path, *, accept_unproven: bool, discard_unp
         click.echo(f"UNPROVEN: {what}")
     if done.waiting:
         click.echo(f"WAITING: {done.how_to_go_on}")
-    left = done.lost or done.unproven or done.waiting
-    if not (done.sealed or done.removed or done.rebuilt or left):
+    if done.ok and not (done.sealed or done.removed or done.rebuilt):
         click.echo("Nothing to do: the run is in order.")
-    ctx.exit(1 if left else 0)
+    ctx.exit(0 if done.ok else 1)

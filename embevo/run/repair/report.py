@@ -36,6 +36,11 @@ class Recovery:
     origin: str = ""
 
     @property
+    def ok(self) -> bool:
+        """Whether the run is in order now: nothing is lost, unproven, or waits for another machine."""
+        return not (self.lost or self.unproven or self.waiting)
+
+    @property
     def how_to_go_on(self) -> str:
         """What can be done about the steps that wait, for a message; empty if none does."""
         if not self.waiting:
