@@ -21,7 +21,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, cuda, frames, growth, machine, overhead, plan, reading, size, training
+from benchmarks import (
+    capture,
+    cuda,
+    frames,
+    growth,
+    machine,
+    overhead,
+    plan,
+    reading,
+    size,
+    sources,
+    training,
+)
 from benchmarks.result import Result, duration
 from benchmarks.trained import trained_runs
 
@@ -32,6 +44,7 @@ PARTS = (
     "size",
     "codecs",
     "frames",
+    "sources",
     "plan",
     "cuda",
     "training",
@@ -106,6 +119,7 @@ def main() -> None:
             "capture": lambda: capture.measure(directory, quick=quick),
             "overhead": lambda: overhead.measure(directory, quick=quick),
             "frames": lambda: frames.measure(directory, quick=quick),
+            "sources": lambda: sources.measure(directory, quick=quick),
             "plan": lambda: plan.measure(directory),
             "cuda": lambda: cuda.measure(directory, quick=quick),
             "training": lambda: training.measure(quick=quick),

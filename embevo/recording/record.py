@@ -161,7 +161,8 @@ class Recording:
         self._notice: StepNotice | None = None
         if not told or (self._gradients and optimizer is not None):
             after = _pass_over if told else self._after
-            self._notice = StepNotice(optimizer, before=self._before, after=after)
+            before = self._before if self._gradients else None
+            self._notice = StepNotice(optimizer, before=before, after=after)
         try:
             recorder.capture(step)
         except BaseException:
@@ -170,7 +171,7 @@ class Recording:
         self._look_ahead()
 
     def _before(self, stepping: Any, evaluations: int) -> None:
-        if not self._gradients or evaluations > 2:
+        if evaluations > 2:
             return
         # A closure that is called again computes other gradients, and none of them is that of the step.
         is_known = evaluations < 2

@@ -65,6 +65,8 @@ class HostStaging:
         # Where and how each tensor lay when it was last looked at closely; ``param.data = ...`` changes it.
         self._seen: list[tuple[object, ...]] = [()] * len(self._takes)
         self._sources: list[memoryview | None] = [None] * len(self._takes)
+        # Of what kind each array that is looked up was when it was last checked.
+        self._kinds: dict[str, tuple[object, ...]] = {}
         # Slots as tensors, made when they are first used, and the ids of the tokens on each device.
         self._targets: dict[tuple[int, str], Tensor] = {}
         self._ids: dict[torch.device, Tensor] = {}
@@ -122,15 +124,21 @@ class HostStaging:
         if tensor is None:
             self._fill(row, name)
             return
-        check_recordable(name, tensor)
-        check_matches(name, tensor, self._journal.frame)
+        # What says whether it can be recorded; the values are copied from wherever they lie now.
+        kind = (tensor.dtype, tensor.layout, tensor.device, tensor.is_nested or tensor.shape)
+        if kind != self._kinds.get(name):
+            check_recordable(name, tensor)
+            check_matches(name, tensor, self._journal.frame)
+            self._kinds[name] = kind
+        if tensor.requires_grad:
+            tensor = tensor.detach()
         target = self._target(row, name)
         if name not in self._gathers:
-            target.copy_(tensor.detach())
-        elif tensor.device.type == "cpu":
-            torch.index_select(tensor.detach(), 0, self._ids_on(tensor.device), out=target)
+            target.copy_(tensor)
+        elif tensor.is_cpu:
+            torch.index_select(tensor, 0, self._ids_on(tensor.device), out=target)
         else:
-            target.copy_(torch.index_select(tensor.detach(), 0, self._ids_on(tensor.device)))
+            target.copy_(torch.index_select(tensor, 0, self._ids_on(tensor.device)))
 
     def _fill(self, row: int, name: str) -> None:
         """What stands for a tensor that does not exist at this step."""

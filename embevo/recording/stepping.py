@@ -23,13 +23,13 @@ class StepNotice:
     With a fused optimizer, finding that out waits for the device.
     """
 
-    def __init__(self, optimizer: Any, *, before: Before, after: After) -> None:
+    def __init__(self, optimizer: Any, *, before: Before | None, after: After) -> None:
         """Notice the steps, until :meth:`remove`.
 
         Args:
             optimizer: of torch, or a wrapper with a method ``step``.
             before: called with the optimizer that steps, and how many times a closure has computed gradients
-                in this step; 0 where it was given none.
+                in this step; 0 where it was given none. None where nothing is to be done then.
             after: called with the optimizer that has stepped.
 
         Raises:
@@ -47,7 +47,8 @@ class StepNotice:
         self._removals: list[Callable[[], None]] = []
         inner = torch_optimizers(optimizer)
         for found in inner:
-            self._removals.append(found.register_step_pre_hook(self._before).remove)
+            if before is not None:
+                self._removals.append(found.register_step_pre_hook(self._before).remove)
             self._removals.append(found.register_step_post_hook(self._after).remove)
         if inner != [optimizer]:
             self._wrap(optimizer, counts=not inner)
@@ -104,8 +105,11 @@ class StepNotice:
         self, stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tell of the step, now or when its closure has returned: the arguments to step with."""
+        tell = self._tell_before
+        if tell is None:
+            return args, kwargs
         if not any(callable(value) for value in (*args, *kwargs.values())):
-            self._tell_before(stepping, 0)
+            tell(stepping, 0)
             return args, kwargs
         evaluations = 0
 
@@ -117,7 +121,7 @@ class StepNotice:
                 nonlocal evaluations
                 result = value(*given, **named)
                 evaluations += 1
-                self._tell_before(stepping, evaluations)
+                tell(stepping, evaluations)
                 return result
 
             return closure
