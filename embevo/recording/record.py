@@ -160,7 +160,7 @@ class Recording:
         self._warned = False
         self._notice: StepNotice | None = None
         if not told or (self._gradients and optimizer is not None):
-            after = _pass_over if told else self._after
+            after = None if told else self._after
             before = self._before if self._gradients else None
             self._notice = StepNotice(optimizer, before=before, after=after)
         try:
@@ -265,8 +265,3 @@ class Recording:
         """Close it, whatever has happened in the body, as a recorder does."""
         self._end()
         self.recorder.__exit__(kind, error, traceback)
-
-
-def _pass_over(stepped: Any) -> None:
-    """Whoever tells of steps says when one is over."""
-    del stepped

@@ -23,14 +23,14 @@ class StepNotice:
     With a fused optimizer, finding that out waits for the device.
     """
 
-    def __init__(self, optimizer: Any, *, before: Before | None, after: After) -> None:
+    def __init__(self, optimizer: Any, *, before: Before | None, after: After | None) -> None:
         """Notice the steps, until :meth:`remove`.
 
         Args:
             optimizer: of torch, or a wrapper with a method ``step``.
             before: called with the optimizer that steps, and how many times a closure has computed gradients
                 in this step; 0 where it was given none. None where nothing is to be done then.
-            after: called with the optimizer that has stepped.
+            after: called with the optimizer that has stepped. None likewise.
 
         Raises:
             ArgumentError: this is no optimizer, or not one whose steps can be noticed.
@@ -49,8 +49,10 @@ class StepNotice:
         for found in inner:
             if before is not None:
                 self._removals.append(found.register_step_pre_hook(self._before).remove)
-            self._removals.append(found.register_step_post_hook(self._after).remove)
-        if inner != [optimizer]:
+            if after is not None:
+                self._removals.append(found.register_step_post_hook(self._after).remove)
+        # What wraps an optimizer has something to do after its step, perhaps, but not before it.
+        if inner != [optimizer] and (after is not None or not inner):
             self._wrap(optimizer, counts=not inner)
 
     def remove(self) -> None:
@@ -73,9 +75,11 @@ class StepNotice:
             finally:
                 self._inside = False
             if self._stepped is not None:
-                self._tell_after(self._stepped)
+                self._tell_of(self._stepped)
             return result
 
+        # The marks that torch's schedulers leave on a step are on this one too.
+        vars(step).update(getattr(original, "__dict__", {}))
         own = vars(optimizer).get("step") if hasattr(optimizer, "__dict__") else None
         try:
             # A bound method, because the schedulers of torch take it apart.
@@ -137,6 +141,10 @@ class StepNotice:
         if self._inside:
             self._stepped = stepped
         else:
+            self._tell_of(stepped)
+
+    def _tell_of(self, stepped: Any) -> None:
+        if self._tell_after is not None:
             self._tell_after(stepped)
 
 

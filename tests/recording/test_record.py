@@ -233,6 +233,30 @@ def test_accelerate(tmp_path: Path) -> None:
     assert np.isfinite(run["embeddings.exp_avg"][1:]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_scheduler_that_was_made_before_does_not_warn(tmp_path: Path) -> None:
+    class Wrapper:
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            self.inner, self.param_groups = inner, inner.param_groups
+
+        def step(self) -> None:
+            self.inner.step()
+
+    class Scheduled(Wrapper, torch.optim.Optimizer):
+        """As accelerate's: torch's in name, and made without its constructor."""
+
+    model = gpt2()
+    optimizer = Scheduled(torch.optim.SGD(model.parameters(), lr=0.1))
+    optimizer.defaults = optimizer.inner.defaults
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    with record(model, optimizer, tmp_path / "run"):
+        for batch in batches(3):
+            model(**batch).loss.backward()
+            optimizer.step()
+            scheduler.step()
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2, 3]
+
+
 OPTIMIZERS: dict[str, tuple[Callable[[Any], torch.optim.Optimizer], list[str]]] = {
     "adamw": (lambda p: torch.optim.AdamW(p, foreach=False), ["exp_avg", "exp_avg_sq", "step"]),
     "foreach": (lambda p: torch.optim.AdamW(p, foreach=True), ["exp_avg", "exp_avg_sq"]),

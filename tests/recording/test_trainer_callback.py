@@ -1,6 +1,7 @@
 """A Hugging Face Trainer that is recorded by one more callback."""
 
 import gc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,18 @@ def test_it_goes_on_with_the_checkpoint_of_the_trainer(tmp_path: Path) -> None:
         tmp_path / "out", [recorded(rewind_to=2)], checkpoint=checkpoint, **options, seed=7, weight_decay=0.5
     )
     assert open_run(tmp_path / "run").steps.tolist() == list(range(STEPS + 1))
+
+
+def test_it_makes_nobody_warn(tmp_path: Path) -> None:
+    """The schedulers of torch warn where a step was replaced after they were made."""
+
+    def said(*callbacks: TrainerCallback) -> set[str]:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            train(tmp_path / "out", list(callbacks))
+        return {str(one.message) for one in found}
+
+    assert said(RecordEmbeddings(tmp_path / "run", WHAT)) <= said()
 
 
 def test_the_run_keeps_the_configuration_and_no_secret(tmp_path: Path) -> None:
