@@ -1,6 +1,7 @@
 """A Hugging Face Trainer that is recorded by one more callback."""
 
 import gc
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 
 from embevo import open_run
 from embevo.errors import DivergedError, RunExistsError
+from embevo.recording.adapters.kept_configuration import plain
 from embevo.recording.adapters.trainer_callback import RecordEmbeddings
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -275,3 +277,16 @@ def test_the_run_keeps_the_configuration_and_no_secret(tmp_path: Path) -> None:
     assert str(tmp_path) not in written
     train(tmp_path / "out", [RecordEmbeddings(tmp_path / "own", attributes={"config": {"mine": 1}})])
     assert open_run(tmp_path / "own").config == {"mine": 1}
+
+
+def test_what_is_kept_is_plain_json_without_secrets() -> None:
+    given = {
+        "dtype": torch.bfloat16,
+        "path": Path("a"),
+        "api_key": "k",
+        1: float("inf"),
+        "in": [{"hub_token": "t"}],
+    }
+    kept = plain(given)
+    assert kept == {"dtype": "torch.bfloat16", "path": "a", "1": "inf", "in": [{}]}
+    assert json.loads(json.dumps(kept)) == kept
