@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import TrainerControl, TrainingArguments
 
 from embevo import Recorder, open_run
 from embevo.analysis.analyze import analyze
@@ -70,12 +71,13 @@ def resuming(name: str, move: Move) -> None:
 def training(name: str, move: Move) -> None:
     callback = RecordEmbeddings(name, block_steps=4, overwrite=True)
     move()
-    model: Any = torch.nn.Module()
-    model.get_input_embeddings = lambda: torch.nn.Embedding.from_pretrained(ones())
+    layer = torch.nn.Embedding.from_pretrained(ones())
+    model: Any = torch.nn.Sequential(layer)
+    model.get_input_embeddings = lambda: layer
     now: Any = SimpleNamespace(is_world_process_zero=True, global_step=0)
-    nothing: Any = None
-    callback.on_train_begin(nothing, now, nothing, model=model)
-    callback.on_train_end(nothing, now, nothing)
+    arguments, nothing = TrainingArguments("checkpoints", report_to=[]), TrainerControl()
+    callback.on_train_begin(arguments, now, nothing, model=model)
+    callback.on_train_end(arguments, now, nothing)
 
 
 def reading(name: str, move: Move) -> None:
