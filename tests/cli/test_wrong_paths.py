@@ -28,6 +28,7 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "verify": [[WRONG]],
     "recover": [[WRONG]],
     "rewind": [[WRONG, "--to", "1"]],
+    "annotate": [[WRONG, "--clear"]],
     "ls": [[WRONG]],
     "export-safetensors": [[WRONG, "--out", OUT]],
     "import-safetensors": [[WRONG, "--out", OUT]],
