@@ -31,9 +31,10 @@ from embevo.run.format.widening import widen
 from embevo.run.journal.ownership import check_journal
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
-from embevo.run.paths import PathLike, RunPaths, snapshot_steps
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.identity import OpenedRun
+from embevo.run.reading.recognising import check_is_run
 from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
 
@@ -72,7 +73,7 @@ class Run:
         """Open the run; :func:`open_run` is the usual way."""
         self._paths = RunPaths(path)
         self.path = self._paths.root
-        _check_is_run(self._paths)
+        check_is_run(self._paths)
         self._opened = OpenedRun(self._paths.manifest)
         with self._opened.reading():
             self._manifest = Manifest(self._paths.manifest)
@@ -421,32 +422,3 @@ def _tail_steps(journal: Journal, rows: int) -> tuple[list[int], list[int]]:
 
 def _mapping(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _check_is_run(paths: RunPaths) -> None:
-    root = paths.root
-    if (paths.incoming / paths.manifest.name).is_file():
-        raise NotARunError(
-            f"{root} is not a run yet: recording over the one that was there was interrupted when the new "
-            f"run was complete. embevo recover {root} puts the new one in its place."
-        )
-    if paths.manifest.is_file() and (paths.trajectory / GROUP_METADATA).is_file():
-        return
-    if not root.exists():
-        reason = "there is no such directory"
-    elif not root.is_dir():
-        reason = "it is a file; a run is a directory"
-    elif paths.manifest.is_file():
-        if len(Manifest(paths.manifest).entries) > 1:
-            raise DamagedError(f"{paths.trajectory / GROUP_METADATA} is missing. {REPAIR}")
-        reason = "its creation was interrupted before anything was captured"
-    elif paths.staged.is_dir():
-        reason = "its creation was interrupted before anything was captured; it can be recorded into"
-    elif root.name == "trajectory.zarr" and RunPaths(root.parent).manifest.is_file():
-        reason = f"it is the Zarr group of the run {root.parent}"
-    elif snapshot_steps(root):
-        reason = "it is a folder of safetensors files: embevo import-safetensors makes a run of it"
-    else:
-        parts = {"manifest": paths.manifest.is_file(), "trajectory.zarr": paths.trajectory.is_dir()}
-        reason = "it has no " + " and no ".join(name for name, there in parts.items() if not there)
-    raise NotARunError(f"{root} is not a run: {reason}")
