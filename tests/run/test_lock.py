@@ -37,8 +37,13 @@ if sys.argv[2] == "fork":
 elif sys.argv[2] == "fork past the interpreter":
     pid = ctypes.CDLL(None).fork()
 elif sys.argv[2] == "a pool":
+    # A worker that waits for work ends when its parent does; one that works does not.
+    def work():
+        print(os.getpid(), flush=True)
+        time.sleep(3600)
     pool = multiprocessing.get_context("fork").Pool(1)
-    pid = pool.apply(os.getpid)
+    pool.apply_async(work)
+    signal.pause()
 if pid or sys.argv[2] == "alone":
     print(pid, flush=True)
     signal.pause()
