@@ -65,6 +65,7 @@ class InFlight:
         self._after = [taken for taken in takes if taken[0] not in early]
         # The row into whose buffer the sources of before the optimizer's step have been put.
         self._opened = -1
+        self._was_opened = False
         self._unopened = 0
         self._ids: Tensor | None = None
         self._departed: deque[Departure] = deque()
@@ -94,7 +95,11 @@ class InFlight:
         row = self.next_row
         for index, name, take in self._before:
             self._put(row, index, name, take())
-        self._opened = row
+        self._opened, self._was_opened = row, True
+
+    def forget_before(self) -> None:
+        """Drop what was taken before a step that does not depart."""
+        self._opened = -1
 
     def depart(self, step: int, scalars: tuple[float, ...], crossing: Mapping[int, Tensor]) -> None:
         """Begin with the next row, for which there is a buffer; waits for nothing.
@@ -108,14 +113,16 @@ class InFlight:
             FrameMismatchError: a tensor has changed its shape or dtype; the row has not begun.
         """
         row = self.next_row
+        # A row that fails is used again: what was taken for one step is never another's.
+        opened, self._opened = self._opened, -1
         for index, name, take in self._after:
             self._put(row, index, name, take())
-        if self._opened != row:
+        if opened != row:
             for index, name, _ in self._before:
                 self._put(row, index, name, None)
             self._unopened += 1
             # The state before the first step has no gradient.
-            if self._unopened == _FIRST_TO_WARN_OF and self._opened < 0 and self._before:
+            if self._unopened == _FIRST_TO_WARN_OF and not self._was_opened and self._before:
                 say_never_taken([name for _, name, _ in self._before])
         self._transport.start(row % self._transport.buffers, crossing)
         self._departed.append(Departure(row, step, scalars, tuple(crossing)))

@@ -450,6 +450,8 @@ class Recorder:
             self._staging.copy(row)
             recorded.check(step, self._journal.image(row), self._staging.missing)
             self._compared += 1
+        if self._in_flight is not None:
+            self._in_flight.forget_before()
         self._last_step = step
         return True
 

@@ -55,9 +55,9 @@ class HostStaging:
         self._count = journal.slots
         # The row into whose slot the sources of before the optimizer's step have been copied.
         self._opened = -1
+        self._was_opened = False
         self._unopened = 0
         self._small = frame.image_bytes <= _SMALL_BYTES
-        self._count = journal.slots
         self._slots: list[list[memoryview]] = []
         if self._small:
             names = [name for _, name in self._takes]
@@ -80,10 +80,12 @@ class HostStaging:
         """Copy what is taken before the optimizer's step into the slot of a row, which holds no row."""
         for take, name in self._before:
             self._put(row, name, take())
-        self._opened = row
+        self._opened, self._was_opened = row, True
 
     def copy(self, row: int) -> None:
         """Copy every array into the slot of a row but for what :meth:`before` has copied there."""
+        if self._has_others:
+            self._copy_others(row)
         seen, sources = self._seen, self._sources
         for index, take, name in self._numbered:
             tensor = take()
@@ -100,18 +102,18 @@ class HostStaging:
                 self._slots[row % self._count][index][:] = source
             else:
                 slot_tensor(self._journal, row, name).copy_(tensor.detach())
-        if self._has_others:
-            self._copy_others(row)
 
     def _copy_others(self, row: int) -> None:
+        # A row that is compared, or fails, is used again: what was taken for one step is never another's.
+        opened, self._opened = self._opened, -1
         for take, name in self._looked_up:
             self._put(row, name, take())
-        if self._opened != row:
+        if opened != row:
             for _, name in self._before:
                 self._fill(row, name)
             self._unopened += 1
             # The state before the first step has no gradient.
-            if self._unopened == _FIRST_TO_WARN_OF and self._opened < 0 and self._before:
+            if self._unopened == _FIRST_TO_WARN_OF and not self._was_opened and self._before:
                 say_never_taken([name for _, name in self._before])
 
     def _attach(self, index: int, tensor: Tensor, name: str) -> None:

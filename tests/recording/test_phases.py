@@ -297,6 +297,34 @@ def test_a_resumed_run_compares_all_sources(tmp_path: Path, transport: str) -> N
     assert run["grad"][:, 0, 0].tolist() == list(range(11))
 
 
+def test_what_was_taken_for_one_step_is_never_another_ones(tmp_path: Path, transport: str) -> None:
+    """The row of a step that was compared, or that failed, is used again."""
+    weight = nn.Parameter(torch.ones(SHAPE))
+    other: dict[str, Tensor] = {"": torch.zeros(3)}
+    arrays = {"w": weight, "grad": gradient(weight), "other": source(lambda: other[""], like=torch.zeros(3))}
+
+    def step(recorder: Recorder, number: int, *, before: bool = True) -> None:
+        weight.grad = torch.full(SHAPE, float(number))
+        if before:
+            recorder.before_step()
+        recorder.capture(number)
+
+    with Recorder(tmp_path / "run", arrays, block_steps=4) as recorder:
+        for number in range(3):
+            step(recorder, number)
+    with Recorder(tmp_path / "run", arrays, resume=True) as recorder:
+        step(recorder, 2)
+        step(recorder, 3, before=False)
+        other[""] = torch.zeros(4)
+        with pytest.raises(FrameMismatchError):
+            step(recorder, 4)
+        other[""] = torch.zeros(3)
+        step(recorder, 5, before=False)
+        step(recorder, 6)
+    found = open_run(tmp_path / "run")["grad"][:, 0, 0]
+    np.testing.assert_array_equal(found, [0, 1, 2, math.nan, math.nan, 6])
+
+
 def test_sources_that_cannot_be_are_refused_at_once(tmp_path: Path) -> None:
     model, optimizer = model_and_optimizer()
     other = nn.Parameter(torch.zeros(SHAPE))
