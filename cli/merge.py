@@ -30,7 +30,8 @@ def merge(runs: tuple[Path, ...], *, out: Path, store: str, zarr_dtype: str, ove
     """Make one run of the steps of several: pieces that follow, overlap, or lie between each other's steps.
 
     Steps that are in several of them are compared in every bit before anything is written. The runs stay as
-    they are. Steps that none of them has stay gaps.
+    they are. Steps that none of them has stay gaps. Texts, counts and groups of tokens are taken where the
+    runs do not contradict each other.
     """
     from embevo.run.exchange.merging import inspect_runs, merge_runs  # noqa: PLC0415
     from embevo.run.format.steps import describe  # noqa: PLC0415
@@ -55,5 +56,7 @@ def merge(runs: tuple[Path, ...], *, out: Path, store: str, zarr_dtype: str, ove
         click.echo(
             f"Not the same in all, and kept in the attribute merged only: {', '.join(merging.left_out)}"
         )
+    if merging.contradicted:
+        click.echo(f"Not the same in all, and left out: {', '.join(merging.contradicted)}")
     look = command_line("embevo", "info", out)
     click.echo(f"Merged {len(merging.steps):,} steps into {out}. Look at them with: {look}")

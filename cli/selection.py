@@ -80,3 +80,19 @@ def token_choice(ctx: click.Context, param: click.Parameter, value: str | None) 
     if "" in parts:
         raise click.BadParameter(f"{value!r} has an empty part between its commas", ctx, param)
     return TokenChoice(tuple(parts))
+
+
+def token_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
+    """Ids and ranges of them between commas or white space, ascending; click.BadParameter for others."""
+    if value is None:
+        return None
+    from embevo.errors import ArgumentError  # noqa: PLC0415 - loaded when it is needed
+    from embevo.run.format.token_text import parse_tokens  # noqa: PLC0415
+
+    parts = re.split(r"[,\s]+", value.strip())
+    if not all(re.fullmatch(r"\d+(-\d+)?", part, re.ASCII) for part in parts):
+        raise click.BadParameter(f"{value[:60]!r} is not a list of token ids, such as 0-31,65", ctx, param)
+    try:
+        return list(parse_tokens(parts).ids)
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), ctx, param) from error

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from embevo.errors import DamagedError, ExportError, FrameMismatchError, NotSafetensorsError, RunExistsError
@@ -79,12 +80,13 @@ def half_sealed(request: pytest.FixtureRequest, tmp_path: Path) -> written.Writt
     return written.write_run(tmp_path / "run", rows=10, sealed=7, frame=frame, store=request.param, every=10)
 
 
-def image_of(step: int, tokens: list[int] | None = None) -> bytes:
+def image_of(step: int, tokens: list[int] | None = None, metadata: dict[str, str] | None = None) -> bytes:
     return saved(
         {
             name: encoded.matrix(step, (5, 3), dtype)[slice(None) if tokens is None else tokens]
             for name, dtype in (("embeddings", "bfloat16"), ("moments", "float32"))
-        }
+        },
+        metadata,
     )
 
 
@@ -96,8 +98,11 @@ def test_rows_are_exported_from_wherever_they_are(
     seen: list[int] = []
     files = export_snapshots(run, tmp_path / "out", range(10), tokens=tokens, on_step=seen.append)
     assert seen == list(range(0, 100, 10))
+    with safe_open(files[0], "numpy") as opened:
+        metadata = opened.metadata()
+    assert (metadata is None) == (tokens is None)
     assert {file.name: file.read_bytes() for file in files} == {
-        f"step_{step:07d}.safetensors": image_of(step, tokens) for step in seen
+        f"step_{step:07d}.safetensors": image_of(step, tokens, metadata) for step in seen
     }
     assert sorted((tmp_path / "out").iterdir()) == files
 

@@ -128,8 +128,9 @@ def test_what_agrees_is_kept_and_the_rest_is_in_the_record(tmp_path: Path) -> No
     assert parts[1]["attributes"] == {name: second[name] for name in ("config", "versions")}
     differing = write_piece(tmp_path / "three", [20], attributes=second, token_count=count + 1)
     merging = inspect_runs([one, differing])
-    assert merging.token_count is None
-    assert merging.left_out == ["config.job", "who", "token_count"]
+    assert merging.said.token_count is None
+    assert merging.left_out == ["config.job", "who"]
+    assert merging.contradicted == ["token_count"]
 
 
 def test_a_number_beats_nan_and_two_numbers_must_agree(

@@ -1,5 +1,6 @@
 """Frames of any arrays, and values for them that say where they belong."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ from numpy.typing import NDArray
 from embevo.run.format.array_spec import ArraySpec
 from embevo.run.format.dtypes import NUMPY_DTYPES
 from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
+from embevo.run.paths import RunPaths
+from embevo.run.writing.run_writer import StagedRun
 
 DTYPES = sorted(NUMPY_DTYPES)
 NAMES = ["embeddings", "embeddings.grad", "h.0.attn", "exp_avg_sq", "mask"]
@@ -30,6 +34,37 @@ def put(journal: Journal, row: int, step: int) -> None:
     for name, spec in journal.frame.arrays:
         journal.payload(row, name)[:] = values(spec, name, step).tobytes()
     journal.commit(row, step, (0.5,) * len(journal.frame.scalars), seal=True)
+
+
+def write_run(
+    path: Path,
+    frame: FrameSpec,
+    rows: int,
+    *,
+    block_steps: int = 4,
+    store: Store = "both",
+    zarr_dtype: ZarrDtype = "float32",
+    every: int = 1,
+    token_count: NDArray[np.int64] | None = None,
+) -> Path:
+    """A run of the values of a frame at steps 0, every, ..., closed."""
+    layout = Layout.new(
+        frame,
+        block_steps=block_steps,
+        store=store,
+        zarr_dtype=zarr_dtype,
+        has_token_count=token_count is not None,
+        attributes={},
+    )
+    slots = 2 * block_steps
+    run = StagedRun(RunPaths(path), layout, slots=slots, token_count=token_count).publish()
+    for row in range(rows):
+        put(run.journal, row, row * every)
+        run.sealer.snapshot(run.journal, row)
+        if row + 1 == rows or (row + 1) % block_steps == 0:
+            run.sealer.seal(run.journal, row + 1)
+    run.close(complete=True)
+    return path
 
 
 @st.composite

@@ -4,18 +4,21 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embevo.errors import ExportError
 from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.exchange.carrying import TOKENS, said_of
 from embevo.run.format.array_spec import ArraySpec
+from embevo.run.format.chosen_rows import ChosenRows
 from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.safetensors_header import pack_header
 from embevo.run.format.steps import describe
+from embevo.run.format.token_subset import TokenSubset
 from embevo.run.paths import PathLike, absolute, snapshot_name
 from embevo.run.reading.reader import Run
 
@@ -57,6 +60,10 @@ def export_snapshots(
 ) -> list[Path]:
     """Write one file a step, ``step_0000123.safetensors``, byte for byte what ``save_file`` would have.
 
+    Where they hold a part of the vocabulary, their metadata say which tokens, so that an import does not
+    take them for the first ones. What the run knows of its tokens, their texts, counts and groups, goes into
+    ``tokens.json`` beside them.
+
     Args:
         run: where from; it may be in the middle of being recorded.
         out: folder of the files; it is made if need be.
@@ -75,11 +82,20 @@ def export_snapshots(
     """
     folder = absolute(out)
     files = [folder / snapshot_name(int(run.steps[row])) for row in rows]
-    _check_free(run, folder, files, overwrite=overwrite)
-    folder.mkdir(parents=True, exist_ok=True)
     chosen = _Chosen.of(run, tokens)
+    said = said_of(run, chosen.frame.token_ids)
+    beside = folder / TOKENS
+    data = b"" if said.is_empty else said.pack()
+    _check_free(run, folder, files, overwrite=overwrite)
+    _check_said(beside, data, overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    if data:
+        write_file(beside, data, sync=False)
+    elif overwrite:
+        # What it says would be taken for these files' tokens.
+        beside.unlink(missing_ok=True)
     for file, (step, image) in zip(files, run.images(rows), strict=True):
-        write_file(file, chosen.image(image).data, sync=False)
+        write_file(file, chosen.file(image), sync=False)
         if on_step is not None:
             on_step(step)
     return files
@@ -96,8 +112,8 @@ def export_stacked(
 ) -> Path:
     """Write all steps into one file: each matrix ``(step, token, dim)``, and ``step`` ``(step,)`` int64.
 
-    Where tokens are chosen, ``token`` ``(token,)`` int64 names them. The file appears when it is whole; no
-    more than a block of it is ever in memory.
+    Where it holds a part of the vocabulary, ``token`` ``(token,)`` int64 names the tokens. The file appears
+    when it is whole; no more than a block of it is ever in memory.
 
     Args:
         run: where from; it may be in the middle of being recorded.
@@ -123,8 +139,8 @@ def export_stacked(
     selected = _Chosen.of(run, tokens)
     frame = selected.frame
     vectors = {"step": steps}
-    if tokens is not None:
-        vectors["token"] = np.array(tokens, np.int64)
+    if frame.tokens is not None:
+        vectors["token"] = frame.token_ids
     header = pack_header(
         {
             **{name: ("I64", vector.shape, vector.nbytes) for name, vector in vectors.items()},
@@ -146,10 +162,10 @@ def export_stacked(
             for vector in vectors.values():
                 file.write(vector.tobytes())
             for index, (step, image) in enumerate(run.images(rows)):
-                chosen = selected.image(image)
+                chosen = selected.arrays_of(image)
                 for name, start in starts.items():
                     file.seek(start + index * frame.nbytes(name))
-                    file.write(frame.matrix(chosen, name).reshape(-1).view(np.uint8).data)
+                    file.write(np.ascontiguousarray(chosen[name]).reshape(-1).view(np.uint8).data)
                 if on_step is not None:
                     on_step(step)
         partial.replace(path)
@@ -169,43 +185,52 @@ class _Chosen:
         whole: what the run records.
         frame: what the files hold.
         positions: ``(token,)`` which rows along ``token`` these are; None for all of them.
+        header: of the file of a step.
     """
 
     whole: FrameSpec
     frame: FrameSpec
     positions: NDArray[np.int64] | None
+    header: bytes
 
     @classmethod
     def of(cls, run: Run, tokens: Sequence[int] | None) -> Self:
         """All that a run records, or the rows of some token ids of its arrays along ``token``."""
         whole = run.frame
-        if tokens is None:
-            return cls(whole, whole, None)
         ids = whole.token_ids
+        if tokens is None or (len(ids) and np.array_equal(tokens, ids)):
+            return cls(whole, whole, None, whole.header_with(ChosenRows.of(whole).metadata))
         outside = sorted(set(tokens) - set(ids.tolist()))
         if outside or not tokens:
             there = describe(ids.tolist()) if len(ids) else "none"
             raise ExportError(f"{run.path} has the token ids {there}; asked for {outside or 'none'}")
+        vocabulary = len(ids) if whole.tokens is None else whole.tokens.vocabulary
         frame = FrameSpec.of(
             {
                 name: (spec.dtype, (len(tokens), *spec.shape[1:]) if _has_tokens(spec) else spec.shape)
                 for name, spec in whole.arrays
             },
             dimensions={name: spec.dimensions for name, spec in whole.arrays},
+            tokens=TokenSubset.of(tokens, vocabulary),
         )
-        return cls(whole, frame, np.searchsorted(ids, np.array(tokens, np.int64)))
+        positions = np.searchsorted(ids, np.array(tokens, np.int64))
+        return cls(whole, frame, positions, frame.header_with(ChosenRows.of(frame).metadata))
 
-    def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image of the file of a step, from that of the run."""
-        if self.positions is None:
-            return image
+    def arrays_of(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """What a file holds of a step, by name, from the image of the run."""
         arrays = {name: self.whole.matrix(image, name) for name, _ in self.whole.arrays}
-        return self.frame.image(
-            {
-                name: values[self.positions] if _has_tokens(self.whole.by_name[name]) else values
-                for name, values in arrays.items()
-            }
-        )
+        if self.positions is None:
+            return arrays
+        return {
+            name: values[self.positions] if _has_tokens(self.whole.by_name[name]) else values
+            for name, values in arrays.items()
+        }
+
+    def file(self, image: NDArray[np.uint8]) -> bytes:
+        """The bytes of the file of a step, from the image of the run."""
+        if self.positions is not None:
+            image = self.frame.image(self.arrays_of(image))
+        return self.header + image[len(self.frame.header) :].tobytes()
 
 
 def _has_tokens(spec: ArraySpec) -> bool:
@@ -220,4 +245,15 @@ def _check_free(run: Run, folder: Path, files: Sequence[Path], *, overwrite: boo
         raise ExportError(
             f"{len(taken):,} of the {len(files):,} files are there already, the first is {taken[0]}. "
             "Choose another folder, or ask to overwrite them."
+        )
+
+
+def _check_said(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Raise ExportError where what is said of tokens in a folder is not what would be said of these."""
+    if overwrite or not path.exists():
+        return
+    if path.read_bytes() != data:
+        raise ExportError(
+            f"{path} says something else of its tokens than this run does of those exported. Choose another "
+            "folder, or ask to overwrite it."
         )

@@ -8,14 +8,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from embevo.errors import ArgumentError, FrameMismatchError
+import numpy as np
+
+from embevo.errors import (
+    ArgumentError,
+    EmbevoError,
+    FrameMismatchError,
+    NotARunError,
+    NotSafetensorsError,
+)
+from embevo.run.exchange.carrying import said_beside, said_of
+from embevo.run.format.chosen_rows import ChosenRows
 from embevo.run.format.dtypes import SAFETENSORS_CODES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
-from embevo.run.format.safetensors_header import TensorEntry, read_header
+from embevo.run.format.safetensors_header import TensorEntry, read_described_header, read_header
 from embevo.run.format.steps import to_ranges
+from embevo.run.format.token_names import Annotations
+from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths, absolute
+from embevo.run.reading.reader import Run, open_run
 from embevo.run.writing.run_writer import RunWriter
 
 # Any number of digits: other programs pad otherwise than we do.
@@ -34,6 +47,9 @@ class SnapshotFolder:
         keys: tensor name in the files to array name in the run.
         frame: what each step records.
         left_out: tensors of the first file that are not imported.
+        said: what is said of the tokens, in the folder's ``tokens.json`` or in the run whose files these are.
+        not_said: why something that is said of tokens there is not taken; empty if all is.
+        tokens_from: who says which tokens the rows are; empty if nobody does, and they are taken for all.
     """
 
     path: Path
@@ -41,18 +57,27 @@ class SnapshotFolder:
     keys: dict[str, str]
     frame: FrameSpec
     left_out: list[str] = field(default_factory=list)
+    said: Annotations = field(default_factory=Annotations)
+    not_said: str = ""
+    tokens_from: str = ""
 
 
-def inspect_folder(path: PathLike, keys: Mapping[str, str] | None = None) -> SnapshotFolder:
-    """Read the headers of all files, and nothing else.
+def inspect_folder(
+    path: PathLike, keys: Mapping[str, str] | None = None, *, tokens: TokenSubset | None = None
+) -> SnapshotFolder:
+    """Read the headers of all files, and what is said of their tokens, and nothing else.
+
+    Which tokens the rows are is what the files say of themselves, as those that embevo exports do, or the
+    run whose files they are; or else what is given. Where nobody says it, they are all of the vocabulary.
 
     Args:
         path: folder with ``step_<number>.safetensors``; other files in it are left alone.
         keys: which tensors to take, and the array of the run that each becomes; by default ``embeddings``.
+        tokens: which tokens the rows are, of files that do not say it.
 
     Raises:
-        FrameMismatchError: there is no such file, or one lacks a tensor, or has another shape or dtype than
-            the first.
+        FrameMismatchError: there is no such file, or one lacks a tensor, or has another shape, dtype or other
+            tokens than the first; or the tokens given are not as many as the rows, or not what the files say.
         NotSafetensorsError: a file is damaged or not safetensors.
         OSError: the folder or a file cannot be read.
     """
@@ -62,22 +87,91 @@ def inspect_folder(path: PathLike, keys: Mapping[str, str] | None = None) -> Sna
         raise FrameMismatchError(f"each tensor needs an array of its own; got {keys}")
     files = _step_files(folder)
     first, *rest = files.values()
-    header = read_header(first)
+    header, metadata = read_described_header(first)
+    rows = _rows(first, metadata)
     expected = {key: _tensor(first, header, key) for key in keys}
     dtypes = {code: dtype for dtype, code in SAFETENSORS_CODES.items()}
     matrices = {
         name: (dtypes.get(expected[key].dtype, expected[key].dtype), expected[key].shape)
         for key, name in keys.items()
     }
-    try:
-        frame = FrameSpec.of(matrices)
-    except FrameMismatchError as error:
-        raise FrameMismatchError(f"{first}: {error}") from error
     for file in rest:
-        other = read_header(file)
+        other, metadata = read_described_header(file)
+        if _rows(file, metadata) != rows:
+            raise FrameMismatchError(
+                f"{file} does not hold the same tokens as {first.name}, as their metadata say. A run keeps "
+                "its tokens: import the others into runs of their own."
+            )
         for key in keys:
             _check_same(file, key, _tensor(file, other, key), expected[key], first)
-    return SnapshotFolder(folder, files, keys, frame, sorted(header.keys() - keys.keys()))
+    origin = None if rows is not None else _run_of(folder, tokens)
+    source = f"the metadata of {first}" if rows is not None else ""
+    if origin is not None:
+        rows, source = ChosenRows.of(origin.frame), f"the run {origin.path}"
+    rows = rows or ChosenRows()
+    dimensions = {name: rows.dimensions[key] for key, name in keys.items() if key in rows.dimensions}
+    chosen = _tokens(rows, tokens, source)
+    if dimensions and not any(axes[:1] == ("token",) for axes in dimensions.values()):
+        chosen = None
+    try:
+        frame = FrameSpec.of(matrices, dimensions=dimensions, tokens=chosen)
+        _check_number(tokens, frame)
+    except FrameMismatchError as error:
+        raise FrameMismatchError(f"{first}: {error}") from error
+    ids = frame.token_ids
+    said, not_said = Annotations(), ""
+    if origin is not None and np.array_equal(ids, origin.frame.token_ids):
+        said = said_of(origin, ids)
+    elif len(ids):
+        said, not_said = said_beside(folder, ids)
+    left_out = sorted(header.keys() - keys.keys())
+    if tokens is not None:
+        source = source or "what was given"
+    return SnapshotFolder(folder, files, keys, frame, left_out, said, not_said, source)
+
+
+def _rows(file: Path, metadata: Mapping[str, Any]) -> ChosenRows | None:
+    """What a file says of its tokens; None if nothing."""
+    try:
+        return ChosenRows.from_metadata(metadata)
+    except ValueError as error:
+        raise NotSafetensorsError(f"{file}: {error}") from error
+
+
+def _run_of(folder: Path, tokens: TokenSubset | None) -> Run | None:
+    """The run whose files these are; their headers do not say which tokens it records."""
+    paths = RunPaths(folder.parent)
+    if folder.resolve() != paths.snapshots:
+        return None
+    try:
+        return open_run(paths.root)
+    except NotARunError:
+        return None
+    except EmbevoError as error:
+        if tokens is not None:
+            return None
+        raise FrameMismatchError(
+            f"{folder} belongs to a run that cannot be opened, so that it is not known which tokens its "
+            f"files hold: say it with --token-ids and --vocabulary. ({error})"
+        ) from error
+
+
+def _tokens(rows: ChosenRows, given: TokenSubset | None, source: str) -> TokenSubset | None:
+    """Which tokens the rows are, as ``source`` says or as was given; None for all of the vocabulary."""
+    if given is None:
+        return rows.tokens
+    chosen = given.all_or_some
+    if source and rows.tokens != chosen:
+        raise FrameMismatchError(
+            f"{source} says which tokens these are, and they are not those given: leave --token-ids and "
+            "--vocabulary out"
+        )
+    return chosen
+
+
+def _check_number(given: TokenSubset | None, frame: FrameSpec) -> None:
+    if given is not None and frame.token_count != len(given):
+        raise FrameMismatchError(f"{len(given):,} tokens are given for {frame.token_count:,} rows")
 
 
 def import_snapshots(
@@ -118,14 +212,14 @@ def import_snapshots(
         block_steps=block_steps,
         store=store,
         zarr_dtype=zarr_dtype,
-        has_token_count=False,
+        has_token_count=folder.said.token_count is not None,
         attributes=_attributes(folder),
     )
     if folder.path.resolve().is_relative_to(paths.root):
         raise ArgumentError(
             f"{folder.path} lies in {paths.root}, which is where the run shall go: name another directory"
         )
-    run = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite)
+    run = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite, said=folder.said)
     complete = False
     try:
         for row, (step, file) in enumerate(folder.files.items()):

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from embevo.errors import ArgumentError, DivergedError, FrameMismatchError
 from embevo.run.disk.checksum import checksum
+from embevo.run.exchange.carrying import agreed, said_of
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.format.steps import to_ranges
+from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Frame
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run, open_run
-from embevo.run.writing.run_writer import RunWriter, StagedRun
+from embevo.run.writing.run_writer import RunWriter
 
 _PACKAGES: Final = ("embevo", "zarr", "numpy")
 # What a run says of how it came to be: that of the new run is its own, and that of the old ones is in it.
@@ -33,18 +35,21 @@ class Merging:
         steps: ``(row,)`` int64 steps of the merged run, ascending.
         sources: ``(row,)`` int64 which of the runs each row is taken from.
         scalars: ``(row, scalar)`` float64; where a step is in several runs, a number wins over NaN.
-        token_count: ``(token,)`` int64; None where no run has it, or they differ.
+        said: what the runs say of the tokens, as far as none contradicts another: texts, counts, groups.
         attributes: those that agree, and where each stretch of steps came from.
-        left_out: names of what does not agree, and is only in the record.
+        left_out: names of the attributes that do not agree, and are only in the record.
+        contradicted: what is said of the tokens and does not agree, and is left out: a group is one where it
+            has the same tokens in all runs that have it, texts likewise, and counts where all have the same.
     """
 
     runs: tuple[Run, ...]
     steps: NDArray[np.int64]
     sources: NDArray[np.int64]
     scalars: NDArray[np.float64]
-    token_count: NDArray[np.int64] | None
+    said: Annotations
     attributes: Mapping[str, Any]
     left_out: list[str]
+    contradicted: list[str]
 
     @property
     def frame(self) -> FrameSpec:
@@ -87,19 +92,17 @@ def inspect_runs(paths: Sequence[PathLike], on_step: Callable[[int], None] | Non
     scalars = np.full((len(steps), len(runs[0].frame.scalars)), np.nan)
     for run in runs:
         _take_scalars(scalars, np.searchsorted(steps, run.steps), run)
-    counts = [run.tokens.count for run in runs if run.tokens is not None]
-    same = len(counts) == len(runs) and all(np.array_equal(count, counts[0]) for count in counts)
     kept, left_out = _agreeing([run.attributes for run in runs])
-    if counts and not same:
-        left_out.append("token_count")
+    said, contradicted = agreed([said_of(run, run.frame.token_ids) for run in runs])
     return Merging(
         runs,
         steps,
         sources,
         scalars,
-        counts[0] if same else None,
+        said,
         {**kept, "merged": _record(runs, steps, sources, left_out), "versions": _versions()},
         left_out,
+        contradicted,
     )
 
 
@@ -143,15 +146,10 @@ def merge_runs(
         block_steps=block_steps,
         store=store,
         zarr_dtype=zarr_dtype,
-        has_token_count=merging.token_count is not None,
+        has_token_count=merging.said.token_count is not None,
         attributes=merging.attributes,
     )
-    staged = StagedRun(paths, layout, slots=block_steps, token_count=merging.token_count, overwrite=overwrite)
-    try:
-        writer = staged.publish()
-    except BaseException:
-        staged.abandon()
-        raise
+    writer = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite, said=merging.said)
     complete = False
     try:
         _fill(writer, merging, block_steps, on_step)

@@ -158,8 +158,13 @@ class FrameSpec:
     @cached_property
     def header(self) -> bytes:
         """The safetensors header: length, JSON and padding; the same for every step of a run."""
+        return self.header_with({})
+
+    def header_with(self, metadata: Mapping[str, str]) -> bytes:
+        """The header of a file of the same tensors that says this of itself."""
         return pack_header(
-            {name: (SAFETENSORS_CODES[spec.dtype], spec.shape, spec.nbytes) for name, spec in self.arrays}
+            {name: (SAFETENSORS_CODES[spec.dtype], spec.shape, spec.nbytes) for name, spec in self.arrays},
+            metadata,
         )
 
     @cached_property

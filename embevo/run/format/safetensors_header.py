@@ -18,6 +18,8 @@ from embevo.run.disk.regular_file import open_regular
 
 # The format's own limit: a length beyond it is a damaged file, or another format.
 _MAX_HEADER_BYTES: Final = 100_000_000
+# What is no tensor of a header: texts by name.
+_METADATA: Final = "__metadata__"
 _BITS: Final = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8, "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32,
@@ -43,7 +45,12 @@ class TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a safetensors file by name; only its header is read.
+    """The tensors of a safetensors file by name; see :func:`read_described_header`."""
+    return read_described_header(path)[0]
+
+
+def read_described_header(path: Path) -> tuple[dict[str, TensorEntry], dict[str, Any]]:
+    """The tensors of a safetensors file by name, and its metadata; only its header is read.
 
     Raises:
         NotSafetensorsError: with the path, what was found and what was expected.
@@ -66,15 +73,16 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
         raise NotSafetensorsError(f"{path} has a damaged safetensors header: {error}") from error
 
 
-def _parse(text: bytes, size: int) -> dict[str, TensorEntry]:
-    """The entries of a header, of a file of ``size`` bytes; ValueError says what is wrong with it."""
+def _parse(text: bytes, size: int) -> tuple[dict[str, TensorEntry], dict[str, Any]]:
+    """Tensors and metadata of a header, of a file of ``size`` bytes; ValueError says what is wrong."""
     start = 8 + len(text)
     header = json.loads(text, object_pairs_hook=_unique)
     if not isinstance(header, dict):
         raise ValueError(f"it is a {type(header).__name__}, not an object")  # noqa: TRY004
-    entries = {name: _entry(name, fields, start) for name, fields in header.items() if name != "__metadata__"}
+    entries = {name: _entry(name, fields, start) for name, fields in header.items() if name != _METADATA}
     _check_filled(entries, start, size)
-    return entries
+    metadata = header.get(_METADATA)
+    return entries, metadata if isinstance(metadata, dict) else {}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -116,13 +124,16 @@ def _check_filled(entries: Mapping[str, TensorEntry], start: int, size: int) -> 
             )
 
 
-def pack_header(tensors: Mapping[str, tuple[str, Sequence[int], int]]) -> bytes:
+def pack_header(
+    tensors: Mapping[str, tuple[str, Sequence[int], int]], metadata: Mapping[str, str] | None = None
+) -> bytes:
     """The header of a safetensors file: length, JSON and padding, as the safetensors library writes it.
 
     Args:
         tensors: name to dtype code, shape and bytes, in the order in which their data follow each other.
+        metadata: texts by name, for what the file says of itself; left out where there are none.
     """
-    entries: dict[str, object] = {}
+    entries: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
     offset = 0
     for name, (code, shape, nbytes) in tensors.items():
         entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + nbytes]}

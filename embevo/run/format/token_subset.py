@@ -50,6 +50,11 @@ class TokenSubset:
         """``(token,)`` the ids."""
         return np.array(from_ranges(self.ranges), np.int64)
 
+    @property
+    def all_or_some(self) -> "TokenSubset | None":
+        """None where it is all of the vocabulary, as frames have it; else itself."""
+        return None if len(self) == self.vocabulary else self
+
     def __len__(self) -> int:
         return count(self.ranges)
 

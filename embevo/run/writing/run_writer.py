@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -47,9 +48,22 @@ class RunWriter:
         self._lock = lock
 
     @classmethod
-    def create(cls, paths: RunPaths, layout: Layout, *, slots: int, overwrite: bool) -> "RunWriter":
-        """Make a new run and put it in its place at once; arguments and errors are :class:`StagedRun`'s."""
-        staged = StagedRun(paths, layout, slots=slots, overwrite=overwrite)
+    def create(
+        cls, paths: RunPaths, layout: Layout, *, slots: int, overwrite: bool, said: Annotations | None = None
+    ) -> "RunWriter":
+        """Make a new run and put it in its place at once; arguments and errors are :class:`StagedRun`'s.
+
+        The counts among what is ``said`` of the tokens go where the layout has them.
+        """
+        said = said or Annotations()
+        staged = StagedRun(
+            paths,
+            layout,
+            slots=slots,
+            token_count=said.token_count,
+            annotations=replace(said, token_count=None),
+            overwrite=overwrite,
+        )
         try:
             return staged.publish()
         except BaseException:
