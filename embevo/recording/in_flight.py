@@ -67,7 +67,8 @@ class InFlight:
         self._opened = -1
         self._was_opened = False
         self._unopened = 0
-        self._ids: Tensor | None = None
+        # The ids of the chosen tokens on each device.
+        self._ids: dict[torch.device, Tensor] = {}
         self._departed: deque[Departure] = deque()
 
     @property
@@ -134,9 +135,10 @@ class InFlight:
             check_recordable(name, tensor)
             check_matches(name, tensor, self._journal.frame)
             if name in self._gathers:
-                if self._ids is None:
-                    self._ids = torch.from_numpy(self._journal.frame.token_ids).to(tensor.device)
-                tensor = gathered(tensor, self._ids)
+                if tensor.device not in self._ids:
+                    ids = torch.from_numpy(self._journal.frame.token_ids)
+                    self._ids[tensor.device] = ids.to(tensor.device)
+                tensor = gathered(tensor, self._ids[tensor.device])
         self._transport.put(row % self._transport.buffers, index, tensor)
 
     def land(self, *, wait: bool) -> int:

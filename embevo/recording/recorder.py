@@ -18,6 +18,7 @@ from embevo.errors import (
 )
 from embevo.recording.admission import Admission
 from embevo.recording.annotating import annotations_of
+from embevo.recording.carrying import copied_by_waiting, transport_for
 from embevo.recording.choose_tokens import Tokens, choose_tokens
 from embevo.recording.framing import frame_of, likeness
 from embevo.recording.holding import Holding, end_earlier, opened
@@ -37,7 +38,6 @@ from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging
 from embevo.recording.stats import CaptureTimes, RecorderStats
 from embevo.recording.stillness import Steps, Stillness, is_frozen
-from embevo.recording.transport import transport_for
 from embevo.recording.writer import Writer
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
@@ -228,6 +228,7 @@ class Recorder:
         likes = [self._likes[name].new_empty(spec.shape) for name, spec in layout.frame.arrays]
         transport = transport_for(likes, len(layout.frame.scalars))
         self._in_flight = None if transport is None else InFlight(transport, journal, self._sources, row=row)
+        self._waited_for = () if transport is not None else copied_by_waiting(layout.frame, likes)
         # Tensors that were only looked at are not kept alive.
         self._likes = {}
         self._schedule = layout.schedule
@@ -534,6 +535,7 @@ class Recorder:
             pending=row - self._writer.drained,
             ring_slots=self._journal.slots,
             ring_bytes=self._journal.size,
+            waited_for=self._waited_for,
         )
 
     def __enter__(self) -> Self:

@@ -27,6 +27,8 @@ class RecorderStats:
         pending: captured rows that the writer thread has not taken up yet, or that still cross from a device.
         ring_slots: steps that the ring holds.
         ring_bytes: size of the ring.
+        waited_for: names of the arrays on a device whose copies each capture waits for, such as those on MPS:
+            what is queued on the device is finished before the training goes on.
     """
 
     captured: int
@@ -40,6 +42,7 @@ class RecorderStats:
     pending: int
     ring_slots: int
     ring_bytes: int
+    waited_for: tuple[str, ...]
 
 
 class CaptureTimes:

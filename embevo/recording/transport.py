@@ -106,16 +106,3 @@ class CudaTransport:
         """A copy of them."""
         values: NDArray[np.float64] = self._pinned[buffer][-1].numpy().copy()
         return values
-
-
-def transport_for(likes: Sequence[Tensor], scalars: int) -> Transport | None:
-    """What carries arrays like these; None where they are best copied by the training thread itself.
-
-    Args:
-        likes: tensors of the shape and dtype of each array, on its device.
-        scalars: how many scalars may cross beside them.
-    """
-    devices = {like.device for like in likes}
-    if len(devices) == 1 and likes[0].device.type == "cuda":
-        return CudaTransport(likes, scalars)
-    return None

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from embevo import Recorder, open_run
 from embevo.errors import FrameMismatchError, RecordingError, RingFullError
+from embevo.recording import carrying
 from embevo.recording import recorder as recorder_module
-from embevo.recording.transport import CudaTransport, transport_for
+from embevo.recording.carrying import Part, SeveralDevices, transport_for
+from embevo.recording.transport import CudaTransport
 from support import encoded
 from support.slow_transport import SlowTransport
 
@@ -162,8 +164,115 @@ def test_a_resumed_run_compares_and_goes_on(tmp_path: Path, slow: list[SlowTrans
     check(tmp_path / "run", 12)
 
 
-def test_matrices_in_cpu_memory_are_copied_by_the_training_thread() -> None:
+def test_a_step_that_lies_on_several_devices_is_there_when_all_of_it_has_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[SlowTransport] = []
+
+    def make(likes: Sequence[Tensor], scalars: int) -> SeveralDevices:
+        parts[:] = [SlowTransport(likes[:1], scalars, 4), SlowTransport(likes[1:], scalars, 3)]
+        devices = [torch.device("cuda", 0), torch.device("cuda", 1)]
+        places = [(0,), (1, 2)]
+        return SeveralDevices([Part(*part) for part in zip(devices, parts, places, strict=True)])
+
+    monkeypatch.setattr(recorder_module, "transport_for", make)
+    weights = {name: torch.zeros(SHAPE) for name in ("first", "second", "third")}
+    path = tmp_path / "run"
+    with Recorder(path, dict(weights), block_steps=4) as recorder:
+        for step in range(40):
+            for number, weight in enumerate(weights.values()):
+                weight.copy_(torch.from_numpy(encoded.matrix(step + 100 * number, SHAPE, "float32")))
+            recorder.capture(step, loss=encoded.loss_of(step), lr=0.5)
+            if step == 2:
+                # There is no buffer for a fourth, and of none of the three both parts are there.
+                parts[1].gate.set()
+                time.sleep(0.02)
+                assert open_run(path).steps.tolist() == []
+                assert parts[0].started == parts[1].started == 3
+                parts[0].gate.set()
+    run = open_run(path)
+    assert run.steps.tolist() == list(range(40))
+    for number, name in enumerate(weights):
+        wanted = encoded.matrices(range(100 * number, 100 * number + 40), SHAPE, "float32")
+        assert encoded.same_bits(run[name][:], wanted)
+    assert run["loss"][:].tolist() == [encoded.loss_of(step) for step in range(40)]
+
+
+def test_scalars_cross_from_the_device_that_they_lie_on() -> None:
+    devices = [torch.device("cuda", 0), torch.device("cuda", 1)]
+    slow = [SlowTransport([torch.zeros(SHAPE)], 3), SlowTransport([torch.zeros(SHAPE)], 3)]
+    parts = [
+        Part(device, part, (place,)) for place, (device, part) in enumerate(zip(devices, slow, strict=True))
+    ]
+    several = SeveralDevices(parts)
+
+    class First(torch.Tensor):
+        device = devices[0]
+
+    class Second(torch.Tensor):
+        device = devices[1]
+
+    scalars = {0: torch.tensor(1.5).as_subclass(First), 2: torch.tensor(2.5).as_subclass(Second)}
+    several.start(1, scalars)
+    for part in slow:
+        part.gate.set()
+    assert np.isnan(slow[0].scalars(1)[2])
+    assert np.isnan(slow[1].scalars(1)[0])
+    assert several.scalars(1)[[0, 2]].tolist() == [1.5, 2.5]
+
+
+def test_each_device_has_a_transport_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class First(torch.Tensor):
+        device = torch.device("cuda", 0)
+
+    class Second(torch.Tensor):
+        device = torch.device("cuda", 1)
+
+    class OnMps(torch.Tensor):
+        device = torch.device("mps")
+
+    made: list[SlowTransport] = []
+
+    def make(likes: Sequence[Tensor], scalars: int) -> SlowTransport:
+        made.append(SlowTransport(likes, scalars, 8))
+        return made[-1]
+
+    monkeypatch.setattr(carrying, "CudaTransport", make)
+    here = torch.zeros(SHAPE)
+    first, second, mps = (here.as_subclass(kind) for kind in (First, Second, OnMps))
+    assert transport_for([here, here], 2) is None
+    assert isinstance(transport_for([first, first], 2), SlowTransport)
+    several = transport_for([here, second, first, second], 2)
+    assert isinstance(several, SeveralDevices)
+    assert several.buffers == 8
+    for place in range(4):
+        several.put(0, place, torch.full(SHAPE, float(place)))
+    several.start(0, {})
+    assert not several.has_landed(0)
+    for slow in made:
+        slow.gate.set()
+    assert several.has_landed(0)
+    found = [float(matrix.view(np.float32)[0]) for matrix in several.matrices(0)]
+    assert found == [0.0, 1.0, 2.0, 3.0]
+    # What blocks anyway is copied by the training thread, all of it.
+    assert transport_for([first, mps], 2) is None
+
+
+def test_the_statistics_say_which_arrays_a_capture_waits_for(tmp_path: Path) -> None:
+    class OnMps(torch.Tensor):
+        device = torch.device("mps")
+
+    matrices = {"embeddings": torch.ones(SHAPE).as_subclass(OnMps), "other": torch.ones(SHAPE)}
+    with Recorder(tmp_path / "run", matrices) as recorder:
+        recorder.capture(0)
+    assert recorder.stats.waited_for == ("embeddings",)
+    assert (open_run(tmp_path / "run")["embeddings"][0] == 1).all()
+
+
+def test_matrices_in_cpu_memory_are_copied_by_the_training_thread(tmp_path: Path) -> None:
     assert transport_for([torch.zeros(2, 2)], 2) is None
+    with Recorder(tmp_path / "run", {"embeddings": torch.ones(SHAPE)}) as recorder:
+        assert recorder.stats.waited_for == ()
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -203,6 +312,42 @@ def test_cuda_capture_does_not_wait_for_the_training_stream(tmp_path: Path) -> N
             recorder.capture(step)
         assert not busy.query()
     assert open_run(tmp_path / "run").steps.tolist() == list(range(9))
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_cuda_beside_arrays_in_cpu_memory(tmp_path: Path) -> None:
+    """One frame, and neither part waits for the device."""
+    weight, beside = torch.zeros(128, 64, device="cuda"), torch.zeros(3, 4)
+    with Recorder(tmp_path / "run", {"embeddings": weight, "beside": beside}, block_steps=5) as recorder:
+        for step in range(40):
+            weight.fill_(step)
+            beside.fill_(step)
+            recorder.capture(step, loss=weight[0, 0].float(), lr=float(step))
+            weight.fill_(-1)
+            beside.fill_(-1)
+    assert recorder.stats.waited_for == ()
+    run = open_run(tmp_path / "run")
+    for name in ("embeddings", "beside"):
+        assert (run[name][:] == np.arange(40)[:, None, None]).all()
+    assert run["loss"][:].tolist() == run["learning_rate"][:].tolist() == list(range(40))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two CUDA devices")
+def test_two_cuda_devices(tmp_path: Path) -> None:
+    weights = {f"on_{index}": torch.zeros(128, 64, device=f"cuda:{index}") for index in range(2)}
+    with Recorder(tmp_path / "run", dict(weights), block_steps=5) as recorder:
+        for step in range(40):
+            for weight in weights.values():
+                weight.fill_(step)
+            recorder.capture(step, loss=weights["on_1"][0, 0].float())
+            for weight in weights.values():
+                weight.fill_(-1)
+    run = open_run(tmp_path / "run")
+    for name in weights:
+        assert (run[name][:] == np.arange(40)[:, None, None]).all()
+    assert run["loss"][:].tolist() == list(range(40))
 
 
 @pytest.mark.cuda

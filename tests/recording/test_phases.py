@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from embevo import Recorder, open_run
 from embevo.errors import ArgumentError, FrameMismatchError, RecordingWarning, RingFullError, StaleTensorError
 from embevo.recording import recorder as recorder_module
+from embevo.recording.carrying import HostTransport, Part, SeveralDevices
 from embevo.recording.makers import gradient, optimizer_state, source
+from embevo.recording.transport import Transport
 from embevo.run.format.schedule import log_spaced
 from support.slow_transport import SlowTransport
 
@@ -26,16 +28,23 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 }
 
 
-@pytest.fixture(params=["host", "device"])
+@pytest.fixture(params=["host", "device", "devices"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How arrays reach the ring: copied by the training thread, or through buffers of a device."""
+    """How arrays reach the ring: copied by the training thread, or through buffers of one device or two."""
 
-    def make(likes: list[Tensor], scalars: int) -> SlowTransport:
-        made = SlowTransport(likes, scalars, 64)
-        made.gate.set()
-        return made
+    def make(likes: list[Tensor], scalars: int) -> Transport:
+        several = request.param == "devices" and len(likes) > 1
+        there = range(1, len(likes), 2) if several else range(0)
+        crossing = [place for place in range(len(likes)) if place not in there]
+        slow = SlowTransport([likes[place] for place in crossing], scalars, 64)
+        slow.gate.set()
+        if not several:
+            return slow
+        host = HostTransport([likes[place] for place in there], scalars, 63)
+        device = Part(torch.device("cuda"), slow, tuple(crossing))
+        return SeveralDevices([device, Part(torch.device("cpu"), host, tuple(there))])
 
-    if request.param == "device":
+    if request.param != "host":
         monkeypatch.setattr(recorder_module, "transport_for", make)
     return str(request.param)
 
