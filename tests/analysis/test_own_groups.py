@@ -20,9 +20,11 @@ from embevo.analysis.figures.groups import key_of
 from embevo.analysis.figures.rendering import render
 from embevo.analysis.figures.token_names import name_of
 from embevo.analysis.film.animation import animate
+from embevo.analysis.measures.groups import GROUPS as GROUP_NAMES
+from embevo.analysis.measures.groups import Groups
 from embevo.errors import AnalysisError
 from embevo.recording.annotating import annotate
-from embevo.run.format.tokens import SPACE, label_of
+from embevo.run.format.tokens import SPACE, Tokens, label_of
 
 TOKENS, DIM, STEPS = 12, 4, 60
 COUNTS = [5, 0, 3, 0, 9, 0, 1, 1, 1, 0, 2, 2]
@@ -155,3 +157,38 @@ def test_names_in_pictures_are_of_characters_that_the_font_has(text: str | bytes
     name = name_of(label_of(text, 5))
     assert all(0x20 <= ord(c) < 0x7F or c == SPACE for c in name)
     assert FT2Font(findfont("DejaVu Sans")).get_char_index(ord(SPACE))
+
+
+@given(st.data())
+def test_a_sample_of_a_big_vocabulary_has_its_share_of_every_group(data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 300))
+    at_most = data.draw(st.integers(1, 120))
+    members = st.lists(st.integers(0, count - 1), unique=True) if count else st.just([])
+    own = {
+        f"own{number}": np.array(sorted(ids), np.int64)
+        for number, ids in enumerate(data.draw(st.lists(members, max_size=4)))
+    }
+    tokens = None
+    if data.draw(st.booleans()):
+        dead = data.draw(members)
+        occurrences = np.ones(count, np.int64)
+        occurrences[dead] = 0
+        tokens = Tokens(np.arange(count), occurrences)
+    groups = Groups.of(count, tokens, own)
+    sample = groups.sampled(at_most)
+    assert (sample.names, sample.known, sample.own) == (groups.names, groups.known, groups.own)
+    if count <= at_most:
+        assert sample is groups
+    stride = max(1, -(-count // at_most))
+    for name in groups.names:
+        chosen, whole = sample[name], groups[name]
+        assert np.all(np.diff(chosen) > 0)
+        assert np.isin(chosen, whole).all()
+        # None is left out altogether, and none is thinner than the rest.
+        assert len(chosen) >= min(len(whole), -(-len(whole) // stride) if name in GROUP_NAMES else 1)
+        if name in own and len(whole) <= at_most // (4 * len(own)):
+            assert chosen.tolist() == whole.tolist()
+    if tokens is not None:
+        assert sample["all"].tolist() == sorted([*sample["live"], *sample["dead"]])
+    # The live and the dead round up, each once; groups of the user's own come on top, by a quarter.
+    assert len(sample.together) <= at_most + 1 + max(at_most // 4, len(own)) + len(own)

@@ -13,8 +13,11 @@ import xarray as xr
 
 from embevo import open_run
 from embevo.run.format.dtypes import HALVES
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.token_names import Annotations
 from embevo.run.format.widening import widen
-from support import encoded, written
+from embevo.run.writing.annotating import annotate_run
+from support import encoded, frames, written
 
 STORES = ["zarr", "safetensors", "both"]
 CONFIG: Any = {"lr": 0.1, "nested": {"a": [1, None, True]}, "huge": 2**70}
@@ -141,3 +144,36 @@ except MissingLibraryError as error:
 """
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
     assert done.stdout == "A run as a dataset needs xarray: pip install 'embevo[analysis]'.\n"
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "nc"])
+def test_tokens_come_with_their_texts_where_the_run_has_them(tmp_path: Path, suffix: str) -> None:
+    frame = FrameSpec.of({"embeddings": ("float32", (5, 3))}, ("loss",))
+    path = frames.write_run(tmp_path / "run", frame, 3)
+    assert "token_string" not in open_run(path).to_xarray().coords
+    texts = (" the", "\u00e9", b"\xe2\x80", None, "a\0b")
+    annotate_run(path, lambda _, __: Annotations(texts))
+    run = open_run(path)
+    data = run.to_xarray()
+    assert data["token_string"].dims == ("token",)
+    wanted = [" the", "\u00e9", *run.token_names.labels[2:]]
+    assert data["token_string"].values.tolist() == wanted
+    chosen = data.sel(token=[3, 1])
+    assert chosen["token_string"].values.tolist() == [wanted[3], wanted[1]]
+    assert chosen["embeddings"].values.tobytes() == run["embeddings"][:][:, [3, 1]].tobytes()
+    saved = tmp_path / f"saved.{suffix}"
+    if suffix == "zarr":
+        chosen.to_zarr(saved, zarr_format=3, consolidated=False)
+        back = xr.open_zarr(saved, consolidated=False)
+    else:
+        chosen.to_netcdf(saved, engine="h5netcdf")
+        back = xr.open_dataset(saved, engine="h5netcdf")
+    with back:
+        assert back["token_string"].values.tolist() == [wanted[3], wanted[1]]
+
+
+def test_bytes_come_with_their_characters(tmp_path: Path) -> None:
+    run = written.write_run(tmp_path / "run", rows=2, sealed=2, vocabulary="bytes")
+    texts = open_run(run.path).to_xarray()["token_string"].values.tolist()
+    assert texts[1:] == [chr(token) for token in range(1, 5)]
+    assert texts[0] == open_run(run.path).token_names.labels[0]

@@ -67,7 +67,7 @@ class Groups:
         A group of the user's own that is smaller than a share of that stays whole.
         """
         stride = -(-len(self.ids[0]) // at_most)
-        if stride == 1:
+        if stride <= 1:
             return self
         live, dead = self.ids[1][::stride], self.ids[2][::stride]
         everybody = np.sort(np.concatenate([live, dead])) if self.known else self.ids[0][::stride]

@@ -76,6 +76,21 @@ class TokenNames:
             return byte_labels(self.ids.tolist()) if self.is_bytes else [str(token) for token in self.ids]
         return [label_of(text, token) for token, text in zip(self.ids.tolist(), self.strings, strict=True)]
 
+    @property
+    def known(self) -> bool:
+        """Whether the run says what its tokens are."""
+        return self.strings is not None or self.is_bytes
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """``(token,)`` the text of each token; the label of one that has no text that a file could hold."""
+        own = {token: text for text, tokens in self._by_text.items() for token in tokens}
+        # A string in a netCDF file ends at its first NUL.
+        return [
+            own[token] if token in own and "\0" not in own[token] else label
+            for token, label in zip(self.ids.tolist(), self.labels, strict=True)
+        ]
+
     @cached_property
     def _by_text(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
@@ -100,8 +115,7 @@ class TokenNames:
         Raises:
             ArgumentError: no token has the name, or several have; with their ids.
         """
-        known = self.strings is not None or self.is_bytes
-        found = (self._by_text.get(name) or self._by_label.get(name) or []) if known else []
+        found = (self._by_text.get(name) or self._by_label.get(name) or []) if self.known else []
         if len(found) == 1:
             return found[0]
         if found:
@@ -109,7 +123,7 @@ class TokenNames:
                 ", ..." if len(found) > _MOST_LISTED else ""
             )
             raise ArgumentError(f"{name!r} is the name of {len(found)} tokens: give one of the ids {listed}")
-        if not known:
+        if not self.known:
             raise ArgumentError(
                 f"{name!r} names a token by its text, and this run does not know what its tokens are: give "
                 "ids, or name them with embevo annotate RUN --tokenizer tokenizer.json"

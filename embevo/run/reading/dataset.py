@@ -58,7 +58,9 @@ def dataset_of(run: "Run", *, native: bool) -> xr.Dataset:
     }
     dataset = xr.Dataset(variables, _coordinates(run), _flat(run.attributes))
     # With dask, reading and saving go block by block instead of array by array.
-    return dataset.chunk({"step": run.layout.block_steps}) if find_spec("dask") else dataset
+    if find_spec("dask"):
+        dataset = dataset.chunk({"step": run.layout.block_steps})
+    return dataset.assign_coords(_token_strings(run, dataset))
 
 
 def _lazy(array: StepArray, *, native: bool) -> indexing.LazilyIndexedArray:
@@ -85,6 +87,14 @@ def _coordinates(run: "Run") -> dict[str, Any]:
         if run.tokens is not None:
             coordinates["token_count"] = ("token", run.tokens.count)
     return coordinates
+
+
+def _token_strings(run: "Run", dataset: xr.Dataset) -> dict[str, Any]:
+    """The texts of the tokens, in memory also where the rest is dask's: it cannot save objects lazily."""
+    names = run.token_names
+    if "token" not in dataset.coords or not names.known:
+        return {}
+    return {"token_string": ("token", np.array(names.texts, object))}
 
 
 def _flat(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -309,9 +309,11 @@ class Run:
         """The run as an xarray dataset of arrays ``(step, token, dim)`` and scalars ``(step,)``.
 
         It has the rows of the last :meth:`refresh`, those in the journal included, and the coordinates
-        ``step``, ``token`` and ``token_count`` where the run has them. Values are read when they are asked
-        for. It carries no encoding, so that it, and any selection of it, can be saved again; attributes that
-        netCDF cannot hold are JSON texts. Where dask is installed, the arrays are dask's, in blocks.
+        ``step``, ``token``, ``token_count`` and ``token_string`` where the run has them; the last is the
+        text of each token, or its label where it has no text that a file could hold. Values are read when
+        they are asked for. It carries no encoding, so that it, and any selection of it, can be saved again;
+        attributes that netCDF cannot hold are JSON texts. Where dask is installed, the arrays are dask's, in
+        blocks.
 
         Args:
             native: keep 16-bit arrays that the run stores in the model's dtype, instead of widening them
