@@ -10,12 +10,14 @@ import click
 from .paths import PathOf
 from .readable import command_line, size_of, state_of
 
-# Lines of a screen that a row may take, where they are not two.
-_LINES: Final = {"config": 9}
+# Rows that may take two lines of a screen, and not one.
+_LONG: Final = frozenset({"run", "state", "size", "config", "dead", "more"})
 # Arrays that have a row of their own.
 _ARRAYS: Final = 4
-# Characters of one setting.
 _MOST_LABELS: Final = 40
+# Settings that are shown without saying how many there are.
+_MANY: Final = 8
+# Characters of one setting.
 _LONGEST_VALUE: Final = 60
 
 if TYPE_CHECKING:
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=PathOf())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--settings", is_flag=True, help="Print the settings and attributes alone, one a line.")
 @click.option("--all", "whole", is_flag=True, help="Print long settings, attributes and lists in full.")
-def info(run: Path, as_json: bool, whole: bool) -> None:
-    """Show what is inside RUN, on one screen.
+def info(run: Path, as_json: bool, settings: bool, whole: bool) -> None:
+    """Show what is inside RUN, on one small screen.
 
-    What is long is cut short, and the output says so; --all prints all of it. Works on finished and
-    interrupted runs, and on one that is being recorded right now.
+    What is long is cut short, and the output says so; --settings prints the settings, --all prints all of it.
+    Works on finished and interrupted runs, and on one that is being recorded right now.
     """
     from embevo.run.reading.summary import summarize  # noqa: PLC0415 - zarr is loaded when it is needed
 
@@ -46,11 +49,12 @@ def info(run: Path, as_json: bool, whole: bool) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     console = Console(highlight=False, soft_wrap=False)
-    rows = _rows(summary, whole=whole)
-    if not whole:
+    rows = _settings(summary) if settings else _rows(summary, whole=whole)
+    if not whole and not settings:
         shortened = _on_one_screen(rows, max(20, console.width - 2 - max(len(label) for label, _ in rows)))
         if shortened != _rows(summary, whole=True):
-            shortened.append(("more", f"{command_line('embevo', 'info', run, '--all')} prints all of it"))
+            how = command_line("embevo", "info", run, "--all")
+            shortened.append(("more", f"{how} prints all of it, --settings the settings alone"))
         rows = shortened
     for label, value in rows:
         table.add_row(label, Text(value))
@@ -58,10 +62,10 @@ def info(run: Path, as_json: bool, whole: bool) -> None:
 
 
 def _on_one_screen(rows: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
-    """The rows, each cut to as many lines of ``width`` characters as it may have, and not too many arrays."""
+    """The rows, each cut to as many lines of ``width`` characters as it may have."""
     found = []
     for label, value in rows:
-        longest = width * _LINES.get(label, 2)
+        longest = width * (2 if label in _LONG else 1)
         found.append((label, value if len(value) <= longest else f"{value[: longest - 4].rstrip()} ..."))
     return found
 
@@ -106,17 +110,34 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
     ]
     if summary.checkpoints:
         rows.append(("checkpoints", _checkpoints(summary)))
-    rows += [
-        (name, _fields(fields, whole=whole))
-        for name, fields in (
-            ("config", summary.config),
-            ("corpus", summary.corpus),
-            ("versions", summary.versions),
-            ("also", summary.attributes),
-        )
-        if fields
-    ]
+    rows += [(name, _fields(fields, whole=whole)) for name, fields in _attributes(summary)]
     return [*rows, *_of_tokens(summary)]
+
+
+def _attributes(summary: "RunSummary") -> list[tuple[str, dict[str, Any]]]:
+    """What was said of the run when it was made, by what it is of."""
+    named = (
+        ("config", summary.config),
+        ("corpus", summary.corpus),
+        ("versions", summary.versions),
+        ("also", summary.attributes),
+    )
+    return [(name, fields) for name, fields in named if fields]
+
+
+def _settings(summary: "RunSummary") -> list[tuple[str, str]]:
+    """A row for each setting, in full."""
+    rows = [
+        (name, f"{_one_line(key)} {_plain(value, whole=True)}")
+        for name, fields in _attributes(summary)
+        for key, value in fields.items()
+    ]
+    if not rows:
+        return [("config", "nothing was said of this run when it was made")]
+    return [
+        ("" if number and rows[number - 1][0] == name else name, value)
+        for number, (name, value) in enumerate(rows)
+    ]
 
 
 def _of_tokens(summary: "RunSummary") -> list[tuple[str, str]]:
@@ -167,7 +188,10 @@ def _sizes(summary: "RunSummary") -> str:
 
 
 def _fields(fields: dict[str, Any], *, whole: bool) -> str:
-    return ", ".join(f"{_one_line(name)} {_plain(value, whole=whole)}" for name, value in fields.items())
+    many = f"{len(fields)} in all: " if len(fields) > _MANY and not whole else ""
+    return many + ", ".join(
+        f"{_one_line(name)} {_plain(value, whole=whole)}" for name, value in fields.items()
+    )
 
 
 def _plain(value: object, *, whole: bool) -> str:

@@ -86,7 +86,7 @@ def test_info_is_one_screen_whatever_the_attributes_hold(
     )
     run.journal.close()
     lines = invoke("info", path).output.splitlines()
-    assert len(lines) <= 45
+    assert len(lines) <= 30
     assert "and 5 more: array" in " ".join(" ".join(lines).split())
     assert "--all prints all of it" in " ".join(" ".join(lines).split())
 
@@ -102,6 +102,24 @@ def test_all_of_a_long_attribute_is_there_on_request(invoke: Any, tmp_path: Path
     whole = "".join(invoke("info", run.path, "--all").output.split())
     assert "LABEL_1999" in whole
     assert "prints" not in whole
+
+
+def test_many_settings_are_folded_and_listed_on_request(invoke: Any, tmp_path: Path) -> None:
+    config = {f"setting_{number}": "x" * number for number in range(80)}
+    run = written.write_run(tmp_path / "run", rows=2, sealed=2, config=config, corpus={"name": "novel"})
+    run.journal.close()
+    short = invoke("info", run.path).output
+    assert "config 80 in all: setting_0" in " ".join(short.split())
+    assert len(short.splitlines()) < 22
+    assert "--settings the settings alone" in " ".join(short.split())
+    listed = invoke("info", run.path, "--settings").output
+    lines = [line.split() for line in listed.splitlines()]
+    assert lines[0][:2] == ["config", "setting_0"]
+    assert ["setting_9", "x" * 9] in lines
+    assert sum(line[0].startswith("setting_") for line in lines) == 79
+    assert ["corpus", "name", "novel"] in lines
+    assert "trajectory.zarr" not in listed
+    assert json.loads(invoke("info", run.path, "--json").output)["config"] == config
 
 
 def test_info_tells_the_states_apart(invoke: Any, tmp_path: Path) -> None:
