@@ -53,7 +53,7 @@ FIGURES: Final = (
         "The cloud at the last step",
         "Each mark is a token's embedding, seen along the two directions in which the cloud is widest; "
         "tokens that lie together here may still differ in other directions; the most frequent and outermost "
-        "ones are named.",
+        "ones are named. Of a group of more than 2,000 a place is the darker the more of them are there.",
         cloud.draw,
     ),
     Figure(
@@ -111,7 +111,8 @@ FIGURES: Final = (
         "norm_frequency",
         "Length of each vector and frequency of its token",
         "Each mark is a token: to the right those that the corpus has often, upwards those with a long "
-        "vector; the dead, which never occur, are at 0.",
+        "vector; the dead, which never occur, are at 0. Of more than 2,000 a place is the darker the more of "
+        "them are there.",
         frequency.draw,
     ),
 )

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
+from embevo.analysis.figures.density import are_many, draw_density
 from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import colour_of, key_of, marker_of, shown, tokens_of
 from embevo.analysis.figures.holes import largest_holes, put_ring, ring
@@ -31,17 +32,16 @@ def draw(analysis: Analysis) -> Drawing:
     drawing = Drawing.of(analysis, height=4.3)
     axes = drawing.figure.add_subplot()
     groups = shown(analysis, drawing)
+    members = {group: tokens_of(analysis, group) for group in groups}
+    few = [group for group, ids in members.items() if not are_many(len(ids))]
+    marks = point_marks(sum(len(members[group]) for group in few), 4)
     colours = [ALL] * len(points)
-    for group in groups:
-        ids = tokens_of(analysis, group)
-        for token in ids:
+    for group, ids in members.items():
+        for token in ids.tolist():
             colours[token] = colour_of(analysis, group)
-        axes.plot(
-            *points[ids].T,
-            marker_of(analysis, group),
-            color=colour_of(analysis, group),
-            **point_marks(len(points), 4),
-        )
+        if group in few:
+            axes.plot(*points[ids].T, marker_of(analysis, group), color=colour_of(analysis, group), **marks)
+    axes.update_datalim(points)
     holes = largest_holes(series["black_hole"].to_numpy(), tokens_of(analysis, "dead"))
     for token, count, _ in holes:
         put_ring(ring(axes), points[token], count)
@@ -52,6 +52,10 @@ def draw(analysis: Analysis) -> Drawing:
     axes.set_xlabel(f"component 1, {share[0]:.0%} of the variance ({LENGTH})")
     axes.set_ylabel(f"component 2, {share[1]:.0%} ({LENGTH})")
     drawing.figure.draw_without_rendering()
+    draw_density(
+        axes,
+        [(points[ids], colour_of(analysis, group)) for group, ids in members.items() if group not in few],
+    )
     named = [(token, text) for token, _, text in holes]
     taken = place_labels(axes, points, named, colours=[INK] * len(points), must=True)
     place_labels(axes, points, _notable(analysis, points), colours=colours, taken=taken)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
+from embevo.analysis.figures.density import are_many, draw_density
 from embevo.analysis.figures.drawing import Drawing
 from embevo.analysis.figures.groups import UNKNOWN, tokens_of
 from embevo.analysis.figures.placement import place_labels
@@ -26,16 +27,14 @@ def draw(analysis: Analysis) -> Drawing:
         raise NothingToDrawError("no live token has a finite norm at the last step")
     drawing = Drawing.of(analysis, height=3.6)
     axes = drawing.figure.add_subplot()
+    points = np.column_stack([count, norm]).astype(float)
+    many = [group for group in ("dead", "live") if are_many(len(tokens_of(analysis, group)))]
     for group in ("dead", "live"):
         ids = tokens_of(analysis, group)
-        axes.plot(
-            count[ids],
-            norm[ids],
-            MARKERS[group],
-            color=COLOURS[group],
-            **point_marks(len(count), 4),
-            clip_on=False,
-        )
+        if group not in many:
+            marks = point_marks(len(ids) if many else len(count), 4)
+            axes.plot(*points[ids].T, MARKERS[group], color=COLOURS[group], **marks, clip_on=False)
+    axes.update_datalim(points[np.isfinite(norm)])
     most = max(int(count.max()), 1)
     from_one_axis(axes, most)
     axes.set_xlim(-0.25, most * 1.4)
@@ -43,8 +42,9 @@ def draw(analysis: Analysis) -> Drawing:
     axes.set_ylabel(f"norm at the last step ({LENGTH})")
     axes.margins(y=0.08)
     quiet_grid(axes)
+    axes.autoscale_view(scalex=False)
     drawing.figure.draw_without_rendering()
-    points = np.column_stack([count, norm]).astype(float)
+    draw_density(axes, [(points[tokens_of(analysis, group)], COLOURS[group]) for group in many])
     order = [
         token
         for token in np.argsort(-count, kind="stable").tolist()

@@ -12,11 +12,13 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
+from embevo.analysis.figures.density import are_many
 from embevo.analysis.figures.drawing import Drawing, title_of
 from embevo.analysis.figures.groups import colour_of, key_of, marker_of, shown, tokens_of
 from embevo.analysis.figures.holes import MOST, largest_holes, put_ring, ring
 from embevo.analysis.figures.style import ALL, FAINT, INK, LENGTH, point_marks
 from embevo.analysis.figures.token_names import name_of
+from embevo.analysis.film.crowd import Crowd
 from embevo.analysis.film.view import PLACES, View
 
 _SIZE: Final = (8.0, 6.0)
@@ -70,16 +72,15 @@ class MovingCloud:
         self._groups = [
             (group, tokens_of(analysis, group)) for group in shown(analysis, Drawing.of(analysis))
         ]
+        self._few = [(group, ids) for group, ids in self._groups if not are_many(len(ids))]
+        look = point_marks(sum(len(ids) for _, ids in self._few), 5)
         self._marks = [
-            self._axes.plot(
-                [],
-                [],
-                marker_of(analysis, group),
-                color=colour_of(analysis, group),
-                **point_marks(points.shape[1], 5),
-            )[0]
-            for group, _ in self._groups
+            self._axes.plot([], [], marker_of(analysis, group), color=colour_of(analysis, group), **look)[0]
+            for group, _ in self._few
         ]
+        self._crowd = Crowd(
+            [(ids, colour_of(analysis, group)) for group, ids in self._groups if are_many(len(ids))]
+        )
         self._rings = [ring(self._axes) for _ in range(MOST)]
         self._counts = [self._beside("", INK) for _ in range(MOST)]
         for text in self._counts:
@@ -108,6 +109,7 @@ class MovingCloud:
         background = self._canvas.copy_from_bbox(self._figure.bbox)
         for index in range(len(self._steps)):
             self._canvas.restore_region(background)
+            self._crowd.draw(self._canvas, self._axes, self._points[index], self._points[-1])
             for artist in self._place(index):
                 self._axes.draw_artist(artist)
             yield np.asarray(self._canvas.buffer_rgba())[:, :, :3].copy()
@@ -117,7 +119,7 @@ class MovingCloud:
     def _place(self, index: int) -> Sequence[Any]:
         """Move everything to where it is in a frame; what is to be drawn of it."""
         points = self._points[index]
-        for (_, ids), mark in zip(self._groups, self._marks, strict=True):
+        for (_, ids), mark in zip(self._few, self._marks, strict=True):
             mark.set_data(points[ids, 0], points[ids, 1])
         self._caption.set_text(f"step {self._steps[index]:,}")
         loss = self._loss[index]
