@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ def write(path: Path, frame: Any, *, steps: int = 3, said: Annotations | None = 
     if said is not None:
         annotate_run(path, lambda _, __: said)
     return open_run(path)
+
+
+def just(said: Annotations, *_: object) -> Annotations:
+    return said
 
 
 def same_said(one: Annotations, other: Annotations) -> bool:
@@ -203,7 +208,7 @@ def test_merged_runs_keep_what_none_contradicts(
 ) -> None:
     pieces = [write_piece(tmp_path / "a", range(4)), write_piece(tmp_path / "b", range(3, 8))]
     for piece, said in zip(pieces, (one, two), strict=True):
-        annotate_run(piece, lambda _, __, said=said: said)  # type: ignore[misc]
+        annotate_run(piece, partial(just, said))
     merging = inspect_runs(pieces)
     assert merging.contradicted == contradicted
     merge_runs(merging, tmp_path / "out")
