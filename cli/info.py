@@ -105,7 +105,7 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
     if summary.scalars:
         rows.append(("per step", ", ".join(summary.scalars)))
     rows += [
-        ("store", f"{summary.store}, sealed in blocks of {summary.block_steps:,} steps"),
+        ("store", _store(summary)),
         ("size", _sizes(summary)),
     ]
     if summary.checkpoints:
@@ -177,6 +177,15 @@ def _checkpoints(summary: "RunSummary") -> str:
     if not kept:
         return f"of step {steps}"
     return "kept of step " + ", ".join(f"{step:,}" for step in sorted(kept)) + (steps and f"; and of {steps}")
+
+
+def _store(summary: "RunSummary") -> str:
+    text = f"{summary.store}, sealed in blocks of {summary.block_steps:,} steps"
+    if not summary.compacted_rows:
+        return text
+    if summary.compacted_rows < summary.rows:
+        return f"{text}, {summary.compacted_rows:,} steps compacted"
+    return f"{text}, compacted"
 
 
 def _sizes(summary: "RunSummary") -> str:

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "info": "embevo_cli.info:info",
     "verify": "embevo_cli.verify:verify",
     "recover": "embevo_cli.recover:recover",
+    "compact": "embevo_cli.compact:compact",
     "rewind": "embevo_cli.rewind:rewind",
     "annotate": "embevo_cli.annotate:annotate",
     "ls": "embevo_cli.ls:ls",

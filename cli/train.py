@@ -12,6 +12,7 @@ from embevo.experiment.config import ExperimentConfig, load_settings, overridden
 from .output import go_on_without_output, say_if_output_failed
 from .paths import PathOf
 from .settings import settings_options
+from .training_compaction import make_small
 from .training_progress import announce, progress_on
 from .training_summary import print_summary
 
@@ -36,6 +37,9 @@ _SIGNALLED: Final = 128
     is_flag=True,
     help="With --resume: drop the steps after the checkpoint instead of comparing them when they run again.",
 )
+@click.option(
+    "--compact", is_flag=True, help="When the training is complete, make the run as small as it gets."
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @settings_options
 @click.pass_context
@@ -48,6 +52,7 @@ def train(
     overwrite: bool,
     resume: Path | None,
     rewind: bool,
+    compact: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -66,6 +71,8 @@ def train(
     )
     settings = overridden(settings, {name: value for name, value in options.items() if value is not None})
     config = ExperimentConfig.from_mapping(settings, str(source) if source is not None else "the options")
+    if compact and config.store == "safetensors":
+        raise click.UsageError("--compact: safetensors files are not compressed; leave it out.")
     run_dir = resume or out or Path("runs") / config.run_name()
 
     # OpenMP's threads spin while they wait for each other: with anything else on the cores, a step of this
@@ -94,6 +101,8 @@ def train(
         )
         progress.finish()
     print_summary(console, summary, config)
+    if summary.signal is None and config.store != "safetensors":
+        make_small(console, run_dir, at_once=compact)
     say_if_output_failed(f"What was recorded is in {run_dir}.")
     if summary.signal is not None:
         ctx.exit(_SIGNALLED + summary.signal)

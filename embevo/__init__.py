@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from embevo.recording.recorder import Recorder
     from embevo.run.format.schedule import at, dense_then, every, log_spaced
     from embevo.run.reading.reader import Run, open_run
+    from embevo.run.repair.compacting import compact
     from embevo.run.repair.recovery import recover
     from embevo.run.repair.verification import verify
 
@@ -92,6 +93,7 @@ __all__ = [
     "annotate",
     "at",
     "capture_every_step",
+    "compact",
     "count_tokens",
     "dense_then",
     "every",
@@ -115,6 +117,7 @@ _MODULE_OF: Final = {
     "annotate": "embevo.recording.annotating",
     "at": "embevo.run.format.schedule",
     "capture_every_step": "embevo.recording.adapters.optimizer_hook",
+    "compact": "embevo.run.repair.compacting",
     "count_tokens": "embevo.recording.count_tokens",
     "dense_then": "embevo.run.format.schedule",
     "every": "embevo.run.format.schedule",

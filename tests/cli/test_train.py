@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from embevo_cli.train import train
 
-from embevo import open_run
+from embevo import open_run, verify
 from embevo.errors import ConfigError
 from embevo.experiment.config import ExperimentConfig
 
@@ -80,6 +80,27 @@ def test_the_summary_says_what_there_is_and_what_to_do_next(tmp_path: Path) -> N
     )
     assert printed.stdout.startswith("[[")
     assert printed.stderr == ""
+
+
+def test_a_run_is_compacted_when_that_is_asked_for_and_else_offered_where_it_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, small = tmp_path / "plain", tmp_path / "small"
+    assert "embevo compact" not in run(*SMALL, "--out", plain).output
+    result = run(*SMALL, "--out", small, "--compact")
+    assert "Compacted: " in result.output
+    assert (open_run(plain).compacted_rows, open_run(small).compacted_rows) == (0, 13)
+    assert verify(small, deep=True).ok
+    # As of matrices that are too large for more: blocks of few steps, compressed with lz4.
+    monkeypatch.setattr("embevo.recording.recorder.block_steps_for", lambda *_: 5)
+    light = run(*SMALL, "--out", tmp_path / "light")
+    assert "Little effort was spent on size" in light.output
+    assert f"compact {tmp_path / 'light'}" in light.output
+    assert open_run(tmp_path / "light").compacted_rows == 0
+    refused = run(*SMALL, "--out", tmp_path / "files", "--store", "safetensors", "--compact")
+    assert refused.exit_code == 2
+    assert "safetensors files are not compressed" in refused.output
+    assert not (tmp_path / "files").exists()
 
 
 def test_quiet_prints_nothing(tmp_path: Path) -> None:

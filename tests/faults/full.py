@@ -28,6 +28,7 @@ PARTS = {
     "kills": ["test_kill.py"],
     "failing calls": ["test_calls.py", "-k", "error"],
     "kills at calls": ["test_calls.py", "-k", "not error"],
+    "compaction": ["test_compacting_calls.py"],
     "flips, killed": ["test_flips.py", "-k", "in-killed"],
     "flips, closed": ["test_flips.py", "-k", "not in-killed"],
     "readers": ["test_live_readers.py"],

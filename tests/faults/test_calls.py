@@ -1,6 +1,5 @@
 """Killed at, and failed in, every system call that changes the disk."""
 
-import random
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.faults.oracle import Plan
-from support.faults.rig import CREATED, FULL, Rig, calls_of, count, needs_strace, quick_or_full
+from support.faults.rig import CREATED, Rig, calls_of, count, needs_strace, quick_or_full, some
 
 pytestmark = [needs_strace, pytest.mark.timeout(3000)]
 
@@ -41,15 +40,6 @@ def calls(rig: Rig, plan: Plan, options: dict[str, Any], **request: Any) -> list
     found = calls_of(outcome["calls"])
     assert found
     return found
-
-
-def some(found: list[Any], number: int, seed: str) -> list[Any]:
-    """All of them in the full suite, else a few that are spread over them."""
-    if FULL or len(found) <= number:
-        return found
-    rng = random.Random(seed)
-    width = len(found) / number
-    return [found[int((place + rng.random()) * width)] for place in range(number)]
 
 
 def test_the_numbers_of_the_calls_are_those_of_strace(rig: Rig) -> None:

@@ -1,7 +1,7 @@
 """What an entry of the manifest says."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from embevo.run.disk.checksum import Digest
@@ -48,6 +48,7 @@ class Block:
         files: its chunk files, by key.
         metadata: every ``zarr.json`` with these rows, by key.
         images: the checksums of its images, 16 hexadecimal digits a row.
+        compacted: whether its files were made as small as they get.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Block:
     files: Files
     metadata: Files
     images: str
+    compacted: bool = False
 
     @classmethod
     def of(
@@ -95,6 +97,10 @@ class Block:
         """Length and checksum of the group's metadata with this entry."""
         return self.metadata[GROUP_METADATA]
 
+    def with_files(self, entry: "Compacted") -> "Block":
+        """The block as a compaction has it."""
+        return replace(self, files=entry.files, compacted=True)
+
     def image_checksum(self, row: int) -> int:
         """The checksum of the image of a row."""
         start = 16 * (row - self.first)
@@ -123,7 +129,22 @@ class Annotated:
     file: Digest | None
 
 
-Entry = Created | Block | Rewound | Annotated
+@dataclass(frozen=True)
+class Compacted:
+    """The files of a block were written anew with the same values in fewer bytes, or were about to be.
+
+    Attributes:
+        number: of the block.
+        stop: the row after its last.
+        files: its chunk files from here on, by key; until they are written, they are those from before.
+    """
+
+    number: int
+    stop: int
+    files: Files
+
+
+Entry = Created | Block | Rewound | Annotated | Compacted
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
@@ -145,8 +166,16 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "files": entry.files,
                 "metadata": entry.metadata,
                 "images": entry.images,
+                **({"compacted": True} if entry.compacted else {}),
             }
         case Rewound():
             return {"kind": "rewound", "rows": entry.rows}
         case Annotated():
             return {"kind": "annotated", "file": entry.file}
+        case Compacted():
+            return {
+                "kind": "compacted",
+                "block": entry.number,
+                "stop": entry.stop,
+                "files": entry.files,
+            }

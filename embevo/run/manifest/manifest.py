@@ -14,7 +14,7 @@ from typing import Final
 from embevo.errors import DamagedError
 from embevo.run.disk.checksum import Digest, checksum
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.manifest.entry import Annotated, Block, Created, Entry, Rewound
+from embevo.run.manifest.entry import Annotated, Block, Compacted, Created, Entry, Rewound
 from embevo.run.manifest.parsing import parse_entry
 
 _SUFFIX: Final = 1 + 16
@@ -47,6 +47,7 @@ class Manifest:
         self.annotated: Digest | None = None
         self._entries: list[Entry] = []
         self._live: list[Block] = []
+        self._last: dict[tuple[int, int], Block] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -89,8 +90,13 @@ class Manifest:
         self._entries.append(entry)
         if isinstance(entry, Rewound):
             self._live = [block for block in self._live if block.stop <= entry.rows]
+            self._last = {(block.number, block.stop): block for block in self._live}
         elif isinstance(entry, Block):
             self._live.append(entry)
+            self._last[entry.number, entry.stop] = entry
+        elif isinstance(entry, Compacted) and (entry.number, entry.stop) in self._last:
+            self._live.append(self._last[entry.number, entry.stop].with_files(entry))
+            self._last[entry.number, entry.stop] = self._live[-1]
         elif isinstance(entry, Annotated):
             self.annotated = entry.file
 
@@ -112,7 +118,10 @@ class Manifest:
 
     @property
     def blocks(self) -> Sequence[Block]:
-        """The entries of blocks that count, oldest first: without those that a rewind has undone."""
+        """The entries of blocks that count, oldest first: without those that a rewind has undone.
+
+        A block that was compacted has one more for its smaller files.
+        """
         return self._live
 
     @property
@@ -140,9 +149,14 @@ class Manifest:
     def of_block(self, number: int, stop: int) -> list[Block]:
         """Every entry of a block that holds at least the rows below ``stop``, oldest first.
 
-        More than one, where a short last block was sealed again longer.
+        More than one, where a short last block was sealed again longer, or a block was compacted.
         """
         return [block for block in self._live if block.number == number and block.stop >= stop]
+
+    def digests_of(self, block: Block, key: str) -> list[Digest]:
+        """What a file of a block may be: what it was written as, and as what it was compacted."""
+        same = [other for other in self.of_block(block.number, block.stop) if other.stop == block.stop]
+        return [other.files[key] for other in same]
 
     def sealed(self, rows: int) -> list[Block]:
         """The entries that make up the first ``rows`` rows, one a block.

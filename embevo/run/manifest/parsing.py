@@ -10,12 +10,13 @@ from typing import Any, Final
 from embevo.run.disk.checksum import Digest
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count
-from embevo.run.manifest.entry import Annotated, Block, Created, Entry, Files, Rewound
+from embevo.run.manifest.entry import Annotated, Block, Compacted, Created, Entry, Files, Rewound
 
 _METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,127}/)?zarr\.json")
 _CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}(\.0){0,2})?")
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 _IMAGES: Final = re.compile(r"([0-9a-f]{16})*")
+_KINDS: Final = ("created", "block", "rewound", "annotated", "compacted")
 _MOST: Final = 2**63
 
 
@@ -30,7 +31,7 @@ def parse_entry(text: bytes, *, first: bool) -> Entry:
     if not isinstance(entry, dict):
         raise ValueError("it is not an object")  # noqa: TRY004 - a damaged file, not a wrong call
     kind = entry.get("kind")
-    if (kind == "created") != first or kind not in ("created", "block", "rewound", "annotated"):
+    if (kind == "created") != first or kind not in _KINDS:
         raise ValueError(f"its kind is {kind!r}")
     if kind == "rewound":
         if not _is_size(entry.get("rows")):
@@ -41,6 +42,10 @@ def parse_entry(text: bytes, *, first: bool) -> Entry:
             raise ValueError("it has no digest of a file")
         return Annotated(None if entry["file"] is None else _digest("tokens.json", entry["file"]))
     files = _files(entry.get("files"), _CHUNK)
+    if kind == "compacted":
+        if not _are_sizes([entry.get("block"), entry.get("stop")], 2):
+            raise ValueError(f"its block is {entry.get('block')!r}, up to row {entry.get('stop')!r}")
+        return Compacted(entry["block"], entry["stop"], files)
     metadata = _files(entry.get("metadata"), _METADATA)
     if GROUP_METADATA not in metadata:
         raise ValueError("it has no digest of the group's metadata")
@@ -71,7 +76,10 @@ def _block(entry: dict[str, Any], files: Files, metadata: Files) -> Block:
         last = end
     if count(steps) != length:
         raise ValueError(f"it has {count(steps)} steps and {length} rows")
-    return Block(entry["block"], rows[0], rows[1], steps, files, metadata, images)
+    compacted = entry.get("compacted", False)
+    if not isinstance(compacted, bool):
+        raise ValueError(f"whether it was compacted is {compacted!r}")  # noqa: TRY004
+    return Block(entry["block"], rows[0], rows[1], steps, files, metadata, images, compacted)
 
 
 def _files(files: object, name: re.Pattern[str]) -> Files:

@@ -216,6 +216,11 @@ class Run:
         return self.layout.store
 
     @property
+    def compacted_rows(self) -> int:
+        """How many of its rows were made as small as they get (``embevo compact``)."""
+        return self._sealed.compacted
+
+    @property
     def attributes(self) -> Mapping[str, Any]:
         """All attributes of the Zarr group."""
         return self.layout.attributes

@@ -54,6 +54,11 @@ class SealedRows:
         steps = [step for block in self._blocks for step in block.steps]
         self.steps: NDArray[np.int64] = np.array(steps, np.int64)
 
+    @property
+    def compacted(self) -> int:
+        """How many of the rows are in blocks that were compacted."""
+        return sum(len(block.rows) for block in self._blocks if block.compacted)
+
     def token_count(self) -> NDArray[np.int64]:
         """``(token,)`` occurrences in the corpus; only where the group has them."""
         self._check_files([self._manifest.created], "token_count")

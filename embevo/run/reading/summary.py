@@ -79,6 +79,7 @@ class RunSummary:
         scalars: names of the numbers recorded beside the matrices.
         store: ``both``, ``zarr`` or ``safetensors``.
         block_steps: steps that are sealed together.
+        compacted_rows: how many rows are in blocks that were compacted since.
         bytes: size of each part on disk.
         image_bytes: size of one step's safetensors file.
         checkpoints: steps of the checkpoints of ``embevo train``, ascending.
@@ -111,6 +112,7 @@ class RunSummary:
     scalars: list[str]
     store: str
     block_steps: int
+    compacted_rows: int
     bytes: dict[str, int]
     image_bytes: int
     checkpoints: list[int]
@@ -184,6 +186,7 @@ def summarize(path: PathLike) -> RunSummary:
         scalars=list(run.frame.scalars),
         store=run.store,
         block_steps=run.layout.block_steps,
+        compacted_rows=run.compacted_rows,
         bytes=sizes,
         image_bytes=run.frame.image_bytes,
         checkpoints=checkpoints,

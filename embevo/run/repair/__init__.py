@@ -1,1 +1,1 @@
-"""Verifying, recovering, rebuilding and rewinding a run."""
+"""Verifying, recovering, rebuilding, rewinding and compacting a run."""

@@ -6,8 +6,10 @@ from the block's files: every chunk carries a CRC-32C, which proves its bytes. T
 block and not of another is proved by the snapshots, where there are any.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from embevo.run.format.steps import describe
 from embevo.run.format.token_names import MOST_BYTES, Annotations
 from embevo.run.manifest.appender import packed
 from embevo.run.manifest.damage import difference
-from embevo.run.manifest.entry import Annotated, Block, Created, Entry
+from embevo.run.manifest.entry import Annotated, Block, Compacted, Created, Entry
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.manifest.parsing import parse_entry
 from embevo.run.paths import RunPaths, snapshot_steps
@@ -55,7 +57,7 @@ def usable_manifest(paths: RunPaths, report: Recovery) -> Manifest:
         # Of a rewind that was cut short, the metadata is that of an entry that does not count any more.
         entered = [entry.group_digest for entry in manifest.entries if isinstance(entry, Created | Block)]
         if group in entered:
-            return manifest
+            return _with_last_line(paths, manifest, report)
     notes: list[str] = []
     try:
         entries = _rebuilt(paths, _sound_lines(paths.manifest), notes)
@@ -72,6 +74,25 @@ def usable_manifest(paths: RunPaths, report: Recovery) -> Manifest:
     report.rebuilt.append(paths.manifest.name)
     report.unproven += notes
     return Manifest(paths.manifest)
+
+
+def _with_last_line(paths: RunPaths, manifest: Manifest, report: Recovery) -> Manifest:
+    """The manifest; with its last line, where that is of a compaction and only its newline was damaged.
+
+    No metadata tells that this line is missing, as that of the group tells of a block.
+    """
+    if not manifest.torn:
+        return manifest
+    data = read_regular(paths.manifest, _MOST_BYTES)
+    for line in (data[manifest.end :], data[manifest.end : -1]):
+        text, digits = line[:-_SUFFIX], line[-_SUFFIX:]
+        if text.startswith(b'{"kind":"compacted"') and digits == b" %016x" % checksum(
+            text, manifest.checksum
+        ):
+            write_file(paths.manifest, data[: manifest.end] + line + b"\n", sync=True)
+            report.rebuilt.append(paths.manifest.name)
+            return Manifest(paths.manifest)
+    return manifest
 
 
 def _sound_lines(path: Path) -> list[Entry]:
@@ -122,17 +143,19 @@ def _rebuilt(paths: RunPaths, known: list[Entry], notes: list[str]) -> list[Entr
             notes.append("the attributes of the group: nothing says any more what they were")
     entries: list[Entry] = [created]
     last_step = -1
-    blocks = [entry for entry in known if isinstance(entry, Block)]
+    blocks = _blocks(known)
     for number in range(-(-rows // layout.block_steps)):
         stop = min(rows, (number + 1) * layout.block_steps)
         fitting = [block for block in blocks if block.number == number and block.stop == stop]
         # Where a rewind has undone an entry, the one for the files that are there now.
-        fitting = [block for block in fitting if _matches(paths, block)] or fitting
-        entry = fitting[-1] if fitting else _block(paths, layout, number, stop, notes)
+        whole = [block for block in fitting if _matches(paths, block)]
+        chosen = whole[-1:] or _of_compaction(paths, layout, fitting)
+        chosen = chosen or [_block(paths, layout, number, stop, notes)]
+        entry = chosen[-1]
         if entry.ranges[0][0] <= last_step:
             raise DamagedError(f"the steps of block {number} do not follow those of the block before")
         last_step = entry.ranges[-1][1]
-        entries.append(entry)
+        entries += chosen
     return [*entries, *_annotated(paths, layout, known, notes)]
 
 
@@ -148,6 +171,29 @@ def _annotated(paths: RunPaths, layout: Layout, known: list[Entry], notes: list[
         return entries[-1:]
     notes.append(f"{paths.tokens.name}: its checksum was in the damaged line")
     return [Annotated(found)]
+
+
+def _blocks(known: list[Entry]) -> list[Block]:
+    """The entries of blocks, and what those of compactions have made of them."""
+    blocks: list[Block] = []
+    for entry in known:
+        if isinstance(entry, Block):
+            blocks.append(entry)
+        elif isinstance(entry, Compacted):
+            same = [block for block in blocks if (block.number, block.stop) == (entry.number, entry.stop)]
+            blocks += [same[-1].with_files(entry)] if same else []
+    return blocks
+
+
+def _of_compaction(paths: RunPaths, layout: Layout, fitting: list[Block]) -> list[Block]:
+    """Entries of a block none of which has all of its files: one was lost, or a compaction was cut short."""
+    if fitting:
+        # The files of a compaction whose entry is lost hold what the checksums of the images say.
+        with contextlib.suppress(EmbevoError, OSError):
+            found = _block(paths, layout, fitting[-1].number, fitting[-1].stop, [])
+            if (found.images, found.ranges) == (fitting[-1].images, fitting[-1].ranges):
+                return [replace(found, compacted=True)]
+    return fitting[-2:] if fitting and fitting[-1].compacted else fitting[-1:]
 
 
 def _matches(paths: RunPaths, block: Block) -> bool:

@@ -21,6 +21,9 @@ def restore_metadata(repair: Repair) -> int:
         # A block whose files are all in place, but whose rows the group does not show yet, is whole. The
         # first entry is of no block, and is not behind a known one.
         for block in manifest.blocks[known[-1] :]:
+            if block.stop <= rows:
+                # Compacted since, which changes no rows.
+                continue
             if any(damaged_files(paths, manifest, block)):
                 break
             repair.report.sealed += block.steps[max(0, rows - block.first) :]
@@ -28,7 +31,7 @@ def restore_metadata(repair: Repair) -> int:
     else:
         # The last block that is there, or can be rebuilt, if there is any; those behind it never came to be.
         whole = [block for block in manifest.blocks if _can_be_had(repair, block)]
-        rows = (whole or entries)[-1].stop
+        rows = max((block.stop for block in whole), default=0)
     for key, data in repair.layout.metadata(rows).items():
         actual = file_digest(paths.trajectory / key, LONGEST_LINE)
         if actual == digest(data):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embevo.errors import DamagedError, EmbevoError
 from embevo.run.disk.checksum import digest
+from embevo.run.format.recompressing import recompressed
 from embevo.run.journal.ring import Frame
 from embevo.run.manifest.damage import damaged_files
 from embevo.run.manifest.entry import Block
@@ -65,8 +66,9 @@ def _rebuild_block(repair: Repair, block: Block, bad: dict[str, str], sealed: Se
     }
     files = layout.block(block.number, np.array(steps, np.int64), scalars, matrices)
     for key, what in bad.items():
-        if digest(files[key]) == block.files[key]:
-            repair.rebuilt(f"{repair.paths.trajectory.name}/{key}", files[key])
+        made = _as_written(repair, block, key, files[key])
+        if made is not None:
+            repair.rebuilt(f"{repair.paths.trajectory.name}/{key}", made)
         else:
             matrix = key.partition("/")[0] in layout.matrices
             why = (
@@ -75,6 +77,17 @@ def _rebuild_block(repair: Repair, block: Block, bad: dict[str, str], sealed: Se
                 else "its values are nowhere else in the run"
             )
             repair.report.lost.append(f"trajectory.zarr/{key} (block {block.number}) {what}: {why}")
+
+
+def _as_written(repair: Repair, block: Block, key: str, data: bytes) -> bytes | None:
+    """The bytes of a file that was made again, as it was recorded or compacted; None if it was neither."""
+    written = repair.manifest.digests_of(block, key)
+    if digest(data) in written:
+        return data
+    if block.compacted:
+        smaller = recompressed(repair.layout.arrays[key.partition("/")[0]], data)
+        return smaller if digest(smaller) in written else None
+    return None
 
 
 def _in_journal(repair: Repair, block: Block, row: int) -> Frame | None:

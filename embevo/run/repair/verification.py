@@ -143,9 +143,11 @@ def _check_metadata(
     """The metadata must be that of the last entry; that of an array may be one block ahead after a kill."""
     entries = manifest.live
     current = max(index for index, entry in enumerate(entries) if entry.stop == rows)
-    if entries[-1].stop != rows and not interrupted:
+    # The last entry may be of a block before the last one, that was compacted.
+    sealed = max(entry.stop for entry in entries)
+    if sealed != rows and not interrupted:
         found.problems.append(
-            Problem(f"trajectory.zarr/{GROUP_METADATA}", f"shows {rows} rows; {entries[-1].stop} were sealed")
+            Problem(f"trajectory.zarr/{GROUP_METADATA}", f"shows {rows} rows; {sealed} were sealed")
         )
     allowed = entries[current:] if interrupted else [entries[current]]
     for key in entries[current].metadata:
@@ -342,7 +344,7 @@ def _check_without_opening(paths: RunPaths, found: Verification) -> None:
         entries: list[Created | Block] = [manifest.created, *last.values()]
         for entry in entries:
             _check_files(paths, manifest, entry, found)
-        for key, written in manifest.live[-1].metadata.items():
+        for key, written in max(manifest.live, key=lambda entry: entry.stop).metadata.items():
             what = difference(paths.trajectory / key, [written])
             if what:
                 found.problems.append(Problem(f"trajectory.zarr/{key}", what))

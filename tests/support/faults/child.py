@@ -1,4 +1,4 @@
-"""What a forked child does: it records, recovers or rewinds, and reports what is raised."""
+"""What a forked child does: it records, recovers, rewinds or compacts, and reports what is raised."""
 
 import ctypes
 import os
@@ -14,6 +14,7 @@ from embevo.errors import EmbevoError
 from embevo.recording.recorder import Recorder
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
+from embevo.run.repair.compacting import compact
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind
 from support import encoded, tensors
@@ -127,6 +128,8 @@ def child(request: dict[str, Any], shared: Shared) -> None:
     try:
         if operation == "recover":
             recover(path)
+        elif operation == "compact":
+            compact(path)
         elif operation == "rewind":
             lock = WriterLock(RunPaths(path).lock)
             rewind(RunPaths(path), options["rows"])

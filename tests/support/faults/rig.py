@@ -137,6 +137,15 @@ def calls_of(lines: list[str]) -> list[tuple[str, int]]:
     return found
 
 
+def some(found: list[Any], number: int, seed: str) -> list[Any]:
+    """All of them in the full suite, else a few that are spread over them."""
+    if FULL or len(found) <= number:
+        return found
+    rng = random.Random(seed)
+    width = len(found) / number
+    return [found[int((place + rng.random()) * width)] for place in range(number)]
+
+
 _LOCK = threading.Lock()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from embevo.recording.recorder import Recorder
+from embevo.run.repair.compacting import compact
 from embevo.run.repair.recovery import recover
 from support.faults import oracle
 from support.faults.child import child, plan_of
@@ -164,6 +165,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             outcome["rows"] = in_a_process(lambda: str(oracle.check_recovered(path, plan_of(request))))
         elif step == "recover":
             outcome["recovery"] = in_a_process(lambda: recover(path) and None)
+        elif step == "compact":
+            outcome["compaction"] = in_a_process(lambda: compact(path) and None)
         elif step == "record over":
             outcome["recorded_over"] = in_a_process(lambda: record_over(path))
         elif step == "tree":

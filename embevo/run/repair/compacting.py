@@ -1,0 +1,279 @@
+"""compact(): make the blocks of a run as small as they get, in place, one after the other.
+
+No value changes, no array, no metadata: only how hard each chunk is compressed. So a reader that has the run
+open goes on reading, and a run that was half done when its process died is a run in order. A block is written
+in the usual order, its entry in the manifest first: whichever of its files a kill leaves in place, of before
+or of after, the manifest knows it.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from embevo.errors import ArgumentError, DamagedError, NotARunError, RecordingError
+from embevo.run.disk.atomic import PARTIAL, write_file
+from embevo.run.disk.checksum import digest, digests
+from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.regular_file import links_among, read_regular, through_link
+from embevo.run.format.layout import Layout
+from embevo.run.format.recompressing import is_light, recompressed
+from embevo.run.format.steps import describe_ranges
+from embevo.run.limits import disk_room
+from embevo.run.manifest.appender import ManifestAppender
+from embevo.run.manifest.damage import damaged_files, difference
+from embevo.run.manifest.entry import Block, Compacted
+from embevo.run.manifest.manifest import Manifest
+from embevo.run.paths import PathLike, RunPaths
+from embevo.run.reading.reader import Run
+from embevo.run.reading.sealed import REPAIR
+from embevo.run.repair.recovery import recover_to_write
+
+# Of the files of matrices, spread over the run: enough to tell what a run of one training becomes.
+_SAMPLED_FILES: Final = 4
+# What an entry of the manifest has beside its files, and for each of them.
+_ENTRY_BYTES: Final = 200
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What :func:`compact` has done.
+
+    Attributes:
+        path: the run.
+        rows: of its blocks.
+        compacted: how many of these rows were made smaller now; the others were before.
+        before: bytes of all chunk files along ``step`` before.
+        after: and after.
+    """
+
+    path: Path
+    rows: int
+    compacted: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class CompactionEstimate:
+    """What :func:`compact` would save, from files that were really compressed.
+
+    Attributes:
+        path: the run.
+        rows: of the blocks that are not as small as they get yet.
+        sampled: files that were compressed for this.
+        files: files of matrices that are not as small as they get.
+        before: bytes of all chunk files along ``step``.
+        after: bytes of them that are to be expected.
+    """
+
+    path: Path
+    rows: int
+    sampled: int
+    files: int
+    before: int
+    after: int
+
+
+def compact(path: PathLike, *, on_rows: Callable[[int, int], None] | None = None) -> Compaction:
+    """Compress what a run holds in its blocks as hard as the codecs that it was recorded with can.
+
+    Values, arrays and metadata stay what they are, and so does everything else in the run. What was compacted
+    before is passed over; a run that was interrupted is recovered first. All files are compared with what was
+    written before one of them is touched. A compaction that is cut short leaves a run that is in order, and
+    the next one goes on with it.
+
+    Args:
+        path: the run directory.
+        on_rows: called with the rows that are done, and with how many there are.
+
+    Raises:
+        NotARunError: there is no run.
+        RunInUseError: another process is writing it.
+        ArgumentError: it has safetensors files only.
+        DamagedError: a file is not what was written, and nothing was touched; or as by ``recover``.
+        UnprovenError: captured rows wait in the journal for the machine that can prove them.
+        RecordingError: the disk has no room for the largest of its files once more.
+        OSError: with the path; the run is in order, and every row is there.
+    """
+    paths = RunPaths(path)
+    try:
+        lock = WriterLock(paths.lock)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
+    try:
+        return _compact(paths, on_rows or (lambda _done, _rows: None))
+    finally:
+        with suppress(OSError):
+            _sweep(paths)
+        lock.release()
+
+
+def estimate_compaction(path: PathLike) -> CompactionEstimate:
+    """Compress a few files of a run as :func:`compact` would, in memory, and say what would come of it.
+
+    Raises:
+        NotARunError: there is no run.
+        ArgumentError: it has safetensors files only.
+        DamagedError: a file is not what was written.
+        OSError: a file cannot be read.
+    """
+    paths = RunPaths(path)
+    layout, manifest, blocks = _sealed(paths)
+    large = _large_files(layout, blocks)
+    sample = _spread(large)
+    found, made = 0, 0
+    for block, key in sample:
+        data, smaller = _smaller(paths, layout, manifest, block, key)
+        found, made = found + len(data), made + len(smaller)
+    before = _bytes(blocks)
+    waiting = sum(block.files[key].length for block, key in large)
+    saved = round(waiting * (1 - made / found)) if found else 0
+    rows = sum(len(block.rows) for block in blocks if not block.compacted)
+    return CompactionEstimate(paths.root, rows, len(sample), len(large), before, before - saved)
+
+
+def was_written_lightly(path: PathLike) -> bool:
+    """Whether chunks of a few files of a run were compressed with little effort, or not at all.
+
+    Raises:
+        NotARunError: there is no run.
+        ArgumentError: it has safetensors files only.
+        DamagedError: a file is not what was written.
+        OSError: a file cannot be read.
+    """
+    paths = RunPaths(path)
+    layout, manifest, blocks = _sealed(paths)
+    return any(
+        is_light(layout.arrays[key.partition("/")[0]], _read(paths, manifest, block, key))
+        for block, key in _spread(_large_files(layout, blocks))
+    )
+
+
+def _large_files(layout: Layout, blocks: Sequence[Block]) -> list[tuple[Block, str]]:
+    """The files of matrices in blocks that were not compacted."""
+    return [
+        (block, key)
+        for block in blocks
+        for key in block.files
+        if not block.compacted and key.partition("/")[0] in layout.matrices
+    ]
+
+
+def _spread(files: list[tuple[Block, str]]) -> list[tuple[Block, str]]:
+    count = min(_SAMPLED_FILES, len(files))
+    return [files[place * len(files) // count] for place in range(count)]
+
+
+def _compact(paths: RunPaths, on_rows: Callable[[int, int], None]) -> Compaction:
+    if paths.journal.exists():
+        done = recover_to_write(paths)
+        if not done.ok:
+            raise DamagedError(
+                f"{paths.root} is not compacted, because not all of it could be recovered: "
+                f"{'; '.join((*done.lost, *done.unproven)[:_SHOWN])}. What could be is sealed; compacting "
+                "again takes the run as it is now."
+            )
+    layout, manifest, blocks = _sealed(paths)
+    for link in links_among([paths.trajectory, *(paths.trajectory / name for name in layout.arrays)]):
+        raise DamagedError(through_link(link))
+    _check(paths, manifest, blocks)
+    _sweep(paths)
+    waiting = [block for block in blocks if not _is_done(paths, block)]
+    _check_room(paths, waiting)
+    before = _bytes(blocks)
+    rows = sum(len(block.rows) for block in waiting)
+    appender = ManifestAppender(manifest)
+    ready = 0
+    on_rows(ready, rows)
+    for block in waiting:
+        files = {key: _smaller(paths, layout, manifest, block, key) for key in block.files}
+        made = {key: smaller for key, (_, smaller) in files.items()}
+        appender.append(Compacted(block.number, block.stop, digests(made)), sync=True)
+        for key, (data, smaller) in files.items():
+            if smaller != data:
+                write_file(paths.trajectory / key, smaller, sync=True)
+        ready += len(block.rows)
+        on_rows(ready, rows)
+    manifest.refresh()
+    stop = blocks[-1].stop if blocks else 0
+    return Compaction(paths.root, stop, rows, before, _bytes(manifest.sealed(stop)))
+
+
+def _sealed(paths: RunPaths) -> tuple[Layout, Manifest, list[Block]]:
+    """The layout of a run, its manifest, and the entries that make up the rows in its blocks."""
+    run = Run(paths.root)
+    if run.store == "safetensors":
+        raise ArgumentError(
+            f"{paths.root} was recorded with store='safetensors': its matrices are in safetensors files, "
+            "which are not compressed, and there is nothing to compact"
+        )
+    manifest = Manifest(paths.manifest)
+    return run.layout, manifest, manifest.sealed(run.sealed_rows)
+
+
+def _check(paths: RunPaths, manifest: Manifest, blocks: Sequence[Block]) -> None:
+    """Raise DamagedError if a file of the blocks is not what was written."""
+    wrong = [
+        f"{_place(paths, block, key)} {what}"
+        for block in blocks
+        for key, what in damaged_files(paths, manifest, block)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise DamagedError(f"{'; '.join(wrong[:_SHOWN])}{more}. Nothing was changed. {REPAIR}")
+
+
+def _is_done(paths: RunPaths, block: Block) -> bool:
+    """Whether a block has the files that a compaction has entered for it."""
+    return block.compacted and not any(
+        difference(paths.trajectory / key, [written]) for key, written in block.files.items()
+    )
+
+
+def _check_room(paths: RunPaths, blocks: Sequence[Block]) -> None:
+    """Raise RecordingError unless the largest file fits beside the old one, and the manifest can grow."""
+    largest = max((written.length for block in blocks for written in block.files.values()), default=0)
+    needed = largest + sum(_ENTRY_BYTES * (1 + len(block.files)) for block in blocks)
+    free = disk_room(paths.root).free_bytes
+    if free < needed:
+        raise RecordingError(
+            f"{paths.root} cannot be compacted: {needed:,} bytes are needed beside it for a moment, and the "
+            f"disk has {free:,} left. Nothing was changed; make room, then compact again."
+        )
+
+
+def _smaller(
+    paths: RunPaths, layout: Layout, manifest: Manifest, block: Block, key: str
+) -> tuple[bytes, bytes]:
+    """A file of a block as it is, and as it is to be."""
+    data = _read(paths, manifest, block, key)
+    try:
+        return data, recompressed(layout.arrays[key.partition("/")[0]], data)
+    except DamagedError as error:
+        raise DamagedError(f"{_place(paths, block, key)}: {error}. {REPAIR}") from error
+
+
+def _read(paths: RunPaths, manifest: Manifest, block: Block, key: str) -> bytes:
+    """A file of a block, which is what was written."""
+    written = manifest.digests_of(block, key)
+    data = read_regular(paths.trajectory / key, max(each.length for each in written))
+    if digest(data) not in written:
+        raise DamagedError(f"{_place(paths, block, key)} is not what was written. {REPAIR}")
+    return data
+
+
+def _place(paths: RunPaths, block: Block, key: str) -> str:
+    return f"{paths.trajectory / key} (block {block.number}, steps {describe_ranges(block.ranges)})"
+
+
+def _bytes(blocks: Sequence[Block]) -> int:
+    return sum(written.length for block in blocks for written in block.files.values())
+
+
+def _sweep(paths: RunPaths) -> None:
+    """Remove what a compaction that was cut short has left half written."""
+    for path in paths.trajectory.glob(f"*/c.*{PARTIAL}"):
+        path.unlink(missing_ok=True)
