@@ -172,6 +172,48 @@ def test_every_step_of_automatic_optimization(tmp_path: Path, accumulate: int) -
     check(open_run(tmp_path / "run"), module.kept)
 
 
+class Scaler(torch.amp.GradScaler):
+    """On the CPU, and at its second step as after an overflow."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu", init_scale=2.0**10)
+        self.unscaled = 0
+
+    def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
+        self.unscaled += 1
+        if self.unscaled == 2:
+            for group in optimizer.param_groups:
+                for held in group["params"]:
+                    held.grad.fill_(float("inf"))
+        super().unscale_(optimizer)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision(tmp_path: Path, precision: str) -> None:
+    """Recorded are the master weight in float32 and its gradient as the optimizer gets it, unscaled."""
+    module = Automatic()
+    path = tmp_path / "run"
+    options: dict[str, Any] = {"precision": precision}
+    if precision == "16-mixed":
+        plugin = lightning.plugins.MixedPrecision("16-mixed", "cpu", scaler=Scaler())
+        # Lightning takes it for bfloat16 on a CPU otherwise.
+        options = {"plugins": [plugin]}
+    fit(tmp_path / "out", module, [RecordLightning(path, WHAT)], gradient_clip_val=0.1, **options)
+    # The step that the scaler skipped is none.
+    skipped = int(precision == "16-mixed")
+    assert len(module.kept) == STEPS - skipped
+    run = open_run(path)
+    assert run.steps.tolist() == list(range(STEPS + 1 - skipped))
+    for name in WHAT[:3]:
+        wanted = np.stack([row[name].numpy() for row in module.kept])
+        np.testing.assert_array_equal(run[name][1:], wanted, name)
+    assert run["embeddings.grad"].dtype == np.float32
+    norms = np.sqrt((run["embeddings.grad"][1:].astype(np.float64) ** 2).sum((1, 2)))
+    assert (norms <= 0.1 + 1e-6).all()
+    assert np.isfinite(run["loss"][1:]).all()
+    assert (run["loss"][1:] < 10).all()
+
+
 def test_of_manual_optimization_the_optimizer_that_holds_the_embedding_counts(
     tmp_path: Path,
 ) -> None:
