@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from embevo.errors import FrameMismatchError, RecordingWarning, StaleTensorError
-from embevo.recording.phased import Phased
+from embevo.recording.phased import OptimizerState, Phased
 from embevo.recording.sources import Take, check_recordable
 from embevo.recording.tensor_dtypes import DTYPE_NAMES, dtype_name
 from embevo.run.format.array_spec import default_dimensions
@@ -23,6 +23,12 @@ def likeness(name: str, take: Take) -> Tensor:
         StaleTensorError: it gives none yet, so that this cannot be known.
     """
     like = take.like() if isinstance(take, Phased) else take()
+    if like is None and isinstance(take, OptimizerState):
+        raise StaleTensorError(
+            f"{name}: what the optimizer will keep cannot be found out before its first step. Begin to "
+            "record after that step (first_step=1), or say it with an empty tensor, embevo.source(lambda: "
+            "optimizer.state[weight].get(key), like=tensor)"
+        )
     if like is None:
         raise StaleTensorError(
             f"{name} gave None, not a tensor, so that its shape and dtype are not known. Say them with an "

@@ -7,12 +7,30 @@ step. So such a source is not a tensor but the way to one, and says itself what 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from embevo.errors import ArgumentError
 from embevo.recording.optimizer_state import state_like
+
+# The least of the floating dtypes that hold every number of such a dtype; of 64 bits, those up to 2^53.
+_WITH_NAN: Final = {
+    torch.bool: torch.float16,
+    torch.uint8: torch.float16,
+    torch.int8: torch.float16,
+    torch.int16: torch.float32,
+    torch.int32: torch.float64,
+    torch.int64: torch.float64,
+}
+
+
+def with_nan(tensor: Tensor) -> Tensor:
+    """A tensor in a dtype that has NaN, equal in every number; itself where it has one."""
+    dtype = _WITH_NAN.get(tensor.dtype)
+    return tensor if dtype is None else tensor.to(dtype)
 
 
 class Phase(Enum):
@@ -98,7 +116,11 @@ class Gradient(Phased):
 
 
 class OptimizerState(Phased):
-    """A tensor that an optimizer keeps for a parameter, such as ``exp_avg``."""
+    """A tensor that an optimizer keeps for a parameter, such as ``exp_avg``.
+
+    Before the optimizer's first step there is none, and NaN stands for it. So whole numbers, such as the
+    bytes of optimizers that keep their moments in 8 bits, are given in a floating dtype that holds each.
+    """
 
     def __init__(self, optimizer: Optimizer, parameter: Callable[[], Tensor], key: str) -> None:
         """Look ``key`` up in the optimizer's state of the parameter that a callable gives.
@@ -116,14 +138,15 @@ class OptimizerState(Phased):
                 "the optimizer that steps it"
             )
         now = self()
-        self._like = state_like(optimizer, parameter(), key) if now is None else now
+        like = state_like(optimizer, parameter(), key) if now is None else now
+        self._like = None if like is None else with_nan(like)
 
     def __call__(self) -> Tensor | None:
         """The tensor; None before the optimizer's first step."""
         state, parameter = self._optimizer.state, self._parameter()
         # Asking a defaultdict for what it does not have would put it there.
         value = state[parameter].get(self._key) if parameter in state else None
-        return value if isinstance(value, Tensor) else None
+        return with_nan(value) if isinstance(value, Tensor) else None
 
     def like(self) -> Tensor | None:
         """What it is, or what it will be after the first step."""
