@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from embevo.errors import ArgumentError
 from embevo.recording.embedding_layer import embedding_source
 from embevo.recording.module_output import AttentionMask, ModuleOutput, Statistic
+from embevo.recording.numbers import shown
 from embevo.recording.phased import Gradient, OptimizerState, Phased
 from embevo.recording.sources import Named, Take
 
@@ -95,6 +96,12 @@ def find_arrays(
     Raises:
         ArgumentError: a name stands for nothing, or for several things.
     """
+    for option, given in (("parameter", parameter), ("unembedding", unembedding)):
+        if given is not None and not isinstance(given, str):
+            raise ArgumentError(
+                f"{option} is {shown(given)}; pass the name that the parameter has in the model, such as "
+                "'0.weight': dict(model.named_parameters()) lists them"
+            )
     root = unwrapped(model)
     finder = _Finder(root, optimizers, parameter, unembedding, merged=merged)
     listed = [what] if isinstance(what, str) else list(what)
@@ -145,7 +152,7 @@ class _Finder:
     def add(self, name: str) -> None:
         """What one name stands for."""
         if not isinstance(name, str):
-            raise ArgumentError(f"what names {name!r}; names are strings, such as embeddings")
+            raise ArgumentError(f"what names {shown(name)}; names are strings, such as embeddings")
         if name in _OUTPUTS:
             self._add_output(name)
             return
@@ -210,6 +217,12 @@ class _Finder:
         shape = tuple((tensor if like is None else like).shape)
         matrix = owner in (EMBEDDINGS, UNEMBEDDINGS) and len(shape) == 2 and shape == tuple(tensor.shape)
         axes = ("token", "dim") if matrix else tuple(f"{array}_{axis}" for axis in range(len(shape)))
+        if array[:1].isdigit():
+            raise ArgumentError(
+                f"{owner} cannot be the name of an array, which begins with a letter: say which matrix it "
+                "is, parameter= for embeddings and unembedding= for unembeddings, or give the array a name "
+                f"of your own, Recorder(run, {{'matrix': {owner!r}}}, module=model)"
+            )
         self.arrays.sources[array] = source
         self.arrays.dimensions[array] = axes
 

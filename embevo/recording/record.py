@@ -158,6 +158,7 @@ class Recording:
         self._gradients = [source for source in arrays.sources.values() if isinstance(source, Gradient)]
         self._rate = LearningRate([arrays.main()])
         self._warned = False
+        self._told = told
         self._notice: StepNotice | None = None
         if not told or (self._gradients and optimizer is not None):
             after = None if told else self._after
@@ -194,14 +195,24 @@ class Recording:
             )
 
     def _after(self, stepped: Any) -> None:
-        self.capture(self.step + 1, lr=self._rate.of(stepped))
+        self._capture(self.step + 1, self._rate.of(stepped))
 
     def capture(self, step: int, lr: Scalar = math.nan) -> None:
-        """Capture the state after a step, for those who tell of steps themselves.
+        """Capture the state after a step, for adapters, which tell of steps themselves.
 
         Raises:
+            ArgumentError: the steps of the optimizer are followed, and captured already.
             EmbevoError: it cannot be captured, as by :meth:`Recorder.capture`.
         """
+        if not self._told:
+            raise ArgumentError(
+                "capture was called, and this recording captures after every step of its optimizer by "
+                "itself, so that a step would be counted twice: leave the call out, and give numbers with "
+                "log(loss=loss) before optimizer.step(). To capture yourself, use embevo.Recorder"
+            )
+        self._capture(step, lr)
+
+    def _capture(self, step: int, lr: Scalar) -> None:
         self.step = step
         self.recorder.capture(step, lr=lr)
         self._look_ahead()
