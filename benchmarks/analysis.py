@@ -25,8 +25,8 @@ import ml_dtypes
 import numpy as np
 
 from embevo.analysis import analyze
-from embevo.analysis.measurement import measure
 from embevo.analysis.measures.identity import representatives
+from embevo.analysis.stretches import measure
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
 from embevo.run.journal.ring import Journal

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from .progress import measuring
 from .selection import JUDGE_HELP, MATRIX_HELP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from distributed import Client
     from rich.console import Console
 
     from embevo.analysis.analyze import Analysis
@@ -42,6 +44,14 @@ _COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
     help="Fit the principal components to the last row, or to all rows.",
 )  # fmt: skip
 @click.option("--keep/--no-keep", default=True, help="Keep analysis.zarr and analysis.json in the run.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", show_default="all cores",
+    help="Measure on N threads, or with --dask local on N processes.",
+)  # fmt: skip
+@click.option(
+    "--dask", metavar="ADDRESS|local",
+    help="Measure on the workers of a Dask scheduler, or on N processes of this machine.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything but the series as JSON.")
 def analyze(
     runs: tuple[Path, ...],
@@ -52,6 +62,8 @@ def analyze(
     judge: bool,
     basis: str,
     keep: bool,
+    jobs: int | None,
+    dask: str | None,
     as_json: bool,
 ) -> None:
     """Measure each RUN, and judge runs of embevo train by the predictions for their initialisation.
@@ -67,19 +79,22 @@ def analyze(
 
     limits = Thresholds.parse(thresholds)
     found = []
-    for run in runs:
-        with measuring(f"Measuring {run}") as on_rows:
-            found.append(
-                analyze_run(
-                    run,
-                    limits,
-                    matrix=matrix,
-                    judge=judge,
-                    basis="all" if basis == "all" else "final",
-                    keep=keep,
-                    on_rows=on_rows,
+    with _cluster(dask, jobs) as client:
+        for run in runs:
+            with measuring(f"Measuring {run}") as on_rows:
+                found.append(
+                    analyze_run(
+                        run,
+                        limits,
+                        matrix=matrix,
+                        judge=judge,
+                        basis="all" if basis == "all" else "final",
+                        keep=keep,
+                        jobs=None if dask else jobs,
+                        client=client,
+                        on_rows=on_rows,
+                    )
                 )
-            )
     together = compare(found) if len(found) > 1 else None
     if as_json:
         comparison = None if together is None else together.to_json()
@@ -93,6 +108,20 @@ def analyze(
         _print_comparison(console, together)
     if show or any(analysis.applies.judged for analysis in found):
         _print_thresholds(console, limits, reasons=show)
+
+
+@contextmanager
+def _cluster(address: str | None, jobs: int | None) -> "Iterator[Client | None]":
+    """A client of the cluster to measure on; None without one."""
+    if address is None:
+        yield None
+        return
+    if jobs is not None and address != "local":
+        raise click.UsageError("--jobs is for this machine: a cluster has the workers that it has.")
+    from embevo.analysis.distributed import cluster  # noqa: PLC0415
+
+    with cluster(address, jobs) as client:
+        yield client
 
 
 def _print_run(console: "Console", analysis: "Analysis") -> None:

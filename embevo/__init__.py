@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from embevo.recording.recorder import Recorder
     from embevo.run.format.schedule import at, dense_then, every, log_spaced
     from embevo.run.reading.reader import Run, open_run
+    from embevo.run.reading.tree import open_runs
     from embevo.run.repair.compacting import compact
     from embevo.run.repair.recovery import recover
     from embevo.run.repair.verification import verify
@@ -100,6 +101,7 @@ __all__ = [
     "gradient",
     "log_spaced",
     "open_run",
+    "open_runs",
     "optimizer_state",
     "record",
     "recover",
@@ -124,6 +126,7 @@ _MODULE_OF: Final = {
     "gradient": "embevo.recording.makers",
     "log_spaced": "embevo.run.format.schedule",
     "open_run": "embevo.run.reading.reader",
+    "open_runs": "embevo.run.reading.tree",
     "optimizer_state": "embevo.recording.makers",
     "record": "embevo.recording.record",
     "recover": "embevo.run.repair.recovery",

@@ -4,27 +4,31 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
 
 from embevo.analysis.cache import FORMAT, fingerprint, load, save, save_rest
-from embevo.analysis.measurement import measure, outline_of
+from embevo.analysis.measurement import outline_of
 from embevo.analysis.measures.outline import Basis
 from embevo.analysis.measures.registry import digest
 from embevo.analysis.reading import matrix_of
 from embevo.analysis.series import build_series
+from embevo.analysis.stretches import jobs_of, measure
 from embevo.analysis.summary import summarize
 from embevo.analysis.verdicts.applicability import Applicability, applicability, check_judgeable
 from embevo.analysis.verdicts.judge import judge as verdicts_on
 from embevo.analysis.verdicts.thresholds import Thresholds
 from embevo.analysis.verdicts.verdict import Verdict
-from embevo.errors import AnalysisError
+from embevo.errors import AnalysisError, ArgumentError
 from embevo.run.format.provenance import is_experiment
 from embevo.run.format.settings import Meaning, meanings_of
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _DEFAULTS: Final = Thresholds()
 
@@ -89,6 +93,8 @@ def analyze(
     judge: bool = False,
     basis: Basis = "final",
     keep: bool = True,
+    jobs: int | None = None,
+    client: "Client | None" = None,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """Measure a run and judge it, or take both from what an earlier call has kept in it.
@@ -101,14 +107,22 @@ def analyze(
         basis: whether the principal components are those of the last row or of all rows together.
         keep: look for, and leave behind, ``analysis.zarr`` and ``analysis.json`` in the run. A directory that
             cannot be written is no error.
+        jobs: how many threads measure; by default as many as there are cores for this process. What is found
+            does not depend on it.
+        client: of a ``dask.distributed`` cluster, on whose workers the run is measured then. They open it by
+            its path, and need this version of embevo.
         on_rows: called now and then with how many rows were measured, and how many there are.
 
     Raises:
         NotARunError: the path is not a run.
         AnalysisError: the run has no steps, no such matrix, or there is no such threshold; or ``judge``, and
             the matrix is not the embeddings.
+        ArgumentError: ``jobs`` is less than 1, or given with a client.
         DamagedError: stored bytes are not what was written.
     """
+    threads = jobs_of(jobs)
+    if client is not None and jobs is not None:
+        raise ArgumentError("jobs are threads here, and a client's workers measure elsewhere: give one")
     opened = run if isinstance(run, Run) else open_run(run)
     limits = thresholds if isinstance(thresholds, Thresholds) else Thresholds.of(thresholds)
     if not len(opened.steps):
@@ -131,7 +145,9 @@ def analyze(
     if kept is None:
         # What is not a number makes others that are none; signalling NaNs say so wherever they are copied.
         with np.errstate(invalid="ignore", over="ignore"):
-            series, summary, events = _measure(opened, name, basis, limits, on_rows)
+            series, summary, events = _measure(
+                opened, name, basis, limits, jobs=threads, client=client, on_rows=on_rows
+            )
     else:
         series, summary, events = kept.series, kept.rest["summary"], kept.rest["events"]
     # Judging takes no time: what is kept is always judged by the thresholds that are asked for.
@@ -171,12 +187,26 @@ def analyze(
 
 
 def _measure(
-    run: Run, name: str, basis: Basis, limits: Thresholds, on_rows: Callable[[int, int], None] | None
+    run: Run,
+    name: str,
+    basis: Basis,
+    limits: Thresholds,
+    *,
+    jobs: int,
+    client: "Client | None",
+    on_rows: Callable[[int, int], None] | None,
 ) -> tuple[xr.Dataset, dict[str, Any], list[dict[str, Any]]]:
     """The series, the summary and the events."""
     rows = len(run.steps)
     outline = outline_of(run, name, basis=basis, min_lag=limits.msd_min_lag, max_share=limits.msd_max_share)
-    found = measure(run, name, (lambda done: on_rows(done, rows)) if on_rows else None, outline)
+    tell = (lambda done: on_rows(done, rows)) if on_rows else None
+    if client is None:
+        found = measure(run, name, tell, outline, jobs)
+    else:
+        # Only who has a cluster needs its library.
+        from embevo.analysis.distributed import measure_on  # noqa: PLC0415
+
+        found = measure_on(client, run, name, tell, outline)
     series = build_series(found, name)
     summary = summarize(found, series)
     series.attrs |= {

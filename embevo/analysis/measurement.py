@@ -1,10 +1,9 @@
-"""One pass over a trajectory, in which everything that is measured of it is measured.
+"""Everything that is measured of a trajectory, and consecutive rows in which it is measured in one pass.
 
-At no time is more of the trajectory in memory than a block, the rows that lagged differences need, and what
-is kept of every step. The time is proportional to the number of steps.
+At no time is more of the trajectory in memory than what is handed over at once, the rows that lagged
+differences need, and what is kept of every step. The time is proportional to the number of steps.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,7 +16,6 @@ from embevo.analysis.measures.groups import Groups
 from embevo.analysis.measures.measure import Measure, Whole
 from embevo.analysis.measures.outline import Basis, Outline
 from embevo.analysis.measures.registry import MEASURES
-from embevo.analysis.reading import parts
 from embevo.errors import ArgumentError
 from embevo.run.format.settings import labels_of
 from embevo.run.reading.reader import Run
@@ -140,15 +138,3 @@ def outline_of(
         min_lag=min_lag,
         max_share=max_share,
     )
-
-
-def measure(
-    run: Run, name: str, on_rows: Callable[[int], None] | None = None, outline: Outline | None = None
-) -> Measurement:
-    """Measure a matrix of a run; ``on_rows`` is called with the number of rows that have been seen."""
-    stretch = Stretch(outline_of(run, name) if outline is None else outline)
-    for start, values in parts(run, name):
-        stretch.take(values)
-        if on_rows is not None:
-            on_rows(start + len(values))
-    return stretch.finish()

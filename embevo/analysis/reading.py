@@ -1,6 +1,6 @@
 """The matrices of a run as float32 or float64, a few rows at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -47,18 +47,16 @@ def values_of(run: Run, name: str, rows: slice | NDArray[np.int64]) -> NDArray[A
     return widen(run[name][rows])
 
 
-def parts(run: Run, name: str) -> Iterator[tuple[int, NDArray[Any]]]:
-    """All rows in order, as ``(first row, (step, token, dim) values)`` of a size that is good to work on.
+def block_rows(run: Run, name: str) -> int:
+    """How many rows of a matrix are read at once: a block, unless it is very large."""
+    _, tokens, dim = run[name].shape
+    return max(1, min(run.layout.block_steps, _BLOCK_BYTES // (8 * tokens * dim)))
 
-    A block is read at once, unless it is very large, and handed out in parts.
-    """
-    count, tokens, dim = run[name].shape
-    block = max(1, min(run.layout.block_steps, _BLOCK_BYTES // (8 * tokens * dim)))
-    part = max(1, _PART_BYTES // (8 * tokens * dim))
-    for start in range(0, count, block):
-        values = values_of(run, name, slice(start, min(start + block, count)))
-        for first in range(0, len(values), part):
-            yield start + first, values[first : first + part]
+
+def part_rows(run: Run, name: str) -> int:
+    """How many rows of a matrix are good to work on at once."""
+    _, tokens, dim = run[name].shape
+    return max(1, _PART_BYTES // (8 * tokens * dim))
 
 
 def rows_of(run: Run, steps: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

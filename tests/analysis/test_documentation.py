@@ -31,6 +31,24 @@ def test_the_three_lines_run(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("('step',) 30\n", "")
 
 
+def test_the_examples_of_the_page_on_scaling_run(tmp_path: Path) -> None:
+    values = trajectories.brownian(600, 4, 3).astype("float32")
+    trajectories.record(tmp_path / "runs/mine", values, dead=[1, 2])
+    page = (Path(__file__).parents[2] / "docs/scaling.md").read_text()
+    examples = re.findall(r"<!-- test: (\w+) -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert [name for name, _ in examples] == ["cluster", "tree"]
+    assert page.count("```python") == len(examples)
+    for name, code in examples:
+        program = tmp_path / f"{name}.py"
+        program.write_text(code)
+        done = subprocess.run(
+            [sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        for printed in re.findall(r"^ *print\(.*# (.*)$", code, re.MULTILINE):
+            assert printed in done.stdout
+
+
 def test_the_tables_of_variables_are_what_the_measures_declare() -> None:
     tables = re.findall(r"<!-- variables: (\w+) -->\n(.*?)<!-- variables: end -->", TEXT, re.DOTALL)
     shown = [(section, row) for section, rows in tables for row in rows.splitlines()[2:]]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.geometry import Cloud, norms
 from embevo.analysis.measures.identity import representatives
-from embevo.analysis.measures.lattice import places
+from embevo.analysis.measures.lattice import displacement, places
 from embevo.analysis.measures.outline import Outline
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -51,6 +51,7 @@ class Block:
     values: NDArray[Any]
     before: Row | None
     _clouds: dict[int, Cloud] = field(default_factory=dict)
+    _points_of: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def stop(self) -> int:
@@ -76,8 +77,17 @@ class Block:
     @cached_property
     def velocity(self) -> NDArray[np.float64]:
         """``(step, token, dim)`` displacement from the row before, however many steps lie between."""
+        first = self.points[0] if self.before is None else self.before.points
+        apart = np.empty_like(self.points)
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.asarray(self.points - self.earlier, np.float64)
+            np.subtract(self.points[0], first, out=apart[0])
+            np.subtract(self.points[1:], self.points[:-1], out=apart[1:])
+        return apart
+
+    @cached_property
+    def distances(self) -> NDArray[np.float64]:
+        """``(step, token)`` Euclidean norm of every displacement from the row before."""
+        return norms(self.velocity)
 
     @cached_property
     def places(self) -> NDArray[np.integer]:
@@ -89,6 +99,15 @@ class Block:
         """``(step, token, dim)`` the same one row before; the first row of a run is its own."""
         first = self.places[0] if self.before is None else self.before.places
         return _later_by_one(first, self.places)
+
+    @cached_property
+    def ulps(self) -> NDArray[np.float64]:
+        """``(step, token, dim)`` distance in ULPs from the row before; what is not a number has a place."""
+        first = self.places[0] if self.before is None else self.before.places
+        apart = np.empty(self.places.shape)
+        apart[:1] = displacement(self.places[:1], first[None])
+        apart[1:] = displacement(self.places[1:], self.places[:-1])
+        return apart
 
     @cached_property
     def same(self) -> NDArray[np.int64]:
@@ -103,12 +122,20 @@ class Block:
     @cached_property
     def has_nan(self) -> bool:
         """Whether a value of these rows, or of the row before them, is not a number."""
-        return bool(np.isnan(self.points).any() or np.isnan(self.earlier[0]).any())
+        # A norm is not a number where an element is none; that of an infinity is infinite.
+        before = False if self.before is None else np.isnan(self.before.points).any()
+        return bool(np.isnan(self.lengths).any() or before)
+
+    def points_of(self, group: int) -> NDArray[np.float64]:
+        """``(step, token, dim)`` the points of a group."""
+        if group not in self._points_of:
+            self._points_of[group] = of_group(self.points, self.outline.groups.ids[group])
+        return self._points_of[group]
 
     def cloud(self, group: int) -> Cloud:
         """The tokens of a group at each row."""
         if group not in self._clouds:
-            self._clouds[group] = Cloud.of(of_group(self.points, self.outline.groups.ids[group]))
+            self._clouds[group] = Cloud.of(self.points_of(group))
         return self._clouds[group]
 
     @property

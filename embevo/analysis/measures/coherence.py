@@ -31,7 +31,8 @@ class Coherence(Measure):
 
     def take(self, block: Block) -> None:
         """The mean cosine of each row."""
-        found = mean_pairwise_cosine(of_group(block.velocity, self.outline.groups["dead"]))
+        dead = self.outline.groups["dead"]
+        found = mean_pairwise_cosine(of_group(block.velocity, dead), of_group(block.distances, dead))
         if block.before is None:
             found[0] = np.nan
         self.keep(dead_coherence=found)
@@ -43,18 +44,21 @@ class Coherence(Measure):
         return {"dead_coherence": float(known.mean()) if len(known) else float("nan")}
 
 
-def mean_pairwise_cosine(displacements: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_pairwise_cosine(
+    displacements: NDArray[np.float64], lengths: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """The mean, over pairs of different tokens that both moved, of the cosine of their displacements.
 
     With unit vectors u of n moving tokens it is (|sum u|^2 - n) / (n (n - 1)): no pair is looked at.
 
     Args:
         displacements: ``(step, token, dim)``.
+        lengths: ``(step, token)`` their norms, where these are known.
 
     Returns:
         ``(step,)``, from -1/(n-1) to 1; NaN where fewer than two tokens moved, or one is not finite.
     """
-    lengths = norms(displacements)
+    lengths = norms(displacements) if lengths is None else lengths
     moved = lengths != 0
     with np.errstate(invalid="ignore", divide="ignore"):
         units = displacements / np.where(moved, lengths, 1)[..., None]

@@ -43,8 +43,9 @@ class Displacement(Measure):
 
     def take(self, block: Block) -> None:
         """The displacements of each row."""
-        moved = norms(block.velocity)
+        moved = block.distances
         if block.before is None:
+            moved = moved.copy()
             moved[0] = np.nan
         self.keep(displacement=moved)
 

@@ -5,21 +5,30 @@ origin; at longer lags every 2^k-th, 2^k being at most a twentieth of the lag, f
 start on: each origin stands for the stretch around it, and the first rows, where a run moves most, are not
 counted for more than they last. Further origins would overlap almost wholly with these. This is the block
 scheme of multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010),
-thinned instead of averaged, so that each term is an exact difference of two recorded matrices.
+thinned instead of averaged, so that each term is a difference of two recorded matrices.
+
+No difference is taken, as a rule: :mod:`embevo.analysis.measures.gram` has all of them from one product of
+matrices.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.gram import atoms_of, gram, squared_distances
 from embevo.analysis.measures.level import PER_LEVEL, Level, Rows
 
 # Lags are 1 to this many, and from there on four an octave.
 _OCTAVE: Final = 8
 # Origins are kept apart in so many stretches of time, for the uncertainty.
 SEGMENTS: Final = 10
+# Rows that are paired at once with those before them.
+_WINDOW: Final = 64
+# Elements of the differences that are in memory at once: what fits into the cache of a core.
+_PIECE: Final = 1 << 17
 
 
 def lags_of(rows: int) -> NDArray[np.int64]:
@@ -30,6 +39,23 @@ def lags_of(rows: int) -> NDArray[np.int64]:
         lags += [unit * m for m in range(_OCTAVE // 2 + 1, _OCTAVE + 1)]
         unit *= 2
     return np.array([lag for lag in lags if lag <= rows // 2], np.int64)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of rows ``(late, lag)``.
+
+    Attributes:
+        rows: from which they are.
+        late: ``(late, 1)`` number of the later one among them.
+        early: ``(late, lag)`` of the earlier one.
+        known: ``(late, lag)`` whether there is such a pair; where there is none, the two are one row.
+    """
+
+    rows: Rows
+    late: NDArray[np.int64]
+    early: NDArray[np.int64]
+    known: NDArray[np.bool_]
 
 
 class LagSums:
@@ -54,6 +80,7 @@ class LagSums:
         self.lags = lags_of(rows)
         self._rows = rows
         self._groups = groups
+        self._order, self._atoms, self._atoms_of = atoms_of(groups)
         shape = (len(self.lags), len(groups))
         self.squares = np.zeros((SEGMENTS, *shape))
         self.origins = np.zeros((SEGMENTS, len(self.lags)), np.int64)
@@ -105,6 +132,8 @@ class LagSums:
                 beginning or :meth:`restart` is not looked at.
             first_row: number of the first of these rows in the run.
         """
+        if not np.array_equal(self._order, np.arange(position.shape[1])):
+            position, velocity = position[:, self._order], velocity[:, self._order]
         since = self._since + np.arange(len(position))
         rows = Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
         self._since += len(position)
@@ -140,42 +169,84 @@ class LagSums:
 
         Of two stretches that are merged only those ``across`` are new, whose earlier row is none of these.
         """
-        with np.errstate(invalid="ignore", over="ignore"):
-            power = self._means(np.einsum("std,std->st", rows.velocity, rows.velocity))
+        multiples = np.array(self._multiples(spacing), np.int64)
         count = len(rows.number)
-        for m in self._multiples(spacing):
-            index = int(np.searchsorted(self.lags, m * spacing))
-            # The late ones are the new ones, but for those that have no partner yet.
-            late = slice(max(m, count - fresh), min(count, count - fresh + m) if across else count)
-            if late.start < late.stop:
-                self._add_lag(index, rows, power, slice(late.start - m, late.stop - m), late)
+        stop = min(count, count - fresh + int(multiples[-1])) if across else count
+        for first in range(count - fresh, stop, _WINDOW):
+            # Rows that pairs reach back to, and then the rows that end them.
+            begin, end = max(0, first - int(multiples[-1])), min(first + _WINDOW, stop)
+            late = np.arange(first - begin, end - begin)[:, None]
+            early = late - multiples
+            known = early >= 0
+            if across:
+                known &= early < count - fresh - begin
+            if known.any():
+                pairs = _Pairs(rows.select(slice(begin, end)), late, np.where(known, early, late), known)
+                self._add_window(np.searchsorted(self.lags, multiples * spacing), spacing, pairs)
 
-    def _add_lag(self, index: int, rows: Rows, power: NDArray[np.float64], early: slice, late: slice) -> None:
-        segment = rows.number[early] * SEGMENTS // self._rows
-        follows = rows.follows[early]
+    def _add_window(self, lags: NDArray[np.int64], spacing: int, pairs: "_Pairs") -> None:
+        # Where few of many rows are paired, all products of all rows would be more than the differences.
+        taken = self._by_products if spacing == 1 else self._by_differences
+        rows, early, known = pairs.rows, pairs.early, pairs.known
         with np.errstate(invalid="ignore", over="ignore"):
-            moved = rows.position[late] - rows.position[early]
-            squares, products = self._means(
-                np.stack(
-                    [
-                        np.einsum("std,std->st", moved, moved),
-                        np.einsum("std,std->st", rows.velocity[late], rows.velocity[early]),
-                    ]
-                )
-            )
-            powers = (power[late] + power[early]) / 2
-        np.add.at(self.origins[:, index], segment, 1)
-        np.add.at(self.squares[:, index], segment, squares)
-        self.products[index] += products[follows].sum(axis=0)
-        self.powers[index] += powers[follows].sum(axis=0)
+            moved, products, powers = taken(pairs)
+            follows = known & rows.follows[early]
+            self.products[lags] += np.where(follows, products, 0).sum(axis=1).T
+            self.powers[lags] += np.where(follows, powers, 0).sum(axis=1).T
+            segment = np.where(known, rows.number[early] * SEGMENTS // self._rows, -1)
+            for one in np.unique(segment[known]):
+                mine = segment == one
+                self.origins[one, lags] += mine.sum(axis=0)
+                self.squares[one, lags] += np.where(mine, moved, 0).sum(axis=1).T
 
-    def _means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``(..., token)`` to ``(..., group)``; NaN for a group without tokens."""
-        means = np.full((*values.shape[:-1], len(self._groups)), np.nan)
+    def _by_products(self, pairs: "_Pairs") -> tuple[NDArray[np.float64], ...]:
+        """``(group, late, lag)`` |x(t+l) - x(t)|^2, v(t+l) . v(t) and (|v(t+l)|^2 + |v(t)|^2) / 2.
+
+        The velocity of each row but the first is the displacement from the row before it.
+        """
+        rows, late, early = pairs.rows, pairs.late, pairs.early
+        speeds = self._of_groups(gram(rows.velocity, self._atoms))
+        distance, doubtful = squared_distances(speeds)
+        moved, doubtful = distance[:, early, late], doubtful[:, early, late] & pairs.known
+        doubtful &= np.array([len(ids) > 0 for ids in self._groups])[:, None, None]
+        for lag in np.flatnonzero(doubtful.any(axis=(0, 1))):
+            which = np.flatnonzero(doubtful[:, :, lag].any(axis=0))
+            apart = rows.position[late[which, 0]] - rows.position[early[which, lag]]
+            exact = self._of_tokens(np.einsum("std,std->st", apart, apart))
+            moved[:, which, lag] = np.where(doubtful[:, which, lag], exact, moved[:, which, lag])
+        powers = np.diagonal(speeds, axis1=1, axis2=2)
+        return moved, speeds[:, early, late], (powers[:, late] + powers[:, early]) / 2
+
+    def _by_differences(self, pairs: "_Pairs") -> tuple[NDArray[np.float64], ...]:
+        """The same, from the differences themselves."""
+        position, velocity = pairs.rows.position, pairs.rows.velocity
+        found = np.zeros((3, len(self._groups), *pairs.known.shape))
+        used = np.flatnonzero(pairs.known.any(axis=1))
+        size = max(1, _PIECE // (pairs.known.shape[1] * position[0].size))
+        for start in range(0, len(used), size):
+            which = used[start : start + size]
+            late, early = pairs.late[which, 0], pairs.early[which]
+            apart = position[late][:, None] - position[early]
+            after, before = velocity[late], velocity[early]
+            found[0][:, which] = self._of_tokens(np.einsum("slid,slid->sli", apart, apart))
+            found[1][:, which] = self._of_tokens(np.einsum("slid,sid->sli", before, after))
+            powers = self._of_tokens(np.einsum("slid,slid->sli", before, before))
+            powers += self._of_tokens(np.einsum("sid,sid->si", after, after))[:, :, None]
+            found[2][:, which] = powers / 2
+        return tuple(found)
+
+    def _of_tokens(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(..., token)`` to ``(group, ...)`` means; NaN for a group of nobody."""
+        return self._of_groups(np.stack([values[..., tokens].sum(axis=-1) for tokens in self._atoms]))
+
+    def _of_groups(self, atoms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``(atom, ...)`` sums over atoms to ``(group, ...)`` means; NaN for a group of nobody."""
+        found = np.full((len(self._groups), *atoms.shape[1:]), np.nan)
         for group, ids in enumerate(self._groups):
             if len(ids):
-                means[..., group] = values[..., ids].mean(axis=-1)
-        return means
+                atoms[self._atoms_of[group]].sum(axis=0, out=found[group])
+                found[group] /= len(ids)
+        return found
 
     @property
     def msd(self) -> NDArray[np.float64]:

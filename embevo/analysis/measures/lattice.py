@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 
 from embevo.run.format.widening import narrow
 
+# All bits but that of the sign.
+_MAGNITUDE: Final[dict[str, np.signedinteger[Any]]] = {
+    "float64": np.int64(2**63 - 1),
+    "float32": np.int32(2**31 - 1),
+    "bfloat16": np.int32(2**15 - 1),
+    "float16": np.int32(2**15 - 1),
+}
 # Stored bits of the mantissa, and the exponent of the smallest normal number.
 _FORMATS: Final = {"float64": (52, -1022), "float32": (23, -126), "bfloat16": (7, -126), "float16": (10, -14)}
 
@@ -30,16 +37,20 @@ def places(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.int
         equal only if their bits are.
     """
     bits = _bits(values, dtype)
-    wide = np.int64 if dtype.itemsize == 8 else np.int32
-    magnitude: NDArray[np.integer] = (bits & np.iinfo(bits.dtype).max).astype(wide)
-    np.negative(magnitude, out=magnitude, where=bits < 0)
+    sign = bits >> (8 * bits.dtype.itemsize - 1)
+    magnitude: NDArray[np.integer] = bits & _MAGNITUDE[dtype.name]
+    # A negative number of this magnitude: all bits but for its own are turned over, and one is added.
+    magnitude ^= sign
+    magnitude -= sign
     return magnitude
 
 
 def _bits(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.integer]:
-    """Signed integers with the bits of the values in the recorded dtype."""
+    """int32 or int64 of the values' bits in the recorded dtype, as signed numbers."""
+    if dtype.name == "bfloat16":
+        return np.ascontiguousarray(values).view(np.int32) >> 16
     if dtype.itemsize == 2:
-        return narrow(values, dtype).view(np.int16)
+        return narrow(values, dtype).view(np.int16).astype(np.int32)
     return np.ascontiguousarray(values).view(f"i{dtype.itemsize}")
 
 
@@ -49,7 +60,8 @@ def displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArr
         # Modulo 2^64 the difference of the larger and the smaller is right, though it may not fit an int64.
         larger = np.maximum(now, before).view(np.uint64)
         return np.asarray(larger - np.minimum(now, before).view(np.uint64), np.float64)
-    return np.asarray(np.abs(np.subtract(now, before, dtype=np.int64)), np.float64)
+    apart = np.subtract(now, before, dtype=np.float64)
+    return np.asarray(np.abs(apart, out=apart), np.float64)
 
 
 def spacing(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.float64]:

@@ -63,16 +63,20 @@ class Level:
     def append(self, new: Rows) -> Rows:
         """The rows before, as many as the longest lag needs or there are, and the new ones."""
         count = len(new.number)
-        if self._rows is None or self._used + count > len(self._rows.number):
-            before, self._rows = self._rows, self._room_for(new)
+        rows = self._rows
+        if rows is None or self._used + count > len(rows.number):
             kept = slice(max(0, self._used - PER_LEVEL), self._used)
-            self._used = kept.stop - kept.start
-            if before is not None:
-                self._rows.put(0, before.select(kept))
-        self._rows.put(self._used, new)
+            size = kept.stop - kept.start
+            # The rows that stay are moved to the front, unless they would overlap or leave too little room.
+            fits = rows is not None and size + count <= len(rows.number) and size <= kept.start
+            room = rows if rows is not None and fits else self._room_for(new)
+            if rows is not None:
+                room.put(0, rows.select(kept))
+            self._rows, self._used, rows = room, size, room
+        rows.put(self._used, new)
         first = max(0, self._used - PER_LEVEL)
         self._used += count
-        return self._rows.select(slice(first, self._used))
+        return rows.select(slice(first, self._used))
 
     def _room_for(self, new: Rows) -> Rows:
         shape = (PER_LEVEL + max(PER_LEVEL, len(new.number)), *new.position.shape[1:])

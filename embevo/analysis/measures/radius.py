@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.block import Block, of_group
+from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.geometry import Cloud, radius_without
 from embevo.analysis.measures.interval import PARTS
 from embevo.analysis.measures.measure import Measure, Told, Variable, Whole
@@ -72,7 +72,7 @@ class Radius(Measure):
                 cloud = block.cloud(group)
                 rms[:, group] = cloud.radius_rms
                 most[:, group] = cloud.radius_max
-                without[:, group] = radius_without(of_group(block.points, ids), cloud)
+                without[:, group] = radius_without(block.points_of(group), cloud)
         self.keep(radius_rms=rms, radius_rms_without=without, radius_max=most)
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:

@@ -83,11 +83,13 @@ class Ulps(Measure):
 
     def take(self, block: Block) -> None:
         """The displacements of each row."""
-        ulps = displacement(block.places, block.earlier_places)
-        moved = ulps.any(axis=2)
+        ulps = block.ulps
+        linf = ulps.max(axis=2)
+        moved = linf > 0
         if block.has_nan:
-            ulps[np.isnan(block.points) | np.isnan(block.earlier)] = np.nan
-        l1, l2, linf = ulps.sum(axis=2), norms(ulps), ulps.max(axis=2)
+            ulps = np.where(np.isnan(block.points) | np.isnan(block.earlier), np.nan, ulps)
+            linf = ulps.max(axis=2)
+        l1, l2 = ulps.sum(axis=2), norms(ulps)
         if block.before is None:
             l1[0] = l2[0] = linf[0] = np.nan
         self.keep(ulp_l1=l1, ulp_l2=l2, ulp_linf=linf)

@@ -45,7 +45,7 @@ class _OnDemand(BackendArray):
         return values if values.dtype == self.dtype else widen(values)
 
 
-def dataset_of(run: "Run", *, native: bool) -> xr.Dataset:
+def dataset_of(run: "Run", *, native: bool, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
     """See :meth:`embevo.run.reading.reader.Run.to_xarray`."""
     arrays = {
         name: (("step", *spec.dimensions), run[name], {"recorded_dtype": spec.dtype})
@@ -57,10 +57,36 @@ def dataset_of(run: "Run", *, native: bool) -> xr.Dataset:
         for name, (axes, array, notes) in {**arrays, **scalars}.items()
     }
     dataset = xr.Dataset(variables, _coordinates(run), _flat(run.attributes))
-    # With dask, reading and saving go block by block instead of array by array.
-    if find_spec("dask"):
+    if chunks is not None:
+        dataset = _chunked(run, dataset).chunk(chunks)
+    elif find_spec("dask"):
+        # With dask, reading and saving go block by block instead of array by array.
         dataset = dataset.chunk({"step": run.layout.block_steps})
     return dataset.assign_coords(_token_strings(run, dataset))
+
+
+def _chunked(run: "Run", dataset: xr.Dataset) -> xr.Dataset:
+    """Arrays of dask in the chunks of the storage."""
+    if not find_spec("dask"):
+        raise MissingLibraryError("An array in chunks needs dask: pip install 'embevo[dask]'.")
+    return dataset.assign(
+        {
+            str(name): array.variable.chunk(_stored_chunks(run, str(name), array.variable))
+            for name, array in dataset.data_vars.items()
+        }
+    )
+
+
+def _stored_chunks(run: "Run", name: str, variable: xr.Variable) -> dict[Any, int]:
+    """By axis, what is compressed together, inner chunks of a shard; of a scalar, a block of steps."""
+    array = run.layout.arrays.get(name)
+    if array is None or variable.ndim == 1:
+        return {"step": run.layout.block_steps}
+    shape = array["chunk_grid"]["configuration"]["chunk_shape"]
+    first = array["codecs"][0]
+    if first["name"] == "sharding_indexed":
+        shape = first["configuration"]["chunk_shape"]
+    return dict(zip(variable.dims, shape, strict=True))
 
 
 def _lazy(array: StepArray, *, native: bool) -> indexing.LazilyIndexedArray:

@@ -310,7 +310,7 @@ class Run:
             raise ArgumentError(f"{self.path} has no step {missing[0]}: run.steps lists those recorded")
         return [rows[label] for label in labels if isinstance(label, int | np.integer)]
 
-    def to_xarray(self, *, native: bool = False) -> "xr.Dataset":
+    def to_xarray(self, *, native: bool = False, chunks: Mapping[str, int] | None = None) -> "xr.Dataset":
         """The run as an xarray dataset of arrays ``(step, token, dim)`` and scalars ``(step,)``.
 
         It has the rows of the last :meth:`refresh`, those in the journal included, and the coordinates
@@ -323,13 +323,15 @@ class Run:
         Args:
             native: keep 16-bit arrays that the run stores in the model's dtype, instead of widening them
                 exactly to float32.
+            chunks: ``{}`` for arrays of dask in the chunks that are compressed together, of some tokens each
+                where the matrix is large, or other sizes by axis; by default whole blocks, if there is dask.
 
         Raises:
-            MissingLibraryError: xarray is not installed.
+            MissingLibraryError: xarray is not installed; or ``chunks`` are given, and dask is not.
         """
         from embevo.run.reading.dataset import dataset_of  # noqa: PLC0415 - most readers need no xarray
 
-        return dataset_of(self, native=native)
+        return dataset_of(self, native=native, chunks=chunks)
 
     def images(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The safetensors images of rows, as ``(step, image)``, bit for bit what was captured.

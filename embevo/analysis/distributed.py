@@ -1,0 +1,195 @@
+"""Measuring a run on the workers of a Dask cluster, each of which reads the run itself."""
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from embevo.analysis.measurement import Measurement, Stretch, outline_of
+from embevo.analysis.measures.outline import Outline
+from embevo.analysis.measures.registry import digest
+from embevo.analysis.stretches import bounds_of, merged, single_threaded, stretch_of
+from embevo.errors import AnalysisError, EmbevoError, MissingLibraryError
+from embevo.run.reading.reader import Run
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_LOOK_SECONDS: Final = 0.2
+# How long a scheduler may take to answer.
+_ANSWER_SECONDS: Final = 10
+_INSTALL: Final = "pip install 'embevo[dask]'"
+
+
+def measure_on(
+    client: "Client",
+    run: Run,
+    name: str,
+    on_rows: Callable[[int], None] | None = None,
+    outline: Outline | None = None,
+) -> Measurement:
+    """Measure a matrix of a run on the workers of a cluster.
+
+    Workers open the run by its path. What they send back are the numbers of their stretches, which are those
+    of :func:`embevo.analysis.stretches.measure`, merged here in the same order: the result has the same bits
+    where the workers' processors compute the same.
+
+    Args:
+        client: of the cluster.
+        run: the run; each worker sees it at the same path.
+        name: of the matrix.
+        on_rows: called now and then with the number of rows that have been measured.
+        outline: of the matrix; by default with what is usually asked of it.
+
+    Raises:
+        AnalysisError: there is no worker, or one has another version, cannot read the run, or died.
+        DamagedError: stored bytes are not what was written; the message names the worker.
+    """
+    opened = pickle.dumps(run)
+    _check_workers(client, run, opened)
+    bounds = bounds_of(run, name)
+    given = outline_of(run, name) if outline is None else outline
+    # Sent with every stretch: what is scattered is lost with the worker that holds it.
+    task = pickle.dumps((opened, name, given, digest()))
+    return merged(_in_order(client, run, task, bounds, on_rows)).finish()
+
+
+def _in_order(
+    client: "Client",
+    run: Run,
+    task: bytes,
+    bounds: list[int],
+    on_rows: Callable[[int], None] | None,
+) -> Iterator[Stretch]:
+    """The stretches as they come, a few more begun than there are threads for them."""
+    from distributed import KilledWorker, wait  # noqa: PLC0415 - only who measures on a cluster needs it
+
+    waiting = list(pairwise(bounds))
+    running: list[tuple[int, int, Any]] = []
+    threads = sum(client.nthreads().values())
+    try:
+        while waiting or running:
+            while waiting and len(running) < threads + 2:
+                start, stop = waiting.pop(0)
+                running.append((start, stop, client.submit(_measure, task, start, stop, pure=False)))
+            start, stop, future = running[0]
+            while not future.done():
+                try:
+                    wait(future, timeout=_LOOK_SECONDS)
+                except TimeoutError:
+                    continue
+            try:
+                stretch = future.result()
+            except KilledWorker as error:
+                raise AnalysisError(
+                    f"{run.path}, {_steps(run, start, stop)}: worker {error.last_worker.address} and those "
+                    "before it died while they measured it. Give workers more memory, or fewer threads each."
+                ) from error
+            running.pop(0)
+            future.release()
+            if on_rows is not None:
+                on_rows(stop)
+            yield stretch
+    finally:
+        client.cancel([future for *_, future in running])
+
+
+def _measure(task: bytes, start: int, stop: int) -> Stretch:
+    """On a worker: measure the rows from ``start`` to ``stop``."""
+    from distributed import get_worker  # noqa: PLC0415
+
+    opened, name, outline, measures = pickle.loads(task)  # noqa: S301 - of the client, as the function is
+    where = f"worker {get_worker().address}"
+    if digest() != measures:
+        raise AnalysisError(f"{where} came later and measures otherwise: {_other_version()}")
+    try:
+        run = pickle.loads(opened)  # noqa: S301 - likewise
+        with single_threaded():
+            return stretch_of(run, name, outline, start, stop)
+    except EmbevoError as error:
+        steps = f"steps {outline.steps[start]} to {outline.steps[stop - 1]}"
+        raise type(error)(f"{where}, {steps}: {error}") from error
+
+
+def _look(opened: bytes) -> tuple[str, str, str, str]:
+    """On a worker: what it measures with, and why it cannot read the run; empty if it can."""
+    try:
+        pickle.loads(opened)  # noqa: S301 - of the client, which may run anything here
+    except (EmbevoError, OSError) as error:
+        return version("embevo"), np.__version__, digest(), str(error)
+    return version("embevo"), np.__version__, digest(), ""
+
+
+def _check_workers(client: "Client", run: Run, opened: bytes) -> None:
+    """Raise AnalysisError unless every worker has this version and sees the run."""
+    found = client.run(_look, opened, on_error="return")
+    if not found:
+        scheduler = client.scheduler_info()["address"]
+        raise AnalysisError(
+            f"the Dask scheduler at {scheduler} has no workers; start some on machines that see {run.path}: "
+            f"dask worker {scheduler}"
+        )
+    for worker, told in found.items():
+        if isinstance(told, BaseException):
+            raise AnalysisError(
+                f"worker {worker} cannot measure: {type(told).__name__}: {told}. Install there what is here: "
+                f"{_INSTALL} in version {version('embevo')}, and numpy {np.__version__}."
+            )
+        *installed, wrong = told
+        if installed != [version("embevo"), np.__version__, digest()]:
+            theirs = "embevo {} and numpy {} with the measures {}".format(*installed)
+            raise AnalysisError(f"worker {worker} has {theirs}; {_other_version()}")
+        if wrong:
+            raise AnalysisError(
+                f"worker {worker} does not read {run.path}: {wrong} Workers open a run by its path: mount "
+                "its file system there at the same place, or start workers where it is."
+            )
+
+
+def _other_version() -> str:
+    return (
+        f"here are embevo {version('embevo')} and numpy {np.__version__} with the measures {digest()}. "
+        "Install the same on all workers, and start them again."
+    )
+
+
+def _steps(run: Run, start: int, stop: int) -> str:
+    return f"steps {run.steps[start]} to {run.steps[stop - 1]}"
+
+
+@contextmanager
+def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
+    """A client of a Dask cluster.
+
+    Args:
+        address: of its scheduler, or ``local`` for processes of this machine, which end with the body.
+        workers: how many of these; by default one a core.
+
+    Raises:
+        AnalysisError: no scheduler answers there.
+        MissingLibraryError: distributed is not installed.
+    """
+    try:
+        from distributed import Client, LocalCluster  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingLibraryError(f"Measuring on a Dask cluster needs distributed: {_INSTALL}") from error
+    if address == "local":
+        with (
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
+            Client(local) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(address, timeout=_ANSWER_SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise AnalysisError(
+            f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, which says "
+            "its address, or measure on processes of this machine: --dask local"
+        ) from error
+    with client:
+        yield client

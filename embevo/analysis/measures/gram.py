@@ -1,0 +1,86 @@
+"""Squared distances between many rows at once, from the scalar products of their displacements.
+
+With v(i) the displacement from row i - 1 to row i, |x(t) - x(s)|^2 is the sum of v(i) . v(j) over all i and
+j from s + 1 to t. All scalar products of n rows are one product of matrices, which takes a processor a tenth
+of the time that all differences take. Only displacements between the two rows go into a sum, so no digits
+are lost to what moved before or after; where rows went far and came back, the sum says so of itself.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The sum of m^2 products v(i) . v(j) is at most m times that of |v(i)|^2; where what is left of it is less
+# than this share of that, rounding may show in the thirteenth digit.
+_LEFT: Final = 1 / 4096
+
+
+def atoms_of(
+    groups: Sequence[NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], list[slice], list[NDArray[np.int64]]]:
+    """Points by the groups that they are in: those that are in the same ones are an atom.
+
+    Args:
+        groups: the points of each; every point is in one at least.
+
+    Returns:
+        An order of the points in which atoms are contiguous, the place of each atom in it, and for each
+        group the atoms that it is made of.
+    """
+    count = 1 + max((int(ids.max()) for ids in groups if len(ids)), default=-1)
+    member = np.zeros((count, len(groups)), bool)
+    for group, ids in enumerate(groups):
+        member[ids, group] = True
+    kinds, kind = np.unique(member, axis=0, return_inverse=True)
+    order = np.argsort(kind, kind="stable")
+    bounds = np.searchsorted(kind[order], np.arange(len(kinds) + 1)).tolist()
+    atoms = [slice(start, stop) for start, stop in pairwise(bounds)]
+    return order, atoms, [np.flatnonzero(kinds[:, group]) for group in range(len(groups))]
+
+
+def gram(vectors: NDArray[np.float64], atoms: Sequence[slice]) -> NDArray[np.float64]:
+    """``(atom, row, row)`` scalar products of ``(row, token, dim)`` vectors, summed over each atom's."""
+    rows = len(vectors)
+    found = np.empty((len(atoms), rows, rows))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for number, tokens in enumerate(atoms):
+            flat = vectors[:, tokens].reshape(rows, -1)
+            np.matmul(flat, flat.T, out=found[number])
+    return found
+
+
+def squared_distances(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Squared distances between rows, from the products of the displacements between neighbours.
+
+    Args:
+        products: ``(group, row, row)`` v(i) . v(j), v(i) being the displacement from row i - 1 to row i.
+            Those of the first row are not looked at.
+
+    Returns:
+        ``(group, row, row)`` the distance from the earlier row, axis 1, to the later one, axis 2, and whether
+        it should be taken of the rows themselves, because it is too small beside what it is a sum of, or not
+        finite.
+    """
+    rows = products.shape[1]
+    later = np.triu(np.ones((rows, rows), bool), 1)
+    diagonal = np.diagonal(products, axis1=1, axis2=2)
+    # Of row i, what its displacement adds to all distances that begin right before it.
+    added = np.where(later, 2 * products, 0)
+    index = np.arange(rows)
+    added[:, index, index] = diagonal
+    paths = np.where(later | np.eye(rows, dtype=bool), diagonal[:, :, None], 0)
+    distance = np.zeros_like(products)
+    path = np.zeros_like(products)
+    distance[:, :-1] = _from_the_end(np.cumsum(added, axis=2))[:, 1:]
+    path[:, :-1] = _from_the_end(paths)[:, 1:]
+    most = path * np.maximum(index - index[:, None], 0)
+    sound = (distance > most * _LEFT) | (path == 0)
+    return np.maximum(distance, 0), ~(sound & np.isfinite(distance))
+
+
+def _from_the_end(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums along axis 1, from each row to the last."""
+    return np.cumsum(values[:, ::-1], axis=1)[:, ::-1]

@@ -1,0 +1,102 @@
+"""A run that is measured on a Dask cluster of real processes, and what a cluster can lack."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from embevo.analysis import analyze
+from embevo.analysis import distributed as ours
+from embevo.errors import AnalysisError, ArgumentError, DamagedError
+from embevo.run.reading.reader import open_run
+from support import trajectories
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with ours.cluster("local", 2) as client:
+        yield client
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    values = trajectories.brownian(800, 6, 4).astype(np.float32)
+    values[:, 2] = np.where(np.arange(800)[:, None] % 9 < 5, values[:, 4], values[:, 2])
+    return trajectories.record(tmp_path / "run", values, dead=[2, 4], block_steps=16)
+
+
+def test_a_cluster_finds_what_one_process_finds(client: Client, run: Path) -> None:
+    told: list[tuple[int, int]] = []
+    here = analyze(run, keep=False, jobs=1)
+    there = analyze(run, keep=False, client=client, on_rows=lambda *rows: told.append(rows))
+    assert there.series.identical(here.series)
+    assert there.to_json() == here.to_json()
+    assert there.events == here.events
+    assert told[-1] == (800, 800)
+    assert there.series["event_count"].sum() > 0
+    with pytest.raises(ArgumentError, match="give one"):
+        analyze(run, client=client, jobs=2)
+
+
+def test_the_error_of_a_worker_names_it_and_the_steps(client: Client, run: Path) -> None:
+    (chunk,) = (run / "trajectory.zarr/embeddings").glob("c.48.*")
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(DamagedError, match=r"worker tcp://127.0.0.1:\d+, steps 768 to 799: .*block 48"):
+        analyze(run, client=client)
+
+
+def test_a_worker_that_does_not_see_the_run_is_named(
+    client: Client, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_run(run)
+    run.rename(run.with_name("elsewhere"))
+    with pytest.raises(AnalysisError, match=r"worker tcp://.* does not read .*/run: .*gone.*mount"):
+        ours.measure_on(client, opened, "embeddings", outline=None)
+    run.with_name("elsewhere").rename(run)
+    monkeypatch.setattr(ours, "digest", lambda: "another")
+    with pytest.raises(AnalysisError, match=r"worker tcp://.* has embevo .* measures another\. Install"):
+        analyze(run, client=client)
+
+
+def test_a_worker_that_dies_costs_its_stretch_only(client: Client, run: Path) -> None:
+    pids = client.run(os.getpid)
+    assert len(pids) == 2
+
+    def kill_one(done: int, rows: int) -> None:
+        if pids:
+            os.kill(pids.popitem()[1], signal.SIGKILL)
+
+    here = analyze(run, keep=False, jobs=1)
+    with_death = analyze(run, keep=False, client=client, on_rows=kill_one)
+    assert with_death.series.identical(here.series)
+
+
+def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "_ANSWER_SECONDS", 1)
+    with (
+        pytest.raises(AnalysisError, match=r"answers at tcp://127.0.0.1:1 .*dask scheduler"),
+        ours.cluster("tcp://127.0.0.1:1"),
+    ):
+        raise AssertionError("there is a scheduler")
+
+
+def test_the_command_measures_on_processes_of_this_machine(run: Path) -> None:
+    command = "from embevo_cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "analyze", str(run), "--dask", "local", "--jobs", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "800 rows" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert (run / "analysis.json").exists()
