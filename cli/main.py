@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "report": "embevo_cli.report:report",
     "figures": "embevo_cli.figures:figures",
     "animate": "embevo_cli.animate:animate",
+    "view": "embevo_cli.view:view",
     "plan": "embevo_cli.plan:plan",
     "corpus": "embevo_cli.corpus:corpus",
     "info": "embevo_cli.info:info",

@@ -15,12 +15,14 @@ ROOMS = {
     "embevo.run": {"embevo.errors"},
     "embevo.recording": {"embevo.errors", "embevo.run"},
     "embevo.analysis": {"embevo.errors", "embevo.run"},
+    "embevo.viewer": {"embevo.errors", "embevo.run", "embevo.analysis"},
     "embevo.experiment": {"embevo.errors", "embevo.run", "embevo.recording", "embevo_data"},
     "embevo_cli": {
         "embevo.errors",
         "embevo.run",
         "embevo.recording",
         "embevo.analysis",
+        "embevo.viewer",
         "embevo.experiment",
         "embevo_data",
     },
@@ -38,7 +40,7 @@ FLOORS = (
     ("repair", "exchange"),
 )
 FLOOR_OF = {f"embevo.run.{room}": floor for floor, names in enumerate(FLOORS) for room in names}
-WITHOUT_TORCH = ("embevo.run", "embevo.analysis")
+WITHOUT_TORCH = ("embevo.run", "embevo.analysis", "embevo.viewer")
 OF_TORCH = {"torch", "transformers", "accelerate"}
 NEEDS_TORCH = re.compile(
     r"^(?:import|from) (?:torch|transformers|embevo\.recording)\b|^from embevo import .*\bRecorder\b"

@@ -80,6 +80,7 @@ def test_every_file_of_the_packages_is_in_it_and_nothing_else(wheel: Path) -> No
     assert {
         "embevo/py.typed",
         "embevo/analysis/report/report.html",
+        "embevo/viewer/static/index.html",
         "embevo_data/python-reference.txt",
     } < there
 

@@ -1,0 +1,33 @@
+"""``embevo view``: a page in which runs are replayed."""
+
+import webbrowser
+from pathlib import Path
+
+import click
+
+from .paths import PathOf
+from .selection import MATRIX_HELP
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PathOf(), metavar="RUN...")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="To listen on; by default a free one.")
+@click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
+@click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
+def view(runs: tuple[Path, ...], *, port: int, no_browser: bool, matrix: str | None) -> None:
+    """Show how the tokens of RUN move, in a browser; of several runs side by side.
+
+    The page is served to this machine alone, under an address that nobody can guess. A run that is being
+    recorded keeps growing on it. Ctrl-C ends the server.
+    """
+    from embevo.viewer.server import Viewer  # noqa: PLC0415 - loaded when it is needed
+    from embevo.viewer.site import Site  # noqa: PLC0415
+
+    viewer = Viewer(Site(runs, matrix), port)
+    click.echo(f"{viewer.url}\nCtrl-C ends it.")
+    if not no_browser:
+        webbrowser.open(viewer.url)
+    try:
+        viewer.serve()
+    except KeyboardInterrupt:
+        click.echo("Ended.")

@@ -1,0 +1,144 @@
+"""Where the tokens of a run are in each view, in pieces of consecutive rows."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.measures.identity import representatives
+from embevo.errors import ArgumentError
+from embevo.viewer.fitting import fit, some_rows
+from embevo.viewer.opened import OpenedRun
+from embevo.viewer.piece import pack_places, pack_representatives
+from embevo.viewer.projecting import Projection
+from embevo.viewer.view_name import ViewName
+
+# About so many bytes a piece has: little enough to come at once, enough for seconds of playing.
+_PIECE_BYTES: Final = 1 << 20
+# Up to so many bytes of exact places in all the page is sent float32.
+_EXACT_BYTES: Final = 64 << 20
+# Projected blocks that are kept.
+_KEPT_BYTES: Final = 512 << 20
+
+
+class Clouds:
+    """The views of one matrix.
+
+    Attributes:
+        piece_rows: consecutive rows of a piece; piece k has those from k times that on.
+        rounded: whether places are rounded, to 1 / 65,534 of the range of the piece.
+    """
+
+    def __init__(self, opened: OpenedRun, others: Sequence[OpenedRun] = ()) -> None:
+        """Nothing is read before it is asked for; ``others`` are those whose components may be shared."""
+        self._opened = opened
+        self._others = others
+        rows, tokens, _ = opened.shape
+        self.rounded = rows * tokens * 12 > _EXACT_BYTES
+        self.piece_rows = max(1, _PIECE_BYTES // (tokens * (6 if self.rounded else 12)))
+        self._projections: dict[str, tuple[Projection, dict[str, Any]]] = {}
+        self._kept: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def describe(self, view: ViewName) -> dict[str, Any]:
+        """What the page must know of a view: labels of its axes, their ranges, what it was fitted on.
+
+        Raises:
+            ArgumentError: there is no such component, or step.
+            DamagedError: stored bytes are not what was written.
+        """
+        with self._lock:
+            return self._projection(view)[1]
+
+    def piece(self, view: ViewName, number: int) -> bytes:
+        """The places of all tokens in one piece, see :mod:`embevo.viewer.piece`.
+
+        Raises:
+            ArgumentError: there is no such piece, component or step.
+            DamagedError: stored bytes are not what was written.
+        """
+        start, stop = self._rows_of(number)
+        with self._lock:
+            places = self._places(view, self._projection(view)[0], start, stop)
+            return pack_places(places, rounded=self.rounded)
+
+    def holes(self, number: int) -> bytes:
+        """Which tokens have vectors of the same bits, in one piece; likewise."""
+        start, stop = self._rows_of(number)
+        with self._lock:
+            return pack_representatives(
+                np.concatenate([representatives(values) for _, values in self._opened.blocks(start, stop)])
+            )
+
+    def _rows_of(self, number: int) -> tuple[int, int]:
+        rows, _, _ = self._opened.shape
+        start = number * self.piece_rows
+        if not 0 <= start < rows:
+            raise ArgumentError(f"there is no piece {number} of {rows:,} rows")
+        return start, min(start + self.piece_rows, rows)
+
+    def _places(self, view: ViewName, projection: Projection, start: int, stop: int) -> NDArray[np.float32]:
+        found = []
+        # Rows of a block are projected together, because they are read together.
+        for first, last in self._stretches(start, stop):
+            key = (str(view), first, last)
+            places = self._kept.get(key)
+            if places is None:
+                places = np.concatenate(
+                    [projection.of(values) for _, values in self._opened.blocks(first, last)]
+                )
+                self._kept[key] = places
+                while sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES and len(self._kept) > 1:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            found.append(places[max(start - first, 0) : stop - first])
+        return np.concatenate(found)
+
+    def _stretches(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Whole blocks that hold the rows; the last may still be growing."""
+        rows, _, _ = self._opened.shape
+        with self._opened.reading() as run:
+            size = run.layout.block_steps
+        firsts = range(start // size * size, stop, size)
+        return [(first, min(first + size, rows)) for first in firsts]
+
+    def _projection(self, view: ViewName) -> tuple[Projection, dict[str, Any]]:
+        name = str(view)
+        if name not in self._projections:
+            projection, said = fit(view, self._opened, self._others)
+            said |= {
+                "name": name,
+                "kind": view.kind,
+                "axes": list(view.axes),
+                **self._range(view, projection),
+            }
+            self._projections[name] = projection, said
+        return self._projections[name]
+
+    def _range(self, view: ViewName, projection: Projection) -> dict[str, Any]:
+        """Within which places lie, and whether that was found from all rows."""
+        rows, _, _ = self._opened.shape
+        if view.is_sky:
+            width, height = 2 * np.sqrt(2), np.sqrt(2)
+            return {
+                "low": [-width, -height, 0.0],
+                "high": [width, height, 0.0],
+                "range_rows": rows,
+                "rows": rows,
+            }
+        chosen = some_rows(self._opened)
+        if len(chosen) == rows:
+            places = self._places(view, projection, 0, rows)
+        else:
+            places = np.concatenate(
+                [projection.of(self._opened.values(slice(int(row), int(row) + 1))) for row in chosen]
+            )
+        finite = np.isfinite(places).all(axis=2)
+        if not finite.any():
+            low = high = np.zeros(3)
+        else:
+            low, high = places[finite].min(axis=0), places[finite].max(axis=0)
+        return {"low": low.tolist(), "high": high.tolist(), "range_rows": len(chosen), "rows": rows}

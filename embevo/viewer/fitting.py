@@ -1,0 +1,134 @@
+"""The axes of a view: which directions through the space of a matrix they are, and what is said of them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.analysis.measures.components import Components, count_of
+from embevo.errors import ArgumentError
+from embevo.viewer.opened import OpenedRun
+from embevo.viewer.projecting import Projection
+from embevo.viewer.view_name import ViewName
+
+# Up to so many elements in all, all rows are read for what is of all of them; of longer runs, some.
+_READ_ELEMENTS: Final = 1 << 28
+_FEWEST_ROWS: Final = 5
+
+
+def fit(
+    view: ViewName, opened: OpenedRun, others: Sequence[OpenedRun] = ()
+) -> tuple[Projection, dict[str, Any]]:
+    """The map of a view, with the ``labels`` of its axes and what they were ``fitted`` on, in words.
+
+    Args:
+        view: which.
+        opened: the run that is shown.
+        others: the runs of the page before it, whose components it may be shown along.
+
+    Raises:
+        ArgumentError: there is no such component, dimension, step or run, or vectors of another length.
+        DamagedError: stored bytes are not what was written.
+    """
+    _, tokens, dim = opened.shape
+    if view.kind == "raw":
+        if max(view.axes) >= dim:
+            raise ArgumentError(f"there is no dimension {max(view.axes)}: the vectors have {dim}")
+        said = {
+            "labels": [f"dimension {axis}" for axis in view.axes],
+            "fitted": "the dimensions as they were recorded",
+        }
+        return Projection(np.zeros(dim), np.eye(dim)[list(view.axes)]), said
+    components, fitted = _components(view, _whose(view, opened, others))
+    if view.of is not None:
+        fitted = f"{fitted} of {others[view.of].name}"
+    count = len(components.basis)
+    if min(view.axes) >= count:
+        raise ArgumentError(
+            f"there is no component {min(view.axes)}: {tokens:,} vectors of {dim} have {count}"
+        )
+    basis = np.zeros((3, dim))
+    for place, axis in enumerate(view.axes):
+        if axis < count:
+            basis[place] = components.basis[axis]
+    basis[~np.isfinite(basis)] = 0
+    if view.is_sky:
+        where = "centroid" if view.kind == "sky-centroid" else "origin"
+        along = ", ".join(str(axis + 1) for axis in view.axes)
+        across = f"longitude of the direction from the {where} along components {along}, on Mollweide's map"
+        return Projection(np.zeros(dim), basis, where), {"labels": [across, "latitude", ""], "fitted": fitted}
+    mean = np.where(np.isfinite(components.mean), components.mean, 0)
+    shares = components.variance / components.variance.sum() if components.variance.any() else None
+    own = shares if view.of is None else None
+    labels = [_label(axis, count, own) for axis in view.axes]
+    return Projection(mean, basis), {"labels": labels, "fitted": fitted}
+
+
+def some_rows(opened: OpenedRun) -> NDArray[np.int64]:
+    """All rows where that is little to read; else some, evenly spaced in the logarithm, with both ends."""
+    rows, tokens, dim = opened.shape
+    count = max(_FEWEST_ROWS, _READ_ELEMENTS // (tokens * dim))
+    if count >= rows:
+        return np.arange(rows)
+    spaced = np.rint(np.geomspace(1, rows, count)).astype(np.int64) - 1
+    return np.unique(np.concatenate([[0, rows - 1], spaced]))
+
+
+def _label(axis: int, count: int, shares: NDArray[np.float64] | None) -> str:
+    if axis >= count:
+        return "no further component"
+    share = "" if shares is None or not np.isfinite(shares[axis]) else f", {shares[axis]:.0%} of the variance"
+    return f"component {axis + 1}{share}"
+
+
+def _whose(view: ViewName, opened: OpenedRun, others: Sequence[OpenedRun]) -> OpenedRun:
+    """The run whose components are asked for."""
+    if view.of is None:
+        return opened
+    if view.of >= len(others):
+        raise ArgumentError(f"run {view.of} is not before this one: there are {len(others)} before it")
+    dim, theirs = opened.shape[2], others[view.of].shape[2]
+    if dim != theirs:
+        raise ArgumentError(
+            f"vectors of {dim} numbers have no place along components of vectors of {theirs}: let each run "
+            "have its own axes"
+        )
+    return others[view.of]
+
+
+def _components(view: ViewName, opened: OpenedRun) -> tuple[Components, str]:
+    """The principal components of a view, and what of the run they are of."""
+    rows, _, _ = opened.shape
+    if view.kind == "all":
+        chosen = some_rows(opened)
+        some = "all steps together" if len(chosen) == rows else f"{len(chosen):,} of {rows:,} steps together"
+        return _of_rows(opened, chosen), f"principal components of {some}"
+    steps = opened.steps
+    step = int(steps[-1]) if view.step is None else view.step
+    row = int(np.searchsorted(steps, step))
+    if row >= rows or steps[row] != step:
+        raise ArgumentError(f"{opened.path} has no step {step}: run.steps lists those that it has")
+    points = opened.values(slice(row, row + 1))[0].astype(np.float64)
+    return Components.of(points), f"principal components of step {step:,}"
+
+
+def _of_rows(opened: OpenedRun, rows: NDArray[np.int64]) -> Components:
+    """The components of all tokens of some rows, taken together as one cloud."""
+    last, tokens, dim = opened.shape
+    total, moment = np.zeros(dim), np.zeros((dim, dim))
+    # About a point of the cloud, so that nothing is lost where it is far from the origin.
+    about = opened.values(slice(last - 1, last))[0].astype(np.float64).mean(axis=0)
+    wanted = set(rows.tolist())
+    for start, values in opened.blocks(0, last):
+        mine = [place for place in range(len(values)) if start + place in wanted]
+        for place in mine:
+            points = values[place].astype(np.float64) - about
+            total += points.sum(axis=0)
+            moment += points.T @ points
+    count = len(rows) * tokens
+    mean = total / count
+    covariance = moment / count - np.outer(mean, mean)
+    if not np.isfinite(covariance).all():
+        return Components.nowhere(tokens, dim)
+    return Components.of_covariance(about + mean, covariance, count_of(count, dim))

@@ -1,0 +1,230 @@
+"""Everything that the page is sent, by its address: the same for the server, a folder and a single file."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from embevo.analysis.measures.groups import GROUPS, Groups
+from embevo.errors import ArgumentError
+from embevo.viewer.charts import Charts
+from embevo.viewer.clouds import Clouds
+from embevo.viewer.opened import OpenedRun
+from embevo.viewer.stories import Stories
+from embevo.viewer.view_name import ViewName
+
+VERSION: Final = 1
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_JSON: Final = "application/json"
+_BINARY: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that has an address.
+
+    Attributes:
+        kind: its media type.
+        data: its bytes.
+        settled: whether it never changes, so that it may be kept.
+    """
+
+    kind: str
+    data: bytes
+    settled: bool = False
+
+
+class NotFoundError(LookupError):
+    """There is nothing at an address."""
+
+
+class Subject:
+    """One run of the page.
+
+    Attributes:
+        opened: the run.
+        clouds: where its tokens are.
+    """
+
+    def __init__(
+        self, path: Path, name: str, matrix: str | None = None, others: Sequence[OpenedRun] = ()
+    ) -> None:
+        """Open it; errors are those of :meth:`embevo.viewer.opened.OpenedRun.of`."""
+        self.opened = OpenedRun.of(path, name, matrix)
+        self.clouds = Clouds(self.opened, others)
+        self.stories = Stories(self.opened)
+        self.charts = Charts(self.opened)
+
+    def describe(self) -> dict[str, Any]:
+        """What the page must know of a run before it shows anything."""
+        opened = self.opened
+        rows, tokens, dim = opened.shape
+        with opened.reading() as run:
+            names = run.token_names
+            known = run.tokens
+            ids = run.frame.token_ids
+            own = {name: np.searchsorted(ids, members) for name, members in run.groups.items()}
+            config = {key: value for key, value in run.config.items() if isinstance(value, str | int | float)}
+        groups = Groups.of(tokens, known, own)
+        return {
+            "version": VERSION,
+            "name": opened.name,
+            "matrix": opened.matrix,
+            "dtype": opened.dtype.name,
+            "rows": rows,
+            "tokens": tokens,
+            "dim": dim,
+            "steps": opened.steps.tolist(),
+            "piece_rows": self.clouds.piece_rows,
+            "rounded": self.clouds.rounded,
+            "state": opened.state,
+            "config": config,
+            "token_ids": None if len(ids) and ids[-1] == len(ids) - 1 else ids.tolist(),
+            "labels": names.labels,
+            "counts": None if known is None else known.count.tolist(),
+            "groups": [
+                {"name": name, "own": place >= len(GROUPS), "tokens": groups.ids[place].tolist()}
+                for place, name in enumerate(groups.names)
+                if place and len(groups.ids[place])
+            ],
+        }
+
+    def live(self, rows: int) -> dict[str, Any]:
+        """What came after so many rows."""
+        self.opened.refresh()
+        steps = self.opened.steps
+        return {"rows": len(steps), "steps": steps[rows:].tolist(), "state": self.opened.state}
+
+
+class Site:
+    """The page of one run or several.
+
+    Attributes:
+        subjects: the runs.
+    """
+
+    def __init__(self, runs: Sequence[Path], matrix: str | None = None) -> None:
+        """Open the runs; errors are those of :meth:`embevo.viewer.opened.OpenedRun.of`."""
+        self.subjects: list[Subject] = []
+        for path, name in zip(runs, short_names(runs), strict=True):
+            before = [subject.opened for subject in self.subjects]
+            self.subjects.append(Subject(path, name, matrix, before))
+        self._routes = (
+            (re.compile(r"data/index\.json"), self._index),
+            (re.compile(r"data/(\d+)/run\.json"), self._run),
+            (re.compile(r"data/(\d+)/charts\.json"), self._charts),
+            (re.compile(r"data/(\d+)/live-(\d+)\.json"), self._live),
+            (re.compile(r"data/(\d+)/view/([a-z0-9-]+)/view\.json"), self._view),
+            (re.compile(r"data/(\d+)/view/([a-z0-9-]+)/piece-(\d+)\.bin"), self._piece),
+            (re.compile(r"data/(\d+)/holes/piece-(\d+)\.bin"), self._holes),
+            (re.compile(r"data/(\d+)/token/(\d+)/way\.json"), self._way),
+            (re.compile(r"data/(\d+)/token/(\d+)/neighbours\.json"), self._neighbours),
+            (re.compile(r"data/(\d+)/token/(\d+)/near-(\d+)\.json"), self._near),
+            (re.compile(r"data/(\d+)/token/(\d+)/bits-(\d+)\.json"), self._bits),
+        )
+
+    def close(self) -> None:
+        """Stop what is being measured."""
+        for subject in self.subjects:
+            subject.charts.stop()
+
+    def get(self, address: str) -> Resource:
+        """What is at an address, which has no slash at its start.
+
+        Raises:
+            NotFoundError: nothing is.
+            ArgumentError: it names a view, piece or token that there is not.
+            DamagedError: stored bytes are not what was written.
+            RunReplacedError: another run was recorded in the place of one of these.
+        """
+        for pattern, answer in self._routes:
+            found = pattern.fullmatch(address)
+            if found:
+                return answer(*found.groups())
+        return static(address)
+
+    def _subject(self, number: str) -> Subject:
+        if int(number) >= len(self.subjects):
+            raise NotFoundError(f"there are {len(self.subjects)} runs, the first of them 0")
+        return self.subjects[int(number)]
+
+    def _index(self) -> Resource:
+        return _json({
+            "version": VERSION,
+            "served": True,
+            "runs": [{"number": number, "name": subject.opened.name}
+                     for number, subject in enumerate(self.subjects)],
+        })  # fmt: skip
+
+    def _run(self, number: str) -> Resource:
+        return _json(self._subject(number).describe())
+
+    def _charts(self, number: str) -> Resource:
+        return _json(self._subject(number).charts.tell())
+
+    def _live(self, number: str, rows: str) -> Resource:
+        return _json(self._subject(number).live(int(rows)))
+
+    def _view(self, number: str, view: str) -> Resource:
+        return _json(self._subject(number).clouds.describe(ViewName.parse(view)))
+
+    def _piece(self, number: str, view: str, piece: str) -> Resource:
+        return Resource(_BINARY, self._subject(number).clouds.piece(ViewName.parse(view), int(piece)))
+
+    def _holes(self, number: str, piece: str) -> Resource:
+        return Resource(_BINARY, self._subject(number).clouds.holes(int(piece)))
+
+    def _way(self, number: str, token: str) -> Resource:
+        return _json(self._subject(number).stories.way(int(token)))
+
+    def _neighbours(self, number: str, token: str) -> Resource:
+        return _json(self._subject(number).stories.neighbours(int(token)))
+
+    def _near(self, number: str, token: str, row: str) -> Resource:
+        return _json(self._subject(number).stories.near(int(token), int(row)))
+
+    def _bits(self, number: str, token: str, row: str) -> Resource:
+        return _json(self._subject(number).stories.bits(int(token), int(row)))
+
+
+def static_names() -> list[str]:
+    """The files of the page itself."""
+    folder = files("embevo.viewer").joinpath("static")
+    return sorted(entry.name for entry in folder.iterdir() if Path(entry.name).suffix in _TYPES)
+
+
+def static(address: str) -> Resource:
+    """A file of the page itself; the empty address is that of the page.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    name = address or "index.html"
+    if name not in static_names():
+        raise NotFoundError(f"there is nothing at /{address}")
+    data = files("embevo.viewer").joinpath("static").joinpath(name).read_bytes()
+    return Resource(_TYPES[Path(name).suffix], data)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Names of the directories, as many of those above as it takes to tell the runs apart."""
+    parts = [path.absolute().parts for path in paths]
+    for depth in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ArgumentError(f"{paths[0]} is named twice: name each run once")
+
+
+def _json(value: object) -> Resource:
+    return Resource(_JSON, json.dumps(value, allow_nan=False, separators=(",", ":")).encode())

@@ -1,0 +1,186 @@
+// Small charts along the slider, on the same scale of steps; a drag in one is a drag of the slider.
+
+import { colourOf, inkOf } from "./looks.js";
+
+const DASHES = [[], [4, 3], [1, 2], [6, 2, 1, 2]];
+
+export class Charts {
+  #element;
+  #timeline;
+  #drawn = new Map();
+
+  constructor(element, timeline) {
+    this.#element = element;
+    this.#timeline = timeline;
+  }
+
+  // Make room for the charts that the runs have; drawn is what they show.
+  use(runs) {
+    const names = new Map();
+    for (const run of runs) for (const chart of run.charts.charts) names.set(chart.name, chart);
+    const same = this.#element.childElementCount === names.size && [...names.keys()].every((name) => this.#drawn.has(name));
+    if (!same) {
+      this.#element.replaceChildren();
+      this.#drawn.clear();
+      for (const [name, chart] of names) {
+        const box = document.createElement("div");
+        box.className = "chart";
+        const canvas = document.createElement("canvas");
+        canvas.setAttribute("role", "img");
+        canvas.setAttribute("aria-label", `${chart.title} over the steps`);
+        const title = document.createElement("p");
+        box.append(canvas, title);
+        this.#element.append(box);
+        this.#drag(canvas);
+        this.#drawn.set(name, { canvas, title, still: null });
+      }
+    }
+    for (const held of this.#drawn.values()) held.still = null;
+    this.runs = runs;
+  }
+
+  #drag(canvas) {
+    const to = (event) => {
+      const box = canvas.getBoundingClientRect();
+      this.#timeline.go(this.#timeline.stepOf((event.clientX - box.left) / box.width));
+    };
+    canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); to(event); });
+    canvas.addEventListener("pointermove", (event) => { if (event.buttons) to(event); });
+  }
+
+  refresh() {
+    for (const held of this.#drawn.values()) held.still = null;
+  }
+
+  draw(state) {
+    for (const [name, held] of this.#drawn) this.#one(name, held, state);
+  }
+
+  #one(name, held, state) {
+    const { canvas, title } = held;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    if (!width) return;
+    const density = Math.min(2, devicePixelRatio || 1);
+    if (canvas.width !== Math.round(width * density) || !held.still) {
+      canvas.width = Math.round(width * density);
+      canvas.height = Math.round(height * density);
+      held.still = this.#lines(name, canvas, width, height, density);
+    }
+    const pen = canvas.getContext("2d");
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(held.still.picture, 0, 0);
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    const x = this.#timeline.positionOf(state.step) * width;
+    pen.strokeStyle = inkOf("ink");
+    pen.globalAlpha = 0.7;
+    pen.beginPath();
+    pen.moveTo(x, 0);
+    pen.lineTo(x, height);
+    pen.stroke();
+    pen.globalAlpha = 1;
+    title.textContent = this.#words(name, held.still, state);
+  }
+
+  // Lines of all runs, drawn once for each size.
+  #lines(name, canvas, width, height, density) {
+    const picture = new OffscreenCanvas(canvas.width, canvas.height);
+    const pen = picture.getContext("2d");
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    const lines = [];
+    this.runs.forEach((run, place) => {
+      const chart = run.charts.charts.find((one) => one.name === name);
+      if (!chart) return;
+      const groups = Object.keys(chart.lines);
+      // Where all lines are of parts, that of the whole says little beside them.
+      const told = groups.filter((group) => group !== "all" || groups.length < 3);
+      told.forEach((group, turn) => lines.push({ run, place, chart, group, turn, values: chart.lines[group] }));
+    });
+    let [low, high] = [Infinity, -Infinity];
+    for (const { values } of lines) for (const value of values) if (value !== null) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    const logarithmic = low > 0 && high / low > 50;
+    const y = (value) => {
+      const share = logarithmic ? Math.log(value / low) / Math.log(high / low || 1) : (value - low) / (high - low || 1);
+      return height - 3 - share * (height - 8);
+    };
+    for (const { run, place, chart, group, turn, values } of lines) {
+      pen.strokeStyle = group ? colourOf(group, Math.max(0, turn - 2)) : inkOf("accent");
+      pen.lineWidth = place ? 1 : 1.5;
+      pen.setLineDash(DASHES[place % DASHES.length]);
+      pen.beginPath();
+      let down = false;
+      for (let at = 0; at < values.length; at += 1) {
+        const value = values[at];
+        if (value === null) { down = false; continue; }
+        const x = this.#timeline.positionOf(run.steps[chart.rows ? chart.rows[at] : at]) * width;
+        if (down) pen.lineTo(x, y(value));
+        else pen.moveTo(x, y(value));
+        down = true;
+      }
+      pen.stroke();
+    }
+    return { picture, lines, logarithmic };
+  }
+
+  #words(name, still, state) {
+    const { lines, logarithmic } = still;
+    if (!lines.length) return "";
+    const values = lines.map(({ run, chart, group, values: all, place }) => {
+      const row = run.rowAt(state.step);
+      const at = chart.rows ? nearest(chart.rows, row) : row;
+      const value = all[at];
+      const who = [this.runs.length > 1 ? run.meta.name : "", group].filter(Boolean).join(" ");
+      return `${who ? `${who} ` : ""}${value === null || value === undefined ? "-" : Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 })}`;
+    });
+    const unit = lines[0].chart.unit ? `, ${lines[0].chart.unit}` : "";
+    const thinned = lines.some(({ chart }) => chart.rows) ? ", thinned" : "";
+    return `${lines[0].chart.title}${unit}${logarithmic ? ", logarithmic" : ""}${thinned}: ${values.join("; ")}`;
+  }
+}
+
+function nearest(rows, row) {
+  let best = 0;
+  for (let at = 1; at < rows.length; at += 1) if (Math.abs(rows[at] - row) < Math.abs(rows[best] - row)) best = at;
+  return best;
+}
+
+// Marks of events under the charts; a click goes there.
+export class Marks {
+  constructor(canvas, timeline) {
+    this.canvas = canvas;
+    this.timeline = timeline;
+    canvas.addEventListener("click", (event) => {
+      const box = canvas.getBoundingClientRect();
+      const at = (event.clientX - box.left) / box.width;
+      let best = null;
+      for (const mark of this.marks ?? []) {
+        const away = Math.abs(timeline.positionOf(mark.step) - at) * box.width;
+        if (away < 8 && (!best || away < best.away)) best = { away, mark };
+      }
+      if (best) timeline.go(best.mark.step);
+    });
+  }
+
+  draw(runs) {
+    const { canvas } = this;
+    const width = canvas.clientWidth;
+    const density = Math.min(2, devicePixelRatio || 1);
+    canvas.width = Math.round(width * density);
+    canvas.height = Math.round(12 * density);
+    const pen = canvas.getContext("2d");
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    this.marks = runs.flatMap((run) => run.charts.events);
+    const kinds = { fission: "live", emission: "live", fusion: "dead", capture: "dead", birth: "dead", death: "live", freezing: "soft" };
+    for (const mark of this.marks) {
+      const x = this.timeline.positionOf(mark.step) * width;
+      pen.fillStyle = inkOf(kinds[mark.kind] ?? "soft");
+      pen.globalAlpha = 0.75;
+      if (mark.kind === "freezing") pen.fillRect(x - 0.5, 7, 1, 5);
+      else pen.fillRect(x - 1, 0, 2, 12);
+    }
+    pen.globalAlpha = 1;
+  }
+}

@@ -1,0 +1,288 @@
+// The page: opens the runs, and ties controls, pictures, charts and time together.
+
+import { Charts, Marks } from "./charts.js";
+import { bindControls, reflect } from "./controls.js";
+import { bindDragging } from "./dragging.js";
+import { Panel } from "./panel.js";
+import { Run } from "./run.js";
+import { saveCsv, savePng, saveSvg } from "./save.js";
+import { Refused, Unreachable, sourceOfThisPage } from "./source.js";
+import { State } from "./state.js";
+import { Timeline } from "./timeline.js";
+import { Tokens } from "./tokens.js";
+
+const LOOK_MS = 1000;
+const CHARTS_MS = 1500;
+
+class App {
+  constructor() {
+    this.state = new State();
+    this.state.take(location.hash.slice(1));
+    this.hidden = new Set();
+    this.panels = [];
+    this.runs = [];
+    this.dirty = true;
+    this.timeline = new Timeline(this.state, { changed: () => this.moved() });
+    this.charts = new Charts(document.getElementById("charts"), this.timeline);
+    this.marks = new Marks(document.getElementById("marks"), this.timeline);
+    this.tokens = new Tokens(this);
+    this.frames = [];
+  }
+
+  async start() {
+    this.say("Opening the run ...", true);
+    this.source = sourceOfThisPage();
+    this.index = await this.source.json("data/index.json");
+    const handlers = { changed: () => this.redraw(), failed: (error) => this.failed(error) };
+    this.runs = await Promise.all(this.index.runs.map(({ number }) => Run.open(this.source, number, handlers)));
+    document.title = `${this.runs.map((run) => run.meta.name).join(" and ")} · embevo`;
+    document.getElementById("title").textContent = this.runs.map((run) => run.meta.name).join("  |  ");
+    this.timeline.use(this.runs);
+    if (!this.state.stepGiven) this.state.step = this.timeline.last;
+    this.state.step = this.timeline.settle(this.state.step);
+    await this.see(this.state.view);
+    this.lay();
+    bindControls(this);
+    bindDragging(this);
+    this.silence();
+    this.tokens.selection();
+    requestAnimationFrame((now) => this.picture(now));
+    this.loadCharts();
+    this.watch();
+    addEventListener("resize", () => { this.charts.refresh(); this.redraw(); });
+    addEventListener("hashchange", () => this.readAddress());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.dress());
+    this.ready = true;
+  }
+
+  // Panels: one for each run, or one for all.
+  lay() {
+    const stage = document.getElementById("stage");
+    stage.replaceChildren();
+    const over = this.state.layout === "over" && this.runs.length > 1;
+    this.panels = over ? [new Panel(stage, this.runs)] : this.runs.map((run) => new Panel(stage, [run]));
+    for (const panel of this.panels) panel.canvas.addEventListener("redraw", () => this.redraw());
+    this.bindPanels?.();
+    this.dress();
+  }
+
+  dress() {
+    for (const panel of this.panels) panel.dress(this.hidden);
+    this.tokens.legend();
+    this.charts.refresh();
+    this.redraw();
+  }
+
+  hide(group) {
+    if (!this.hidden.delete(group)) this.hidden.add(group);
+    this.dress();
+  }
+
+  // Open a view of all runs; the one before stays where one of them does not have it.
+  async see(view) {
+    try {
+      await Promise.all(this.runs.map((run, place) => run.see(this.viewFor(view, place))));
+      this.state.view = view;
+      this.silence();
+    } catch (error) {
+      if (!this.runs.every((run) => run.view)) {
+        if (view === "final-0-1-2") throw error;
+        await this.see("final-0-1-2");
+      } else {
+        await Promise.all(this.runs.map((run, place) => run.see(this.viewFor(this.state.view, place))));
+      }
+      this.failed(error);
+    }
+    this.rescale();
+    this.redraw();
+  }
+
+  // Runs that lie over one another have the components of the first; side by side each has its own, if so wanted.
+  viewFor(view, place) {
+    const common = this.state.common || this.state.layout === "over";
+    return place && common && !view.startsWith("raw") ? `of-0-${view}` : view;
+  }
+
+  // Runs side by side have one scale.
+  rescale() {
+    const views = this.runs.map((run) => run.view);
+    const axis = (pick, of) => [0, 1, 2].map((place) => pick(...views.map((view) => view[of][place])));
+    this.state.scale = this.runs.length > 1 ? [axis(Math.min, "low"), axis(Math.max, "high")] : null;
+  }
+
+  moved() {
+    this.redraw();
+    this.state.follow = this.state.step >= this.timeline.last;
+    this.tokens.story();
+    this.remember();
+  }
+
+  select(tokens, { add = false } = {}) {
+    const before = add ? this.state.selected : new Set();
+    const chosen = new Set(before);
+    for (const token of tokens) {
+      if (add && tokens.length === 1 && chosen.has(token)) chosen.delete(token);
+      else chosen.add(token);
+    }
+    this.state.selected = chosen;
+    this.tokens.selection();
+    this.redraw();
+    this.remember();
+  }
+
+  redraw() {
+    this.dirty = true;
+  }
+
+  picture(now) {
+    requestAnimationFrame((later) => this.picture(later));
+    this.timeline.tick(now, !this.waiting);
+    if (!this.dirty) return;
+    this.dirty = false;
+    const started = performance.now();
+    this.waiting = false;
+    for (const panel of this.panels) if (panel.draw(this.state)) this.waiting = true;
+    this.charts.draw(this.state);
+    this.overlay?.();
+    reflect(this);
+    this.frames.push(performance.now() - started);
+    if (this.frames.length > 600) this.frames.shift();
+    if (!this.firstPicture && this.panels.some((panel) => panel.shown[0])) this.firstPicture = performance.now();
+  }
+
+  async loadCharts() {
+    let measuring = false;
+    for (const run of this.runs) {
+      try {
+        run.charts = await run.tell("charts.json");
+        measuring ||= run.charts.measuring !== null;
+      } catch (error) {
+        run.charts.failure = error.message;
+      }
+    }
+    this.charts.use(this.runs);
+    this.marks.draw(this.runs);
+    this.tokens.events();
+    this.redraw();
+    if (measuring) setTimeout(() => this.loadCharts(), CHARTS_MS);
+  }
+
+  // Look for new rows of runs that are being recorded, and whether the server is still there.
+  async watch() {
+    if (!this.index.served) return;
+    const growing = this.runs.filter((run) => run.meta.state !== "complete");
+    try {
+      let grown = false;
+      for (const run of growing) {
+        const live = await run.tell(`live-${run.rows}.json`);
+        run.meta.state = live.state;
+        if (live.steps.length) {
+          run.grow(live.steps);
+          grown = true;
+        }
+      }
+      if (this.gone) { this.gone = false; this.silence(); }
+      if (grown) await this.grew();
+    } catch (error) {
+      this.gone = true;
+      this.failed(error);
+    }
+    setTimeout(() => this.watch(), growing.length ? LOOK_MS : 4 * LOOK_MS);
+    if (!growing.length && !document.hidden) await this.#ping();
+  }
+
+  async #ping() {
+    try {
+      await this.source.json("data/index.json");
+      if (this.gone) { this.gone = false; this.silence(); }
+    } catch (error) {
+      this.gone = true;
+      this.failed(error);
+    }
+  }
+
+  async grew() {
+    const follow = this.state.follow;
+    this.timeline.use(this.runs);
+    const outside = Date.now() - (this.rescaled ?? 0) > 5000;
+    if (outside) {
+      this.rescaled = Date.now();
+      this.loadCharts();
+    }
+    if (follow && !this.state.playing) this.state.step = this.timeline.last;
+    this.charts.refresh();
+    this.marks.draw(this.runs);
+    this.tokens.story();
+    this.redraw();
+  }
+
+  remember() {
+    clearTimeout(this.remembering);
+    this.remembering = setTimeout(() => {
+      const text = `#${this.state.text()}`;
+      if (text !== location.hash) history.replaceState(null, "", text);
+    }, 250);
+  }
+
+  async readAddress() {
+    const text = location.hash.slice(1);
+    if (text === this.state.text()) return;
+    const before = this.state.view;
+    const layout = this.state.layout;
+    const common = this.state.common;
+    this.state.take(text);
+    const wanted = this.state.view;
+    this.state.view = before;
+    if (wanted !== before || layout !== this.state.layout || common !== this.state.common) await this.see(wanted);
+    if (layout !== this.state.layout) this.lay();
+    this.state.step = this.timeline.settle(this.state.step);
+    this.tokens.selection();
+    this.charts.refresh();
+    this.marks.draw(this.runs);
+    this.redraw();
+  }
+
+  say(text, calm = false) {
+    const box = document.getElementById("status");
+    box.textContent = text;
+    box.classList.toggle("calm", calm);
+    box.hidden = false;
+  }
+
+  silence() {
+    document.getElementById("status").hidden = true;
+  }
+
+  failed(error) {
+    if (error instanceof Unreachable)
+      this.say("The server does not answer any more. What is loaded stays; start embevo view again, and open the address that it prints.");
+    else if (error instanceof Refused) {
+      this.say(error.message);
+      clearTimeout(this.hiding);
+      this.hiding = setTimeout(() => { if (!this.gone) this.silence(); }, 8000);
+    } else this.say(String(error.message ?? error));
+  }
+
+  async save(how) {
+    const note = document.getElementById("saved");
+    note.textContent = "Working ...";
+    try {
+      if (how === "csv") note.textContent = await saveCsv(this, () => new Promise((done) => setTimeout(done, 30)));
+      else note.textContent = how === "png" ? await savePng(this) : saveSvg(this);
+    } catch (error) {
+      note.textContent = error.message;
+    }
+  }
+
+  // Where each token of a run is on the page, in CSS pixels of its panel; for tests and for scripts.
+  positions(place = 0) {
+    const over = this.panels.length === 1;
+    const panel = over ? this.panels[0] : this.panels[place];
+    const shown = panel.shown[over ? place : 0];
+    return shown ? { row: shown.row, view: shown.view, pixels: [...shown.pixels], mapping: { ...panel.mapping } } : null;
+  }
+}
+
+const app = new App();
+window.embevo = app;
+app.start().catch((error) => app.failed(error));

@@ -1,0 +1,133 @@
+// One run: what is known of it, and the pieces of it that the page holds.
+
+import { Piece } from "./piece.js";
+
+const MOST_BYTES = 192 * 1024 * 1024;
+// Requests that are under way at once.
+const MOST_REQUESTS = 4;
+
+export class Run {
+  #source;
+  #pieces = new Map();
+  #asked = new Map();
+  #bytes = 0;
+  #changed;
+  #failed;
+
+  constructor(source, number, meta, { changed, failed }) {
+    this.#source = source;
+    this.#changed = changed;
+    this.#failed = failed;
+    this.number = number;
+    this.meta = meta;
+    this.steps = meta.steps;
+    this.view = null;
+    this.charts = { charts: [], events: [], measuring: null, failure: "" };
+  }
+
+  static async open(source, number, handlers) {
+    return new Run(source, number, await source.json(`data/${number}/run.json`), handlers);
+  }
+
+  get rows() {
+    return this.steps.length;
+  }
+
+  get tokens() {
+    return this.meta.tokens;
+  }
+
+  address(rest) {
+    return `data/${this.number}/${rest}`;
+  }
+
+  async tell(rest) {
+    return this.#source.json(this.address(rest));
+  }
+
+  async see(view) {
+    const found = await this.tell(`view/${view}/view.json`);
+    this.view = found;
+    return found;
+  }
+
+  // The last row at or before a step; the first row where all are later.
+  rowAt(step) {
+    let low = 0;
+    let high = this.rows - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.steps[middle] <= step) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  // The places of a row, or null while they are on their way.
+  places(row, out) {
+    const piece = this.#piece(`view/${this.view.name}`, row);
+    return piece ? piece.row(row % this.meta.piece_rows, out) : null;
+  }
+
+  same(row) {
+    const piece = this.#piece("holes", row);
+    return piece ? piece.same(row % this.meta.piece_rows) : null;
+  }
+
+  // Ask for what comes soon, so that playing does not wait for it.
+  prepare(row, rings) {
+    for (const kind of rings ? [`view/${this.view.name}`, "holes"] : [`view/${this.view.name}`])
+      if (row >= 0 && row < this.rows) this.#piece(kind, row);
+  }
+
+  grow(steps) {
+    this.steps.push(...steps);
+  }
+
+  #piece(kind, row) {
+    const number = Math.floor(row / this.meta.piece_rows);
+    const key = `${kind}/piece-${number}.bin`;
+    const held = this.#pieces.get(key);
+    const needed = (row % this.meta.piece_rows) + 1;
+    if (held && held.rows >= needed) {
+      // The last used one is the last to be let go of.
+      this.#pieces.delete(key);
+      this.#pieces.set(key, held);
+      return held;
+    }
+    if (!this.#asked.has(key) && this.#asked.size < MOST_REQUESTS) this.#ask(key);
+    return null;
+  }
+
+  async #ask(key) {
+    this.#asked.set(key, true);
+    try {
+      const piece = new Piece(await this.#source.bytes(this.address(key)));
+      const before = this.#pieces.get(key);
+      if (before) this.#bytes -= before.bytes;
+      this.#pieces.delete(key);
+      this.#pieces.set(key, piece);
+      this.#bytes += piece.bytes;
+      for (const [old, held] of this.#pieces) {
+        if (this.#bytes <= MOST_BYTES || old === key) break;
+        this.#pieces.delete(old);
+        this.#bytes -= held.bytes;
+      }
+      this.#asked.delete(key);
+      this.#changed();
+    } catch (error) {
+      this.#failed(error);
+      // Not asked for again at once: whatever is wrong is not mended in a moment.
+      setTimeout(() => { this.#asked.delete(key); this.#changed(); }, 1500);
+    }
+  }
+}
+
+// Token names: what to call one where there is a label, an id, or both.
+export function tokenId(run, token) {
+  return run.meta.token_ids ? run.meta.token_ids[token] : token;
+}
+
+export function tokenLabel(run, token) {
+  return run.meta.labels[token];
+}
