@@ -5,12 +5,12 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
-from numpy.typing import NDArray
 
 from embevo.errors import EmbevoError
 from embevo.experiment.checkpoint import save_checkpoint
@@ -20,44 +20,57 @@ from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
 from support import encoded
+from support.faults.oracle import Plan, check_scalars
 from support.faults.rig import FULL, count
+from support.faults.sources import Sources
 
 torch = pytest.importorskip("torch")
 
 # In a run that was closed and in one that was killed together.
 FLIPS = int(os.environ.get("EMBEVO_FLIPS", "10000" if FULL else "150"))
-SHAPE = (6, 5)
-
-
-def truth(step: int) -> NDArray[np.float32]:
-    return encoded.matrix(step, SHAPE, "float32")
+# Numbers of drawn arrays; -1 is the matrix of a run of format 1.
+DRAWN = [-1, 0, 4, 15, 21, 33] if FULL else [-1, 4]
+MATRIX = Plan(block_steps=4, steps=14)
 
 
 @pytest.fixture(scope="module", params=["closed", "killed"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 14 steps in blocks of 4, complete or with its last rows in the journal only."""
-    return record(tmp_path_factory.mktemp("flips"), request.param, block_steps=4, steps=14)
+    return record(tmp_path_factory.mktemp("flips"), MATRIX, request.param)
 
 
 @pytest.fixture(scope="module", params=["closed", "killed"], ids=["in-closed", "in-killed"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with 10 steps in blocks of 8: what is done ten thousand times must be short."""
-    return record(tmp_path_factory.mktemp("tiny"), request.param, block_steps=8, steps=10)
+def end(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def record(directory: Path, end: str, *, block_steps: int, steps: int) -> Path:
+@pytest.fixture(scope="module", params=DRAWN)
+def plan(request: pytest.FixtureRequest) -> Plan:
+    """10 steps in blocks of 8: what is done ten thousand times must be short."""
+    drawn = request.param
+    return Plan(block_steps=8, steps=10, drawn=drawn, scheduled="list" if drawn >= 0 else "")
+
+
+@pytest.fixture(scope="module")
+def tiny(end: str, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("tiny"), plan, end)
+
+
+def record(directory: Path, plan: Plan, end: str) -> Path:
     path, killed = directory / "run", directory / "killed"
-    matrix = torch.zeros(SHAPE)
+    sources = Sources(plan)
+    vocabulary = [array.shape[0] for array in plan.frame.arrays if array.dimensions[0] == "token"]
+    counts = np.arange(vocabulary[0]) if vocabulary else None
     recorder = Recorder(
-        path, {"embeddings": matrix}, block_steps=block_steps, token_count=np.arange(SHAPE[0])
+        path, sources.tensors, block_steps=plan.block_steps, token_count=counts, **sources.arguments
     )
     save_checkpoint(path / "checkpoints", LoopState(3, {"moments": torch.arange(50.0)}, {"position": 7}))
-    for step in range(steps):
-        matrix.copy_(torch.from_numpy(truth(step)))
-        recorder.capture(step, loss=encoded.loss_of(step))
-        if step + 1 == steps // block_steps * block_steps:
+    for index, step in enumerate(plan.all_steps):
+        sources.put(index)
+        recorder.capture(step, loss=encoded.loss_of(step), **sources.scalars(step))
+        if index + 1 == plan.steps // plan.block_steps * plan.block_steps:
             recorder.flush()
-    while not (path / "snapshots" / f"step_{steps - 1:07d}.safetensors").exists():
+    while not (path / "snapshots" / f"step_{plan.all_steps[-1]:07d}.safetensors").exists():
         pass
     shutil.copytree(path, killed)
     recorder.close()
@@ -65,20 +78,21 @@ def record(directory: Path, end: str, *, block_steps: int, steps: int) -> Path:
     return path if end == "closed" else killed
 
 
-def read_all(path: Path) -> None:
+def read_all(path: Path, plan: Plan = MATRIX) -> None:
     """Read through embevo; a value that comes back must be the value that was captured."""
     run = open_run(path)
-    steps = run.steps
-    assert run["loss"][:].tolist() == [encoded.loss_of(step) for step in steps.tolist()]
-    assert encoded.same_bits(run["embeddings"][:], encoded.matrices(steps, SHAPE, "float32"))
+    steps = run.steps.tolist()
+    check_scalars(run, plan, steps)
+    for array in plan.frame.arrays:
+        assert encoded.same_bits(run[array.name][:], plan.stored(array.expected(steps))), array.name
 
 
-def read_plainly(path: Path) -> None:
-    """Read through zarr alone; a number that comes back must be the one that was captured."""
+def read_plainly(path: Path, plan: Plan, name: str) -> None:
+    """Read an array through zarr alone; a number that comes back must be the one that was captured."""
     group = zarr.open_group(path / "trajectory.zarr", mode="r")
-    values = np.asarray(group["embeddings"][:])
-    for row in range(len(values)):
-        assert encoded.same_bits(values[row], truth(row)), row
+    values = np.asarray(group[name][:])
+    (array,) = [array for array in plan.frame.arrays if array.name == name]
+    assert encoded.same_bits(values, plan.stored(array.expected(plan.all_steps[: len(values)])))
 
 
 def flip(path: Path, bit: int) -> None:
@@ -94,27 +108,27 @@ def kind_of(path: Path, root: Path) -> str:
     return name.partition("/")[0]
 
 
-def refuses(read: Callable[[Path], None], path: Path, errors: tuple[type[Exception], ...]) -> bool:
+def refuses(read: Callable[[], None], errors: tuple[type[Exception], ...]) -> bool:
     try:
-        read(path)
+        read()
     except errors:
         return True
     return False
 
 
 @pytest.mark.timeout(2400)
-def test_every_flip_is_found_or_harmless(tiny: Path, tmp_path: Path) -> None:
+def test_every_flip_is_found_or_harmless(tiny: Path, plan: Plan, tmp_path: Path) -> None:
     """Each kind of file gets its share of the flips, so that the many snapshots do not take them all."""
     run = tiny
     files: dict[str, list[Path]] = {}
     for path in sorted(run.rglob("*")):
         if path.is_file():
             files.setdefault(kind_of(path, run), []).append(path)
-    chance = random.Random(f"{FLIPS} {run.name}")
+    chance = random.Random(f"{FLIPS} {run.name} {plan.drawn}")
     seen: Counter[tuple[str, str]] = Counter()
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    flips = FLIPS // 2
+    flips = FLIPS // 2 // len(DRAWN)
     for index in range(flips):
         kind = sorted(files)[index % len(files)]
         victim = copy / chance.choice(files[kind]).relative_to(run)
@@ -124,12 +138,13 @@ def test_every_flip_is_found_or_harmless(tiny: Path, tmp_path: Path) -> None:
         name = victim.relative_to(copy).as_posix()
         where = f"bit {bit} of {name}"
         found = not verify_quietly(copy, name)
-        refused = refuses(read_all, copy, (EmbevoError,))
+        refused = refuses(partial(read_all, copy, plan), (EmbevoError,))
         assert found or not refused, f"{where}: refused by the reader, but not found by verify"
         if kind == "chunk":
             assert found, f"{where} was not found"
-            if name.startswith("trajectory.zarr/embeddings"):
-                refuses(read_plainly, copy, (ValueError, RuntimeError))
+            array = name.split("/")[1]
+            if array in [drawn.name for drawn in plan.frame.arrays]:
+                refuses(partial(read_plainly, copy, plan, array), (ValueError, RuntimeError))
         elif kind != "journal":
             assert found, f"{where} was not found"
         seen[kind, "found" if found else "harmless"] += 1
@@ -191,6 +206,42 @@ def test_what_is_elsewhere_in_the_run_is_rebuilt(run: Path, tmp_path: Path, name
     read_all(copy)
     if run.name == "run":
         assert victim.read_bytes() == whole
+
+
+def test_whatever_is_elsewhere_is_rebuilt_of_any_arrays(tiny: Path, plan: Plan, tmp_path: Path) -> None:
+    """Each file of the trajectory and each snapshot, in one of the ways in which files are hurt."""
+    chance = random.Random(f"rebuilt {tiny.name} {plan.drawn}")
+    # Nothing else in a run knows these, but where they hold nothing.
+    once = ("loss", "learning_rate", "token_count", *plan.frame.scalars)
+    for file in sorted([*tiny.glob("trajectory.zarr/**/c.*"), *tiny.glob("snapshots/*")]):
+        name = file.relative_to(tiny).as_posix()
+        copy = tmp_path / "run"
+        shutil.copytree(tiny, copy)
+        whole = file.read_bytes()
+        victim = copy / name
+        match chance.randrange(4):
+            case 0:
+                flip(victim, chance.randrange(8 * len(whole)))
+            case 1:
+                victim.unlink()
+            case 2:
+                victim.write_bytes(whole[: chance.randrange(len(whole))])
+            case _:
+                victim.write_bytes(bytes(len(whole)))
+        done = recover(copy)
+        if done.lost:
+            assert name.split("/")[1] in once
+            assert name in " ".join(done.lost)
+        else:
+            # The snapshot of a row that is in the journal too is written again with it.
+            sealed = tiny.name == "run" or not name.startswith("snapshots/")
+            assert done.rebuilt == [name] or (not sealed and done.rebuilt == [])
+            assert verify(copy, deep=True).ok
+            read_all(copy, plan)
+            if tiny.name == "run":
+                assert victim.read_bytes() == whole
+        count("files damaged and recovered, of any arrays")
+        shutil.rmtree(copy)
 
 
 def test_two_swapped_blocks_are_found(run: Path, tmp_path: Path) -> None:

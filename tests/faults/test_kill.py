@@ -11,16 +11,20 @@ CHUNK = 50
 
 
 def random_plan(rng: random.Random, store: str) -> Plan:
+    """Mostly of drawn arrays, chosen tokens and schedules; at times a matrix, and a run of format 1."""
     block_steps = rng.choice([1, 4, 16, 64])
+    drawn = rng.choice([-1, rng.randrange(10_000), rng.randrange(10_000)])
     return Plan(
         seed=rng.randrange(1000),
         shape=rng.choice([(1, 1), (6, 5), (32, 16)]),
+        drawn=drawn,
         dtype=rng.choice(["float32", "bfloat16", "float16", "float64"]),
         store=store,
         zarr_dtype=rng.choice(["float32", "native"]),
         block_steps=block_steps,
         steps=rng.randrange(1, 6 * block_steps + 10),
         every=rng.choice([1, 10]),
+        scheduled=rng.choice(["", "every", "list"]) if drawn >= 0 else "",
         flush_at=tuple(rng.sample(range(1, 60), rng.choice([0, 0, 2]))),
         pace=rng.choice([0.0, 0.0, 0.0005]),
         durability=rng.choice(["process", "process", "process", "power"]),
@@ -58,9 +62,11 @@ def test_killed_at_random(rig: Rig, store: str, seed: int) -> None:
 def test_the_rig_notices_a_wrong_order(rig: Rig, control: str, block_steps: int) -> None:
     """Controls: with these orders steps are lost, and the rig must say so."""
     rng = random.Random(control)
-    plan = Plan(block_steps=block_steps, steps=60, control=control)
     requests = []
-    for _ in range(10):
+    for number in range(10):
+        # A matrix, and arrays of any kind.
+        drawn = -1 if number % 2 else rng.randrange(1000)
+        plan = Plan(block_steps=block_steps, steps=60, control=control, drawn=drawn)
         kill = {"phase": CREATED, "captured": rng.randrange(5, 55), "delay": rng.uniform(0, 0.15)}
         requests.append((plan, {"options": {"kill": kill}, "then": ["check"]}))
     found = [outcome["found"] for _, outcome in rig.ask_all(requests)]
@@ -70,7 +76,8 @@ def test_the_rig_notices_a_wrong_order(rig: Rig, control: str, block_steps: int)
 
 
 def test_without_a_fault_the_rig_finds_none(rig: Rig) -> None:
-    for store in ("both", "zarr", "safetensors"):
-        outcome = rig.ask(Plan(store=store, steps=23), then=["check"])
-        assert outcome["found"] == "ok: exact"
+    for drawn, store in enumerate(("both", "zarr", "safetensors")):
+        plan = Plan(store=store, steps=23, drawn=drawn, scheduled="list")
+        outcome = rig.ask(plan, then=["check"])
+        assert outcome["found"] == "ok: exact", outcome
         assert (outcome["captured"], outcome["exit"], outcome["phase"]) == (23, 0, 4)

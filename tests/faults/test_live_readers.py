@@ -41,19 +41,29 @@ def start_reader(path: str, kind: str, plan: Plan) -> subprocess.Popen[str]:
 
 @pytest.mark.timeout(1800)
 def test_readers_of_a_run_that_is_written(rig: Rig) -> None:
-    """Run after run, of short blocks and of long ones, until there were opens and reads enough."""
+    """Run after run, of arrays in short blocks and of a matrix in long ones, until enough was read."""
     enough = {"opens": quick_or_full(0, 10_000), "reads of rows of the tail": quick_or_full(200, 100_000)}
     seen: Counter[str] = Counter()
-    for block_steps in itertools.cycle((8, 64)):
-        seen += read_while_written(rig, block_steps, quick_or_full(600, 6_000))
+    for number in itertools.count():
+        drawn, block_steps = (number, 8) if number % 2 == 0 else (-1, 64)
+        seen += read_while_written(rig, block_steps, quick_or_full(600, 6_000), drawn)
         if all(seen[what] >= number for what, number in enough.items()):
             break
 
 
-def read_while_written(rig: Rig, block_steps: int, steps: int) -> Counter[str]:
+def read_while_written(rig: Rig, block_steps: int, steps: int, drawn: int) -> Counter[str]:
     """One run, and how often it was opened and its tail was read."""
     flushes = tuple(range(block_steps // 2 + 1, steps, 7 * block_steps + 3))
-    plan = Plan(seed=3, steps=steps, block_steps=block_steps, pace=0.002, flush_at=flushes, every=3)
+    plan = Plan(
+        seed=3,
+        drawn=drawn,
+        steps=steps,
+        block_steps=block_steps,
+        pace=0.002,
+        flush_at=flushes,
+        every=3,
+        scheduled="every" if drawn >= 0 else "",
+    )
     path = rig.path()
     readers = [start_reader(path, kind, plan) for kind in KINDS]
     written = rig.ask(plan, path=path, remove=False, patience=1500)

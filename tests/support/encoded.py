@@ -2,8 +2,11 @@
 
 The code is a bijection on the bit patterns of the dtype, so the values include NaNs with payloads,
 infinities, subnormals and negative zeros, and any element that is out of place decodes to some other place.
+Arrays of other axes and dtypes are encoded likewise; of a bool, one bit is left of the code.
 """
 
+import math
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -16,25 +19,32 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float16": np.dtype(np.float16),
 }
-_WORDS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
-_ODD = {2: 0x9E37, 4: 0x9E3779B1, 8: 0x9E3779B97F4A7C15}
+# Those that have no NaN.
+OTHER_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name)
+    for name in ("uint64", "int64", "uint32", "int32", "uint16", "int16", "uint8", "int8", "bool")
+}
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_ODD = {1: 0x9D, 2: 0x9E37, 4: 0x9E3779B1, 8: 0x9E3779B97F4A7C15}
 
 
-def matrix(step: int, shape: tuple[int, int], dtype: str, seed: int = 0) -> NDArray[Any]:
+def matrix(step: int, shape: tuple[int, ...], dtype: str, seed: int = 0) -> NDArray[Any]:
     """The matrix ``(token, dim)`` of a step; with 2 bytes an element, 65,536 elements are told apart."""
     return matrices(np.array([step]), shape, dtype, seed)[0]
 
 
 def matrices(
-    steps: NDArray[np.int64] | list[int], shape: tuple[int, int], dtype: str, seed: int = 0
+    steps: NDArray[np.int64] | list[int], shape: tuple[int, ...], dtype: str, seed: int = 0
 ) -> NDArray[Any]:
-    """The matrices ``(step, token, dim)`` of several steps."""
-    size = DTYPES[dtype].itemsize
-    places = np.arange(shape[0] * shape[1], dtype=np.uint64).reshape(1, *shape)
-    numbers = np.asarray(steps, np.uint64).reshape(-1, 1, 1) * np.uint64(shape[0] * shape[1]) + places
+    """The matrices ``(step, token, dim)`` of several steps, or arrays of any other shape."""
+    kind = {**DTYPES, **OTHER_DTYPES}[dtype]
+    size = 8 if dtype == "bool" else kind.itemsize
+    elements = math.prod(shape)
+    places = np.arange(elements, dtype=np.uint64).reshape(1, *shape)
+    numbers = np.asarray(steps, np.uint64).reshape(-1, *(1,) * len(shape)) * np.uint64(elements) + places
     with np.errstate(over="ignore"):
         code = (numbers + np.uint64(seed * 7919)) * np.uint64(_ODD[size])
-    return code.astype(_WORDS[size]).view(DTYPES[dtype])
+    return code >> np.uint64(63) == 1 if dtype == "bool" else code.astype(_WORDS[size]).view(kind)
 
 
 def decode(
@@ -56,13 +66,19 @@ def decode(
 
 def widened(values: NDArray[Any]) -> NDArray[Any]:
     """float32 with the same values, worked out element by element from the definition of the formats."""
-    if values.dtype.itemsize != 2:
+    if values.dtype not in (DTYPES["bfloat16"], DTYPES["float16"]):
         return values
     exponent_bits, mantissa_bits = (8, 7) if values.dtype == DTYPES["bfloat16"] else (5, 10)
-    table = np.array(
+    table = _wide_table(exponent_bits, mantissa_bits)
+    return table[np.ascontiguousarray(values).view(np.uint16)].view(np.float32)
+
+
+@cache
+def _wide_table(exponent_bits: int, mantissa_bits: int) -> NDArray[np.uint32]:
+    """``(pattern,)`` of all 65,536."""
+    return np.array(
         [_wide_bits(pattern, exponent_bits, mantissa_bits) for pattern in range(1 << 16)], np.uint32
     )
-    return table[np.ascontiguousarray(values).view(np.uint16)].view(np.float32)
 
 
 def _wide_bits(pattern: int, exponent_bits: int, mantissa_bits: int) -> int:

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from embevo.errors import EmbevoError
 from embevo.recording.recorder import Recorder
 from embevo.run.disk.lock import WriterLock
@@ -17,9 +14,10 @@ from embevo.run.paths import RunPaths
 from embevo.run.repair.compacting import compact
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind
-from support import encoded, tensors
+from support import encoded
 from support.faults.oracle import Plan
 from support.faults.shared import CLOSING, CREATED, DONE, STARTED, Shared
+from support.faults.sources import Sources
 from support.faults.wrong_orders import use_wrong_order
 
 
@@ -45,8 +43,7 @@ def wait_for_tracer(shared: Shared, thread: int) -> None:
 def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> None:
     """Record what the plan says, and report everything that is raised."""
     use_wrong_order(plan.control)
-    parameter = torch.zeros(plan.shape, dtype=tensors.DTYPES[plan.dtype])
-    values = [torch.from_numpy(v.view(np.uint8)) for v in plan.expected(plan.steps)]
+    sources = Sources(plan)
     trace = options.get("trace", {})
     if trace.get("from") == "creation":
         wait_for_tracer(shared, os.getpid())
@@ -67,7 +64,7 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
         made.append(
             Recorder(
                 path,
-                {"embeddings": parameter},
+                sources.tensors,
                 store=plan.store,  # type: ignore[arg-type]
                 zarr_dtype=plan.zarr_dtype,  # type: ignore[arg-type]
                 block_steps=plan.block_steps,
@@ -76,6 +73,7 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
                 overwrite=bool(options.get("overwrite")),
                 resume=bool(options.get("resume")),
                 sync_seconds=0.0,
+                **sources.arguments,
             )
         )
 
@@ -85,16 +83,21 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
     shared.phase = CREATED
     if trace.get("from") == "captures":
         wait_for_tracer(shared, thread_of(recorder, trace["thread"]))
-    view = parameter.view(torch.uint8)
     for index in range(options.get("first", 0), plan.steps):
         step = plan.step(index)
-        view.copy_(values[index])
+        for between in plan.skipped_before(index):
+            recorder.capture(between, loss=-1.0)
+        sources.put(index)
         shared.attempted = index + 1
-        if not attempt("capture", lambda: recorder.capture(step, loss=encoded.loss_of(step, plan.seed))):  # noqa: B023
+
+        def capture(step: int = step) -> None:
+            recorder.capture(step, loss=encoded.loss_of(step, plan.seed), **sources.scalars(step))
+
+        if not attempt("capture", capture):
             break
         shared.captured = index + 1
         shared.durable = 0 if recorder.durable_step is None else recorder.durable_step + 1
-        view.fill_(0x5A)
+        sources.spoil()
         if index + 1 in plan.flush_at and not attempt("flush", recorder.flush):
             break
         if plan.pace:

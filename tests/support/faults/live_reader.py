@@ -30,7 +30,7 @@ class Steps:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.seen = 0
-        self.all = encoded.steps_of(plan.steps, plan.every)
+        self.all = np.array(plan.all_steps, np.int64)
 
     def check(self, steps: np.ndarray[Any, Any]) -> int:
         assert len(steps) >= self.seen, f"{len(steps)} rows after {self.seen}"
@@ -38,10 +38,12 @@ class Steps:
         self.seen = len(steps)
         return len(steps)
 
-    def check_rows(self, values: np.ndarray[Any, Any], rows: range) -> None:
-        steps = [self.plan.step(row) for row in rows]
-        expected = encoded.matrices(steps, self.plan.shape, self.plan.dtype, self.plan.seed)
-        assert encoded.same_bits(values, expected), f"rows {rows} are not what was captured"
+    def check_rows(self, read: Callable[[str], Any], rows: range) -> None:
+        """What one of the arrays shows of some rows, as the group stores it."""
+        array = RNG.choice(self.plan.frame.arrays)
+        expected = self.plan.stored(array.expected([self.plan.step(row) for row in rows]))
+        values = np.asarray(read(array.name))
+        assert encoded.same_bits(values, expected), f"rows {rows} of {array.name} are not what was captured"
 
 
 def some_rows(rows: int) -> range:
@@ -55,7 +57,7 @@ def read(run: Run, steps: Steps) -> None:
     for _ in range(RNG.randrange(1, 12)):
         if rows:
             wanted = some_rows(rows)
-            steps.check_rows(run["embeddings"][wanted.start : wanted.stop], wanted)
+            steps.check_rows(lambda name, wanted=wanted: run[name][wanted.start : wanted.stop], wanted)
             COUNTS["reads of rows of the tail"] += max(0, wanted.stop - max(wanted.start, run.sealed_rows))
             row = wanted[0]
             assert run["loss"][row] == encoded.loss_of(steps.plan.step(row), steps.plan.seed)
@@ -95,7 +97,7 @@ def plain_zarr(path: Path, steps: Steps) -> Callable[[], None]:
         rows = steps.check(np.asarray(group["step"][:]))
         if rows:
             wanted = some_rows(rows)
-            steps.check_rows(np.asarray(group["embeddings"][wanted.start : wanted.stop]), wanted)
+            steps.check_rows(lambda name: group[name][wanted.start : wanted.stop], wanted)
 
     return look
 
@@ -107,11 +109,11 @@ def by_xarray(path: Path, steps: Steps) -> Callable[[], None]:
         COUNTS["opens by xarray"] += 1
         with xarray.open_zarr(path / "trajectory.zarr", chunks=None, mask_and_scale=False) as dataset:
             rows = steps.check(dataset["step"].values)
-            assert len(dataset["loss"]) == len(dataset["embeddings"]) == rows
+            assert dataset.sizes["step"] == len(dataset["loss"]) == rows
             if rows:
                 wanted = some_rows(rows)
-                values = dataset["embeddings"].isel(step=slice(wanted.start, wanted.stop)).values
-                steps.check_rows(values, wanted)
+                some = dataset.isel(step=slice(wanted.start, wanted.stop))
+                steps.check_rows(lambda name: some[name].values, wanted)
 
     return look
 
@@ -119,17 +121,22 @@ def by_xarray(path: Path, steps: Steps) -> Callable[[], None]:
 KINDS = {"refresh": refreshing, "reopen": reopening, "zarr": plain_zarr, "xarray": by_xarray}
 
 
+def is_run(path: Path) -> bool:
+    try:
+        open_run(path)
+    except NotARunError:
+        return False
+    return True
+
+
 def main() -> None:
     path, kind, fields = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     plan = Plan(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
     steps = Steps(plan)
     print("started", flush=True)
-    # Before there is a run, not being one is the right answer.
-    while not (path / "trajectory.zarr" / "zarr.json").exists():
-        try:
-            open_run(path)
-        except NotARunError:
-            time.sleep(0.001)
+    # Before there is a run, not being one is the right answer; and after that no more.
+    while not is_run(path):
+        time.sleep(0.001)
     look = KINDS[kind](path, steps)
     while steps.seen < plan.steps:
         look()

@@ -2,13 +2,17 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
+import random
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from embevo.errors import EmbevoError, NotARunError
 from embevo.run.disk.checksum import checksum
@@ -17,6 +21,10 @@ from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
 from support import encoded
+from support.faults.drawn_arrays import DrawnFrame, draw_frame, matrix_frame, scalar_of
+
+# Lists of steps have a multiple of so many, so that a run can be resumed by a plan of a few steps more.
+LISTED = 64
 
 
 @dataclass(frozen=True)
@@ -26,32 +34,72 @@ class Plan:
     Attributes:
         seed: of the values.
         steps: how many, from step 0 on.
+        shape, dtype: of the matrix that is recorded, if no arrays are drawn.
+        drawn: number of the arrays that are; -1 for the matrix.
         every: distance of the steps.
+        scheduled: how the steps come about, if arrays are drawn: ``""`` where no other is captured; ``every``
+            and ``list`` where all of the training are, and the recorder has a schedule.
         flush_at: captured counts after which the child flushes.
         pace: seconds it sleeps after a capture.
         control: a wrong order to use, to prove that the rig notices; empty for the right one.
     """
 
     seed: int = 0
-    shape: tuple[int, int] = (6, 5)
+    shape: tuple[int, ...] = (6, 5)
     dtype: str = "float32"
     store: str = "both"
     zarr_dtype: str = "float32"
     block_steps: int = 4
     steps: int = 11
+    drawn: int = -1
     every: int = 1
+    scheduled: str = ""
     flush_at: tuple[int, ...] = ()
     pace: float = 0.0
     durability: str = "process"
     control: str = ""
 
+    @property
+    def frame(self) -> DrawnFrame:
+        """What is recorded."""
+        if self.drawn < 0:
+            return matrix_frame(self.shape, self.dtype, self.seed)
+        return draw_frame(self.drawn, self.seed)
+
+    @property
+    def _listed(self) -> list[int]:
+        return listed(self.drawn, -(-self.steps // LISTED) * LISTED)
+
+    @property
+    def schedule(self) -> int | list[int] | None:
+        """What the recorder is given as its schedule."""
+        return {"": None, "every": self.every, "list": self._listed}[self.scheduled]
+
     def step(self, index: int) -> int:
         """The step of a row."""
-        return index * self.every
+        return self._listed[index] if self.scheduled == "list" else index * self.every
 
-    def expected(self, rows: int) -> np.ndarray[Any, Any]:
-        """``(row, token, dim)`` of the first rows."""
-        return encoded.matrices(encoded.steps_of(rows, self.every), self.shape, self.dtype, self.seed)
+    @property
+    def all_steps(self) -> list[int]:
+        """The steps of all rows."""
+        return [self.step(row) for row in range(self.steps)]
+
+    def skipped_before(self, index: int) -> range:
+        """Steps before that of a row that are captured, and not on the schedule."""
+        if not self.scheduled or index == 0:
+            return range(0)
+        return range(self.step(index - 1) + 1, self.step(index))
+
+    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What plain Zarr shows of values that were recorded."""
+        return encoded.widened(values) if self.zarr_dtype == "float32" else values
+
+
+@cache
+def listed(drawn: int, count: int) -> list[int]:
+    """Steps from 0 on with gaps between them: the first so many of a plan."""
+    rng = random.Random(f"steps {drawn}")
+    return list(itertools.accumulate((rng.randrange(1, 4) for _ in range(count - 1)), initial=0))
 
 
 def check(path: Path, plan: Plan, captured: int, attempted: int, *, created: bool) -> str:
@@ -124,14 +172,18 @@ def check_as_it_is(path: Path, plan: Plan, allowed: range | None) -> int:
         assert len(allowed) <= 2
         assert rows in allowed, f"{rows} rows are there, not {allowed}"
     assert run.steps.tolist() == [plan.step(row) for row in range(rows)]
-    expected = plan.expected(rows)
+    steps = run.steps.tolist()
+    expected = {array.name: array.expected(steps) for array in plan.frame.arrays}
     count = 0
     for row, (step, image) in enumerate(run.images(range(rows))):
         assert step == plan.step(row)
-        assert encoded.same_bits(run.frame.matrix(image, "embeddings"), expected[row]), f"row {row} is torn"
+        for name, values in expected.items():
+            assert encoded.same_bits(run.frame.matrix(image, name), values[row]), (
+                f"row {row} of {name} is torn"
+            )
         count += 1
     assert count == rows
-    assert run["loss"][:].tolist() == [encoded.loss_of(plan.step(row), plan.seed) for row in range(rows)]
+    check_scalars(run, plan, steps)
     seen = check_zarr(path, plan)
     assert seen == run.sealed_rows <= rows
     return rows
@@ -150,14 +202,22 @@ def check_zarr(path: Path, plan: Plan) -> int:
     group = zarr.open_group(path / "trajectory.zarr", mode="r")
     steps = np.asarray(group["step"][:]).tolist()
     assert steps == [plan.step(row) for row in range(len(steps))]
-    losses = np.asarray(group["loss"][:]).tolist()
-    assert losses == [encoded.loss_of(step, plan.seed) for step in steps]
+    check_scalars(group, plan, steps)
     if plan.store != "safetensors":
-        expected = plan.expected(len(steps))
-        if plan.zarr_dtype == "float32":
-            expected = encoded.widened(expected)
-        assert encoded.same_bits(np.asarray(group["embeddings"][:]), expected)
+        for array in plan.frame.arrays:
+            values = np.asarray(group[array.name][:])
+            assert encoded.same_bits(values, plan.stored(array.expected(steps))), array.name
+    if plan.frame.token_ids:
+        assert np.asarray(group["token"][:]).tolist() == plan.frame.token_ids
     return len(steps)
+
+
+def check_scalars(run: Any, plan: Plan, steps: list[int]) -> None:
+    """Each is there at every step, whichever way the run was opened."""
+    wanted = {"loss": [encoded.loss_of(step, plan.seed) for step in steps]}
+    wanted |= {name: [scalar_of(name, step, plan.seed) for step in steps] for name in plan.frame.scalars}
+    for name, values in wanted.items():
+        assert np.array_equal(np.asarray(run[name][:]), np.array(values, np.float64), equal_nan=True), name
 
 
 def check_recovery(path: Path, plan: Plan, rows: int) -> None:
@@ -215,7 +275,7 @@ def check_after_cut(path: Path, plan: Plan, durable: int, *, created: bool) -> s
     assert after is not None, "recovered, and cannot be opened"
     assert before is None or before <= after, "recovering has lost steps"
     if promised:
-        missing = [step for step in range(0, durable + 1, plan.every) if step not in after]
+        missing = [step for step in plan.all_steps if step <= durable and step not in after]
         assert not missing, f"steps {missing} were said to be durable up to {durable}; lost: {done.lost}"
     checked = verify(path, deep=True)
     # Without syncs, files may be there that the manifest has lost: they are named, and not read.
@@ -230,7 +290,7 @@ def readable(path: Path, plan: Plan) -> set[int] | None:
     except (EmbevoError, FileNotFoundError):
         return None
     steps = run.steps.tolist()
-    assert set(steps) <= {plan.step(row) for row in range(plan.steps)}
+    assert set(steps) <= set(plan.all_steps)
     found = set()
     for row, step in enumerate(steps):
         try:
@@ -238,8 +298,11 @@ def readable(path: Path, plan: Plan) -> set[int] | None:
             loss = run["loss"][row]
         except EmbevoError:
             continue
-        expected = encoded.matrix(step, plan.shape, plan.dtype, plan.seed)
-        assert encoded.same_bits(run.frame.matrix(image, "embeddings"), expected), f"step {step} is wrong"
+        for array in plan.frame.arrays:
+            values = run.frame.matrix(image, array.name)
+            assert encoded.same_bits(values, array.expected([step])[0]), (
+                f"{array.name} of step {step} is wrong"
+            )
         assert loss == encoded.loss_of(step, plan.seed), f"the loss of step {step} is wrong"
         found.add(step)
     return found

@@ -17,11 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from embevo.recording.recorder import Recorder
 from embevo.run.repair.compacting import compact
 from embevo.run.repair.recovery import recover
+from support import encoded
 from support.faults import oracle
 from support.faults.child import child, plan_of
 from support.faults.injuries import cut_power, run_strace, wait_for_moment
@@ -180,6 +182,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # Children have the tables of this process, which take longer to make than a child lives.
+    for name in ("bfloat16", "float16"):
+        encoded.widened(np.zeros(1, encoded.DTYPES[name]))
     # Nothing that is here now is looked at by a child's garbage collection, which would copy its pages.
     gc.collect()
     gc.freeze()
