@@ -15,16 +15,19 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from embevo.analysis import Analysis, analyze
+from embevo.analysis import Analysis, analyze, projection
 from embevo.analysis.figures.holes import largest_holes
 from embevo.analysis.figures.style import DEAD, INK, LIVE
 from embevo.analysis.film import animation
 from embevo.analysis.film import encoding as film
 from embevo.analysis.film.animation import animate, frame_rows
 from embevo.analysis.film.encoding import find_ffmpeg, suffix_of, write_film
+from embevo.analysis.film.looking import look
 from embevo.analysis.film.moving_cloud import MovingCloud
 from embevo.analysis.film.view import View
 from embevo.analysis.membership import black_holes
+from embevo.analysis.projection import project
+from embevo.analysis.reading import values_of
 from embevo.errors import ArgumentError, DestinationError, FilmError, NothingToDrawError
 from support import drawn, trajectories
 
@@ -93,19 +96,28 @@ def test_the_picture_says_what_it_shows(
     assert bool(rings) == view.in_place
 
 
-def test_only_steps_with_black_holes_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_is_read_once_for_places_and_black_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     walk = trajectories.brownian(20, 6, 4).astype(np.float32)
-    walk[12, 1] = walk[12, 2]
-    found = analyze(trajectories.record(tmp_path / "run", walk), keep=False)
-    read: list[list[int]] = []
+    walk[[5, 12, 13], 1] = walk[[5, 12, 13], 2]
+    found = analyze(trajectories.record(tmp_path / "run", walk, block_steps=4), keep=False)
+    read: list[int] = []
 
-    def watched(run: Any, steps: Any, matrix: str) -> Any:
-        read.append(list(steps))
-        return black_holes(run, steps, matrix)
+    def watched(run: Any, name: str, rows: Any) -> Any:
+        read.extend(rows.tolist())
+        return values_of(run, name, rows)
 
-    monkeypatch.setattr(animation, "black_holes", watched)
-    animate(found, tmp_path / "out.gif", frames=20)
-    assert read == [[12]]
+    monkeypatch.setattr(projection, "values_of", watched)
+    steps = np.array([0, 4, 5, 7, 12, 19])
+    crowded = np.array([False, False, True, False, True, False])
+    points, holes = look(found.run_path, steps, found.series, crowded)
+    assert read == steps.tolist()
+    np.testing.assert_array_equal(points, project(found.run_path, steps, found.series, components=2))
+    np.testing.assert_array_equal(holes, black_holes(found.run_path, steps))
+    assert (holes[[2, 4]] >= 0).sum() == 4
+    _, none = look(found.run_path, steps, found.series, np.zeros(6, bool))
+    assert (none == -1).all()
 
 
 def close_to(frame: Any, colour: str) -> int:
@@ -152,7 +164,7 @@ def test_black_holes_are_ringed_and_counted(
             return close_to(gif.convert("RGB").crop((120, 60, 600, 380)), INK)
 
     seen = ink("holes.gif")
-    monkeypatch.setattr(animation, "black_holes", lambda *_: np.full((2, 110), -1))
+    monkeypatch.setattr(animation, "look", lambda *asked: (look(*asked)[0], np.full((2, 110), -1, np.int64)))
     assert seen > ink("none.gif") + 100
 
 

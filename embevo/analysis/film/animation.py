@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from embevo.analysis import Analysis
 from embevo.analysis.figures.style import styled
 from embevo.analysis.film.encoding import Suffix, find_ffmpeg, suffix_of, write_film
+from embevo.analysis.film.looking import look
 from embevo.analysis.film.moving_cloud import MovingCloud
 from embevo.analysis.film.view import PLACES, View
-from embevo.analysis.membership import black_holes
-from embevo.analysis.projection import project
 from embevo.errors import NothingToDrawError
 from embevo.run.paths import absolute
 
@@ -78,15 +77,11 @@ def animate(
         raise NothingToDrawError("the embedding has one dimension, or there is one token: that is no plane")
     rows = frame_rows(series.sizes["step"], frames)
     steps = series["step"].to_numpy()[rows]
-    points = project(analysis.run_path, steps, series, components=2)
+    crowded = series["black_holes"].sel(group="all").to_numpy()[rows] > 0
+    points, holes = look(analysis.run_path, steps, series, crowded & view.in_place)
     if not np.isfinite(points).any():
         raise NothingToDrawError("no token is at a finite place")
     with styled():
-        holes = np.full(points.shape[:2], -1, np.int64)
-        # Reading a step again takes as long as projecting it: only those that have black holes are.
-        some = np.flatnonzero(series["black_holes"].sel(group="all").to_numpy()[rows] > 0)
-        if view.in_place and len(some):
-            holes[some] = black_holes(analysis.run_path, steps[some], series.attrs["matrix"])
         cloud = MovingCloud(analysis, view.of(points), holes, steps, _DPI[form], labels=labels, view=view)
         write_film(out, cloud.frames(on_frame), fps)
     return len(rows)
