@@ -47,6 +47,15 @@ _REASONS: Final = {
         "decodes the block that it lies in, whatever the codec; `open_run` reads the file of the step "
         "instead, where there is one."
     ),
+    "sources": (
+        "Four tensors are four times the bytes, and of a capture the copy and the checksum are the most: the "
+        "memory sets the bound, and only what a capture costs beside them, which one tensor pays as four do, "
+        "makes this ratio less than four. Tried beside what there is: the checksum in the writer (faster, "
+        "one tensor by more than four, so that the ratio is higher; and a small row would not be proven on "
+        "another machine from the moment when it is captured); rings of as many bytes for one as for four "
+        "(higher); rings that the caches hold (lower, and too short for the writer); copying by numpy, torch "
+        "and memmove (slower than by a memoryview)."
+    ),
 }
 _INTRODUCTION = """# Benchmarks
 

@@ -1,5 +1,6 @@
 """What sources beyond one matrix cost a step: several arrays, chosen rows, hooks, steps that are skipped."""
 
+import mmap
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import embevo
 from benchmarks.result import Ratio, Result, duration, ratios
 from embevo import Recorder
 from embevo.recording.sources import Source
+from embevo.run.disk.reserve import reserve
 
 SHAPE = (128, 64)
 VOCABULARY, CHOSEN = 50_000, 500
@@ -38,6 +40,25 @@ def _four_tensors(path: Path) -> Iterator[Case]:
     tensors = {name: torch.randn(SHAPE) for name in ("embeddings", "second", "third", "fourth")}
     with Recorder(path, tensors, **OPTIONS) as recorder:
         yield recorder.capture, recorder.flush
+
+
+@contextmanager
+def _four_copies(path: Path) -> Iterator[Case]:
+    """The same bytes into as large a ring in a mapped file: the least that a capture costs."""
+    sources = [torch.randn(SHAPE).view(-1).view(torch.uint8).numpy().data for _ in range(4)]
+    size = sources[0].nbytes
+    slots = 2 * BLOCK
+    with path.open("w+b") as file:
+        reserve(file.fileno(), slots * 4 * size)
+        ring = memoryview(mmap.mmap(file.fileno(), slots * 4 * size))
+    pieces = [ring[start : start + size] for start in range(0, len(ring), size)]
+    targets = [pieces[4 * slot : 4 * slot + 4] for slot in range(slots)]
+
+    def step(number: int) -> None:
+        for target, source in zip(targets[number % slots], sources, strict=True):
+            target[:] = source
+
+    yield step, lambda: None
 
 
 @contextmanager
@@ -111,6 +132,7 @@ def _optimizer_by_hand(path: Path) -> Iterator[Case]:
 CASES = {
     "one tensor": _one,
     "four tensors": _four_tensors,
+    "four tensors, copied and nothing else": _four_copies,
     "weight, gradient, two moments": _four_sources,
     f"{CHOSEN} rows": _rows,
     f"{CHOSEN} of {VOCABULARY:,} rows": _chosen_rows,
@@ -138,10 +160,11 @@ def measure(directory: Path, *, quick: bool) -> Result:
     for name, values in samples.items():
         spread = f"{duration(min(values))} to {duration(max(values))}"
         result.rows.append((name, duration(statistics.median(values)), spread))
-    one, four, sources, rows, chosen, skipped, by_hand, recorded = samples.values()
+    one, four, copies, sources, rows, chosen, skipped, by_hand, recorded = samples.values()
     added = tuple(1e6 * (hooked - plain) for hooked, plain in zip(recorded, by_hand, strict=True))
     result.ratios += [
         Ratio("four tensors over one", ratios(four, one), "<= 2.5"),
+        Ratio("four tensors, copied and nothing else, over the capture of one", ratios(copies, one)),
         Ratio("weight, gradient and two moments over one tensor", ratios(sources, one)),
         Ratio(f"{CHOSEN} of {VOCABULARY:,} rows over {CHOSEN} rows", ratios(chosen, rows), "<= 2"),
         Ratio("microseconds that the hooks of record add", added, "<= 5"),
