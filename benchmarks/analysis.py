@@ -90,9 +90,12 @@ def read(path: Path) -> float:
 
 def compare(path: Path, rounds: int) -> dict[str, list[float]]:
     """Seconds of each, one number a round; a first round is thrown away."""
-    samples: dict[str, list[float]] = {"read": [], "measure": [], "analyze": []}
+    samples: dict[str, list[float]] = {"read": [], "one thread": [], "measure": [], "analyze": []}
     for kept in range(rounds + 1):
         reading = read(path)
+        start = time.perf_counter()
+        measure(open_run(path), "embeddings", jobs=1)
+        alone = time.perf_counter() - start
         start = time.perf_counter()
         measure(open_run(path), "embeddings")
         measuring = time.perf_counter() - start
@@ -101,6 +104,7 @@ def compare(path: Path, rounds: int) -> dict[str, list[float]]:
         analysing = time.perf_counter() - start
         if kept:
             samples["read"].append(reading)
+            samples["one thread"].append(alone)
             samples["measure"].append(measuring)
             samples["analyze"].append(analysing)
     return samples
@@ -148,7 +152,7 @@ def main() -> None:
         for name, seconds in samples.items():
             ratios = [one / other for one, other in zip(seconds, samples["read"], strict=True)]
             print(
-                f"  {name:8} median {statistics.median(seconds):6.2f} "
+                f"  {name:10} median {statistics.median(seconds):6.2f} "
                 f"({min(seconds):.2f} to {max(seconds):.2f}), "
                 f"{statistics.median(ratios):5.1f} times reading ({min(ratios):.1f} to {max(ratios):.1f})"
             )

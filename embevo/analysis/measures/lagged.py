@@ -27,6 +27,8 @@ _OCTAVE: Final = 8
 SEGMENTS: Final = 10
 # Rows that are paired at once with those before them.
 _WINDOW: Final = 64
+# So many later rows, where a level's rows are not consecutive, make products worth their while.
+_MANY: Final = 16
 # Elements of the differences that are in memory at once: what fits into the cache of a core.
 _PIECE: Final = 1 << 17
 
@@ -50,12 +52,14 @@ class _Pairs:
         late: ``(late, 1)`` number of the later one among them.
         early: ``(late, lag)`` of the earlier one.
         known: ``(late, lag)`` whether there is such a pair; where there is none, the two are one row.
+        consecutive: whether no recorded row lies between two of the rows.
     """
 
     rows: Rows
     late: NDArray[np.int64]
     early: NDArray[np.int64]
     known: NDArray[np.bool_]
+    consecutive: bool
 
 
 class LagSums:
@@ -181,12 +185,15 @@ class LagSums:
             if across:
                 known &= early < count - fresh - begin
             if known.any():
-                pairs = _Pairs(rows.select(slice(begin, end)), late, np.where(known, early, late), known)
-                self._add_window(np.searchsorted(self.lags, multiples * spacing), spacing, pairs)
+                pairs = _Pairs(
+                    rows.select(slice(begin, end)), late, np.where(known, early, late), known, spacing == 1
+                )
+                self._add_window(np.searchsorted(self.lags, multiples * spacing), pairs)
 
-    def _add_window(self, lags: NDArray[np.int64], spacing: int, pairs: "_Pairs") -> None:
-        # Where few of many rows are paired, all products of all rows would be more than the differences.
-        taken = self._by_products if spacing == 1 else self._by_differences
+    def _add_window(self, lags: NDArray[np.int64], pairs: "_Pairs") -> None:
+        # Where few of many rows are paired, products of all rows would be more than the differences.
+        many = pairs.consecutive or pairs.known.any(axis=1).sum() >= _MANY
+        taken = self._by_products if many else self._by_differences
         rows, early, known = pairs.rows, pairs.early, pairs.known
         with np.errstate(invalid="ignore", over="ignore"):
             moved, products, powers = taken(pairs)
@@ -200,13 +207,15 @@ class LagSums:
                 self.squares[one, lags] += np.where(mine, moved, 0).sum(axis=1).T
 
     def _by_products(self, pairs: "_Pairs") -> tuple[NDArray[np.float64], ...]:
-        """``(group, late, lag)`` |x(t+l) - x(t)|^2, v(t+l) . v(t) and (|v(t+l)|^2 + |v(t)|^2) / 2.
-
-        The velocity of each row but the first is the displacement from the row before it.
-        """
+        """``(group, late, lag)`` |x(t+l) - x(t)|^2, v(t+l) . v(t) and (|v(t+l)|^2 + |v(t)|^2) / 2."""
         rows, late, early = pairs.rows, pairs.late, pairs.early
         speeds = self._of_groups(gram(rows.velocity, self._atoms))
-        distance, doubtful = squared_distances(speeds)
+        if pairs.consecutive:
+            # Each row's velocity, but for the first, is the displacement from the row before it.
+            steps = speeds
+        else:
+            steps = self._of_groups(gram(np.diff(rows.position, axis=0, prepend=0), self._atoms))
+        distance, doubtful = squared_distances(steps)
         moved, doubtful = distance[:, early, late], doubtful[:, early, late] & pairs.known
         doubtful &= np.array([len(ids) > 0 for ids in self._groups])[:, None, None]
         for lag in np.flatnonzero(doubtful.any(axis=(0, 1))):
