@@ -1,11 +1,21 @@
 """``embevo report``: what became of a run, or of several, on one page."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from .paths import PathOf
 from .selection import JUDGE_HELP, MATRIX_HELP
+
+if TYPE_CHECKING:
+    from embevo.analysis import Analysis
+
+# Runs that are replayed in a report, how many bytes of each, and up to which vocabulary.
+_REPLAYED: Final = 2
+_BYTES: Final = 1 << 20
+_MOST_TOKENS: Final = 8192
 
 
 @click.command()
@@ -20,6 +30,10 @@ from .selection import JUDGE_HELP, MATRIX_HELP
 )  # fmt: skip
 @click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
 @click.option("--judge", is_flag=True, help=JUDGE_HELP)
+@click.option(
+    "--replay/--no-replay", default=True, show_default="--replay",
+    help="Have a page in the report in which the runs are replayed.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a file of this name that embevo did not make.")
 def report(
     runs: tuple[Path, ...],
@@ -28,6 +42,7 @@ def report(
     thresholds: tuple[str, ...],
     matrix: str | None,
     judge: bool,
+    replay: bool,
     overwrite: bool,
 ) -> None:
     """Write a page about RUN: verdicts, key numbers, figures, settings.
@@ -50,6 +65,20 @@ def report(
         with measuring(f"Measuring {run}") as on_rows:
             analyses.append(analyze(run, limits, matrix=matrix, judge=judge, on_rows=on_rows))
     with measuring("Drawing") as on_figure:
-        page = page_of(analyses, out=out.name, on_figure=on_figure).encode()
+        page = page_of(
+            analyses, out=out.name, replay=_replay(analyses) if replay else "", on_figure=on_figure
+        ).encode()
     write_file(out, page, sync=False)
     click.echo(f"Wrote {out} ({size_of(len(page))})")
+
+
+def _replay(analyses: "Sequence[Analysis]") -> str:
+    """The page of the first runs; empty for vocabularies that would make the report too large."""
+    from embevo.viewer.export import single_page  # noqa: PLC0415 - loaded when it is needed
+    from embevo.viewer.site import Site  # noqa: PLC0415
+
+    first = analyses[:_REPLAYED]
+    if max(analysis.summary["tokens"] for analysis in first) > _MOST_TOKENS:
+        return ""
+    site = Site([analysis.run_path for analysis in first], analyses[0].summary["matrix"], most_bytes=_BYTES)
+    return single_page(site)

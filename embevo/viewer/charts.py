@@ -51,6 +51,14 @@ class Charts:
         if thread is not None:
             thread.join()
 
+    def measured(self) -> dict[str, Any]:
+        """What there is when all is measured; see :meth:`tell`."""
+        self.tell()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+        return self.tell()
+
     def tell(self) -> dict[str, Any]:
         """What there is so far.
 
@@ -59,7 +67,7 @@ class Charts:
             ``events``: row, step, kind, tokens by position, sizes before and after; ``measuring``: rows done
             and all rows, None when it is over; ``failure``: why there is no more, in words.
         """
-        rows = self._opened.shape[0]
+        rows = self._opened.recorded_rows
         with self._lock:
             due = self._measured_rows == 0 or rows >= self._measured_rows * (1 + _GROWN)
             complete = rows != self._measured_rows and self._opened.state == "complete"
@@ -74,14 +82,14 @@ class Charts:
 
     def _recorded(self) -> list[dict[str, Any]]:
         """Charts of the scalars that were recorded."""
+        rows = slice(None) if self._opened.chosen is None else self._opened.chosen
         with self._opened.reading() as run:
-            scalars = {name: np.asarray(run[name][:], np.float64) for name in run.frame.scalars}
-        found = []
-        for name, values in scalars.items():
-            if np.isfinite(values).any():
-                rows = _thinned(len(values))
-                found.append(_chart(name, name.replace("_", " "), "", rows, {"": values}))
-        return found
+            scalars = {name: np.asarray(run[name][:], np.float64)[rows] for name in run.frame.scalars}
+        return [
+            _chart(name, name.replace("_", " "), "", {"": values})
+            for name, values in scalars.items()
+            if np.isfinite(values).any()
+        ]
 
     def _measure(self) -> None:
         found, failure = None, ""
@@ -108,17 +116,17 @@ class Charts:
 
 def _told(analysis: Analysis, opened: OpenedRun) -> dict[str, Any]:
     series = analysis.series
-    steps = series["step"].to_numpy()
-    rows = _thinned(len(steps))
+    measured = series["step"].to_numpy()
+    # A run may have grown while it was measured.
+    steps = opened.steps[opened.steps <= measured[-1]]
+    shown = np.searchsorted(measured, steps)
     groups = [str(name) for name in series["group"].to_numpy()]
-    sizes = series["member"].to_numpy().sum(axis=-1) if "member" in series else np.ones(len(groups))
+    sizes = series["member"].to_numpy().sum(axis=-1)
     charts = []
     for name, title, unit in _MEASURED:
-        if name not in series:
-            continue
-        values = series[name].transpose("step", "group").to_numpy()
+        values = series[name].transpose("step", "group").to_numpy()[shown]
         lines = {group: values[:, place] for place, group in enumerate(groups) if sizes[place]}
-        charts.append(_chart(name, title, unit, rows, lines))
+        charts.append(_chart(name, title, unit, lines))
     with opened.reading() as run:
         ids = run.frame.token_ids
     events = [
@@ -136,13 +144,13 @@ def _told(analysis: Analysis, opened: OpenedRun) -> dict[str, Any]:
     freezing = [
         {"row": int(np.searchsorted(steps, step)), "step": int(step), "kind": "freezing", "before": [],
          "after": [], "tokens": np.flatnonzero(moved == step).tolist()}
-        for step in np.unique(moved[(moved >= 0) & (moved < steps[-1])]).tolist()
+        for step in np.unique(moved[(moved >= 0) & (moved < measured[-1])]).tolist()
     ][:_MOST_EVENTS]  # fmt: skip
     return {
         "charts": charts,
         "events": sorted([*events, *freezing], key=lambda event: int(event["row"])),
         "events_left_out": max(0, len(analysis.events) - _MOST_EVENTS),
-        "measured_rows": len(steps),
+        "measured_rows": len(measured),
     }
 
 
@@ -151,16 +159,15 @@ def _thinned(rows: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, rows - 1, min(rows, _MOST_ROWS)).round().astype(np.int64))
 
 
-def _chart(
-    name: str, title: str, unit: str, rows: NDArray[np.int64], lines: dict[str, NDArray[Any]]
-) -> dict[str, Any]:
-    every = len(lines[next(iter(lines))]) == len(rows)
+def _chart(name: str, title: str, unit: str, lines: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    count = len(next(iter(lines.values())))
+    rows = _thinned(count)
     return {
         "name": name,
         "title": title,
         "unit": unit,
         # Every row, from the first on, needs no list.
-        "rows": None if every else rows.tolist(),
+        "rows": None if len(rows) == count else rows.tolist(),
         "lines": {group: _plain(values[rows]) for group, values in lines.items()},
     }
 

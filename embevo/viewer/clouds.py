@@ -32,12 +32,18 @@ class Clouds:
         rounded: whether places are rounded, to 1 / 65,534 of the range of the piece.
     """
 
-    def __init__(self, opened: OpenedRun, others: Sequence[OpenedRun] = ()) -> None:
-        """Nothing is read before it is asked for; ``others`` are those whose components may be shared."""
+    def __init__(self, opened: OpenedRun, others: Sequence[OpenedRun] = (), *, rounded: bool = False) -> None:
+        """Nothing is read before it is asked for.
+
+        Args:
+            opened: the run.
+            others: those before it on the page, whose components it may be shown along.
+            rounded: round places, also where they do not take much.
+        """
         self._opened = opened
         self._others = others
         rows, tokens, _ = opened.shape
-        self.rounded = rows * tokens * 12 > _EXACT_BYTES
+        self.rounded = rounded or rows * tokens * 12 > _EXACT_BYTES
         self.piece_rows = max(1, _PIECE_BYTES // (tokens * (6 if self.rounded else 12)))
         self._projections: dict[str, tuple[Projection, dict[str, Any]]] = {}
         self._kept: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
@@ -100,8 +106,7 @@ class Clouds:
     def _stretches(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Whole blocks that hold the rows; the last may still be growing."""
         rows, _, _ = self._opened.shape
-        with self._opened.reading() as run:
-            size = run.layout.block_steps
+        size = self._opened.block_rows
         firsts = range(start // size * size, stop, size)
         return [(first, min(first + size, rows)) for first in firsts]
 

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from embevo.analysis.reading import matrix_of, values_of
 from embevo.errors import AnalysisError
+from embevo.run.format.widening import widen
 from embevo.run.reading.reader import Run, open_run
 from embevo.run.reading.summary import summarize
 
 # What is held of read rows at once; a block is read whole, because to read a row of it takes as long.
 _READ_BYTES: Final = 256 << 20
+# Of a run of which some rows are shown, so many are read together.
+_CHOSEN_ROWS: Final = 64
 
 
 @dataclass
@@ -27,12 +30,14 @@ class OpenedRun:
         path: of the run.
         name: what the page calls it.
         matrix: that is shown.
+        chosen: ``(step,)`` the rows of the run that are shown, ascending; None for all, also those to come.
     """
 
     path: Path
     name: str
     matrix: str
     _run: Run
+    chosen: NDArray[np.int64] | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -70,12 +75,26 @@ class OpenedRun:
         """Whether it is being recorded: ``complete``, ``recording``, ``interrupted`` or ``unknown``."""
         return summarize(self.path).state
 
+    def thin_out(self, most: int) -> None:
+        """Show at most so many rows: half of them evenly spaced, half evenly in the logarithm."""
+        rows = len(self._run.steps)
+        if rows > most:
+            even = np.linspace(0, rows - 1, most // 2)
+            early = np.geomspace(1, rows, most - most // 2) - 1
+            self.chosen = np.unique(np.rint(np.concatenate([even, early])).astype(np.int64))
+
+    @property
+    def recorded_rows(self) -> int:
+        """How many rows the run has, shown or not."""
+        with self._lock:
+            return len(self._run.steps)
+
     @property
     def shape(self) -> tuple[int, int, int]:
-        """``(step, token, dim)`` of the matrix."""
+        """``(step, token, dim)`` of what is shown."""
         with self._lock:
             rows, tokens, dim = self._run[self.matrix].shape
-            return rows, tokens, dim
+            return rows if self.chosen is None else len(self.chosen), tokens, dim
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -85,21 +104,32 @@ class OpenedRun:
 
     @property
     def steps(self) -> NDArray[np.int64]:
-        """``(step,)`` global steps of the rows."""
+        """``(step,)`` global steps of the rows that are shown."""
         with self._lock:
-            return self._run.steps
+            return self._run.steps if self.chosen is None else self._run.steps[self.chosen]
 
-    def values(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+    @property
+    def block_rows(self) -> int:
+        """How many rows are read together."""
+        with self._lock:
+            return self._run.layout.block_steps if self.chosen is None else _CHOSEN_ROWS
+
+    def values(self, rows: slice) -> NDArray[Any]:
         """``(step, token, dim)`` of rows by position, float32 or float64, exactly what was recorded."""
         with self._lock:
-            return values_of(self._run, self.matrix, rows)
+            wanted = rows if self.chosen is None else self.chosen[rows]
+            return values_of(self._run, self.matrix, wanted)
+
+    def column(self, token: int) -> NDArray[Any]:
+        """``(step, dim)`` of one token by position, likewise."""
+        with self._lock:
+            values = widen(np.asarray(self._run[self.matrix][:, token]))
+            return values if self.chosen is None else values[self.chosen]
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """Rows in order as ``(first row, values)``, as many at once as is good to hold."""
         _, tokens, dim = self.shape
-        with self._lock:
-            size = self._run.layout.block_steps
-        size = max(1, min(size, _READ_BYTES // (4 * tokens * dim)))
+        size = max(1, min(self.block_rows, _READ_BYTES // (4 * tokens * dim)))
         while start < stop:
             end = min((start // size + 1) * size, stop)
             yield start, self.values(slice(start, end))

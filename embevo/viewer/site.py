@@ -25,6 +25,9 @@ _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+# Of a token in a row: three rounded places, and its black hole.
+_ROW_BYTES: Final = 10
+_FEWEST_ROWS: Final = 24
 _JSON: Final = "application/json"
 _BINARY: Final = "application/octet-stream"
 
@@ -57,11 +60,19 @@ class Subject:
     """
 
     def __init__(
-        self, path: Path, name: str, matrix: str | None = None, others: Sequence[OpenedRun] = ()
+        self,
+        path: Path,
+        name: str,
+        matrix: str | None = None,
+        others: Sequence[OpenedRun] = (),
+        most_bytes: int | None = None,
     ) -> None:
-        """Open it; errors are those of :meth:`embevo.viewer.opened.OpenedRun.of`."""
+        """Open it, to show at most so many bytes; errors are those of :meth:`~.opened.OpenedRun.of`."""
         self.opened = OpenedRun.of(path, name, matrix)
-        self.clouds = Clouds(self.opened, others)
+        if most_bytes is not None:
+            _, tokens, _ = self.opened.shape
+            self.opened.thin_out(max(_FEWEST_ROWS, most_bytes // (_ROW_BYTES * tokens)))
+        self.clouds = Clouds(self.opened, others, rounded=most_bytes is not None)
         self.stories = Stories(self.opened)
         self.charts = Charts(self.opened)
 
@@ -85,6 +96,7 @@ class Subject:
             "tokens": tokens,
             "dim": dim,
             "steps": opened.steps.tolist(),
+            "recorded_rows": opened.recorded_rows,
             "piece_rows": self.clouds.piece_rows,
             "rounded": self.clouds.rounded,
             "state": opened.state,
@@ -113,12 +125,27 @@ class Site:
         subjects: the runs.
     """
 
-    def __init__(self, runs: Sequence[Path], matrix: str | None = None) -> None:
-        """Open the runs; errors are those of :meth:`embevo.viewer.opened.OpenedRun.of`."""
+    def __init__(
+        self, runs: Sequence[Path], matrix: str | None = None, *, most_bytes: int | None = None
+    ) -> None:
+        """Open the runs.
+
+        Args:
+            runs: their directories, the first one first.
+            matrix: which of their matrices; by default the embeddings, or the first.
+            most_bytes: of the places and black holes of each run: of longer ones some steps are shown, and
+                places are rounded; None shows all.
+
+        Raises:
+            NotARunError: one of the paths is not a run.
+            AnalysisError: one has no steps, or no such matrix.
+            ArgumentError: one is named twice.
+            DamagedError: metadata, manifest or journal are not what was written.
+        """
         self.subjects: list[Subject] = []
         for path, name in zip(runs, short_names(runs), strict=True):
             before = [subject.opened for subject in self.subjects]
-            self.subjects.append(Subject(path, name, matrix, before))
+            self.subjects.append(Subject(path, name, matrix, before, most_bytes))
         self._routes = (
             (re.compile(r"data/index\.json"), self._index),
             (re.compile(r"data/(\d+)/run\.json"), self._run),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.lattice import displacement, places
 from embevo.errors import ArgumentError
-from embevo.run.format.widening import narrow, widen
+from embevo.run.format.widening import narrow
 from embevo.viewer.opened import OpenedRun
 
 _NEIGHBOURS: Final = 8
@@ -33,9 +33,7 @@ class Stories:
         did.
         """
         self._check(token)
-        with self._opened.reading() as run:
-            recorded = widen(np.asarray(run[self._opened.matrix][:, token]))
-            steps = run.steps
+        recorded, steps = self._opened.column(token), self._opened.steps
         values = recorded.astype(np.float64)
         lattice = places(recorded, self._opened.dtype)
         with np.errstate(invalid="ignore", over="ignore"):

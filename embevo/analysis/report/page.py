@@ -41,6 +41,7 @@ def report(
     analyses: Sequence[Analysis],
     *,
     out: str = "report.html",
+    replay: str = "",
     on_figure: Callable[[int, int], None] | None = None,
 ) -> str:
     """The page, as text: the same runs give the same text.
@@ -48,6 +49,8 @@ def report(
     Args:
         analyses: of the runs, in the order in which they are shown.
         out: name of the file, for the command that the page says it is made by.
+        replay: a page of HTML in which the runs are replayed, which becomes a frame of this one; empty for
+            none.
         on_figure: called after each drawn figure with how many are done, and how many there will be.
     """
     names = _names([analysis.run_path for analysis in analyses])
@@ -60,7 +63,8 @@ def report(
     what = "Embedding evolution" if list(matrices) == [EMBEDDING] else f"Evolution of {', '.join(matrices)}"
     title = f"{what}: {', '.join(names)}"
     body = joined(
-        _introduction(title, subjects),
+        _introduction(title, subjects, replayed=bool(replay)),
+        _replay(replay) if replay else Markup(""),
         verdicts_section([(subject.name, subject.analysis) for subject in subjects], comparison),
         _numbers(subjects, comparison),
         _figures(subjects, _drawn(subjects, comparison), on_figure),
@@ -83,10 +87,26 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
-def _introduction(title: str, subjects: Sequence[_Subject]) -> Markup:
+def _replay(page: str) -> Markup:
+    """The page in a frame that can do nothing but draw itself and save pictures."""
+    return tag(
+        "section",
+        tag("h2", "Replay", id="replay"),
+        tag(
+            "iframe",
+            srcdoc=page,
+            title="The run, replayed",
+            sandbox="allow-scripts allow-downloads",
+            class_="replay",
+        ),
+    )
+
+
+def _introduction(title: str, subjects: Sequence[_Subject], *, replayed: bool) -> Markup:
     summary = subjects[0].analysis.summary
     judged = any(subject.analysis.applies.judged for subject in subjects)
     links = (
+        *((("replay", "Replay"),) if replayed else ()),
         ("verdicts", "Verdicts"),
         ("numbers", "Key numbers"),
         ("figures", "Figures"),

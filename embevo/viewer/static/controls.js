@@ -6,6 +6,11 @@ const $ = (id) => document.getElementById(id);
 
 export function bindControls(app) {
   const { state, timeline } = app;
+  // Without the server there are those views alone that were kept.
+  if (!app.index.served) {
+    for (const option of $("view-kind").options) option.disabled = !app.index.views.some((view) => view.startsWith(`${option.value}-`));
+    for (const axis of [0, 1, 2]) $(`axis-${axis}`).disabled = true;
+  }
   const act = (id, what) => $(id).addEventListener("click", () => { what(); app.redraw(); app.remember(); });
   const view = () => {
     const kind = $("view-kind").value === "step" ? `step-${app.runs[0].steps[app.runs[0].rowAt(state.step)]}` : $("view-kind").value;

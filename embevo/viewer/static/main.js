@@ -164,7 +164,7 @@ class App {
     this.marks.draw(this.runs);
     this.tokens.events();
     this.redraw();
-    if (measuring) setTimeout(() => this.loadCharts(), CHARTS_MS);
+    if (measuring && this.index.served) setTimeout(() => this.loadCharts(), CHARTS_MS);
   }
 
   // Look for new rows of runs that are being recorded, and whether the server is still there.
@@ -220,7 +220,11 @@ class App {
     clearTimeout(this.remembering);
     this.remembering = setTimeout(() => {
       const text = `#${this.state.text()}`;
-      if (text !== location.hash) history.replaceState(null, "", text);
+      try {
+        if (text !== location.hash) history.replaceState(null, "", text);
+      } catch {
+        // A page inside another, such as a report, has no address of its own.
+      }
     }, 250);
   }
 

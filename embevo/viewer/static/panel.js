@@ -320,6 +320,9 @@ export class Panel {
       this.caption.append(axes.join(" · "), ` · ${view.fitted}`);
       if (this.trailRows !== undefined && state.trail > this.trailRows && this.shown[0] && this.shown[0].row > this.trailRows)
         this.caption.append(document.createElement("br"), `trails of ${this.trailRows} rows: select tokens for longer ones`);
+      for (const { meta } of this.runs)
+        if (meta.rows < meta.recorded_rows)
+          this.caption.append(document.createElement("br"), `${meta.rows.toLocaleString("en")} of the ${meta.recorded_rows.toLocaleString("en")} recorded steps are on this page`);
       if (view.range_rows < view.rows)
         this.caption.append(document.createElement("br"), `axes span ${view.range_rows} of ${view.rows.toLocaleString("en")} steps`);
     }

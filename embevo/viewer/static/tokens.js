@@ -138,7 +138,8 @@ export class Tokens {
       try {
         way = await run.tell(`token/${token}/way.json`);
       } catch (error) {
-        if (this.#wanted === key) box.replaceChildren(heading(this.name(token)), soft(error.message));
+        const why = this.#app.index.served ? error.message : "Its way is not on this page: embevo view shows it from the run.";
+        if (this.#wanted === key) box.replaceChildren(heading(this.name(token)), soft(this.words(token)), soft(why));
         return;
       }
       this.#ways.set(key, way);
@@ -242,7 +243,7 @@ export class Tokens {
 
   async #nearest(box, token, row) {
     const inner = box.querySelector(".near");
-    if (!inner) return;
+    if (!inner || !this.#app.index.served) return;
     try {
       const found = await this.run.tell(`token/${token}/near-${row}.json`);
       if (this.#app.state.selected.has(token)) this.#list(inner, found, `Nearest at step ${found.step.toLocaleString("en")}`);
@@ -275,13 +276,17 @@ export class Tokens {
       }
       inner.replaceChildren(table);
     } catch (error) {
-      inner.replaceChildren(soft(error.message));
+      inner.replaceChildren(soft(this.#app.index.served ? error.message : "They are not on this page."));
     }
   }
 
   async #bits(inner, token) {
     const row = this.run.rowAt(this.#app.state.step);
     this.#bitsRow = row;
+    if (!this.#app.index.served) {
+      inner.replaceChildren(soft("They are not on this page: embevo view shows them from the run."));
+      return;
+    }
     try {
       const found = await this.run.tell(`token/${token}/bits-${row}.json`);
       if (this.#bitsRow !== row) return;

@@ -1,0 +1,139 @@
+"""The page without its server: as a folder of files, or as a single page that holds everything."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Callable, Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Final
+
+from embevo.errors import ArgumentError
+from embevo.run.disk.atomic import write_file
+from embevo.viewer.site import VERSION, Site, static, static_names
+
+# The views that are kept; the server makes any other on demand.
+VIEWS: Final = ("final-0-1-2", "all-0-1-2", "sky-origin-0-1-2", "sky-centroid-0-1-2")
+# Up to so many tokens, the way of each is kept too.
+_MOST_WAYS: Final = 512
+_IMPORT: Final = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";$', re.MULTILINE)
+_EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) (\w+))", re.MULTILINE)
+_NAMED: Final = re.compile(r"^export (?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
+
+
+def export(site: Site, folder: Path, on_file: Callable[[int, int], None] | None = None) -> int:
+    """Write the page and its data for any web server; returns how many bytes that are.
+
+    Args:
+        site: of the runs.
+        folder: that is made; it must not be there, or be empty.
+        on_file: called after each file with how many are written, and how many there will be.
+
+    Raises:
+        ArgumentError: the folder is there and not empty.
+        DamagedError: stored bytes are not what was written.
+        OSError: a file cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArgumentError(f"{folder} is there already: name a folder that is to be made")
+    addresses = [*static_names(), *data_addresses(site, VIEWS, ways=True)]
+    total = 0
+    for done, address in enumerate(addresses, 1):
+        data = kept(site, address, VIEWS)
+        path = folder / address
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data, sync=False)
+        total += len(data)
+        if on_file:
+            on_file(done, len(addresses))
+    return total
+
+
+def single_page(site: Site, views: tuple[str, ...] = VIEWS[:1]) -> str:
+    """The page and its data as one HTML text, which loads nothing and opens from the disk."""
+    script = bundle()
+    style = static("style.css").data.decode()
+    page = static("index.html").data.decode()
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "img-src blob: data:; base-uri 'none'; form-action 'none'"
+    )
+    held = "".join(
+        f'<script type="application/octet-stream" data-address="{html.escape(address)}">'
+        f"{base64.b64encode(kept(site, address, views)).decode()}</script>\n"
+        for address in data_addresses(site, views, ways=False)
+    )
+    replaced = {
+        '<meta charset="utf-8">': '<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<link rel="icon" href="icon.svg" type="image/svg+xml">\n': "",
+        '<link rel="stylesheet" href="style.css">': f"<style>{style}</style>",
+        '<script type="module" src="main.js"></script>\n': "",
+        "</body>": f'{held}<script type="module">{script}</script>\n</body>',
+    }
+    for old, new in replaced.items():
+        if page.count(old) != 1:
+            raise AssertionError(f"index.html has {old} {page.count(old)} times")
+        page = page.replace(old, new)
+    return page
+
+
+def data_addresses(site: Site, views: tuple[str, ...], *, ways: bool) -> Iterator[str]:
+    """The addresses of everything that is kept of the runs; with ``ways``, also of single tokens."""
+    yield "data/index.json"
+    for number, subject in enumerate(site.subjects):
+        run = f"data/{number}"
+        rows, tokens, _ = subject.opened.shape
+        yield f"{run}/run.json"
+        yield f"{run}/charts.json"
+        pieces = range(-(-rows // subject.clouds.piece_rows))
+        shared = [f"of-0-{view}" for view in views] if number else []
+        for view in (*views, *shared):
+            yield f"{run}/view/{view}/view.json"
+            yield from (f"{run}/view/{view}/piece-{piece}.bin" for piece in pieces)
+        yield from (f"{run}/holes/piece-{piece}.bin" for piece in pieces)
+        if ways and tokens <= _MOST_WAYS:
+            for token in range(tokens):
+                yield f"{run}/token/{token}/way.json"
+                yield f"{run}/token/{token}/neighbours.json"
+
+
+def kept(site: Site, address: str, views: tuple[str, ...]) -> bytes:
+    """The bytes of a file of the page that has no server."""
+    if address == "data/index.json":
+        index = json.loads(site.get(address).data)
+        return json.dumps({**index, "version": VERSION, "served": False, "views": views}).encode()
+    if address.endswith("/charts.json"):
+        charts = site.subjects[int(address.split("/")[1])].charts.measured()
+        return json.dumps(charts, allow_nan=False, separators=(",", ":")).encode()
+    return site.get(address).data
+
+
+def bundle() -> str:
+    """All modules of the page as one text: each in a function of its own, in the order of their imports."""
+    sources = {
+        name.removesuffix(".js"): static(name).data.decode()
+        for name in static_names()
+        if name.endswith(".js")
+    }
+    order = TopologicalSorter(
+        {name: {module for _, module in _IMPORT.findall(source)} for name, source in sources.items()}
+    )
+    parts = []
+    for name in order.static_order():
+        source = _IMPORT.sub(
+            lambda found: f"const {{ {found[1].strip()} }} = module_{found[2].replace('-', '_')};",
+            sources[name],
+        )
+        exported = ", ".join(_NAMED.findall(source))
+        body = _EXPORT.sub("", source)
+        parts.append(
+            f"const module_{name.replace('-', '_')} = (() => {{\n{body}\nreturn {{ {exported} }};\n}})();"
+        )
+    return "\n".join(parts)
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
