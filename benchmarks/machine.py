@@ -20,6 +20,7 @@ _PACKAGES: Final = (
     "numpy",
     "h5py",
     "tensorstore",
+    "zarrs",
     "acquire-zarr",
     "pcodec",
 )

@@ -1,12 +1,15 @@
-"""Reading a recorded run back, against loading the safetensors files of its steps."""
+"""Reading a recorded run back, beside other readers, and what else could hold it: HDF5, one file."""
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import h5py
 import numpy as np
+import tensorstore
 import torch
 import zarr
 from safetensors.torch import load_file
@@ -14,7 +17,11 @@ from safetensors.torch import load_file
 from benchmarks.result import Ratio, Result, duration, ratios
 from embevo import Recorder, open_run
 
-TOKEN = 101
+TOKEN: Final = 101
+_ZARRS: Final = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+# What is over in a moment is read often.
+_TIMES: Final = {"whole": 1, "one token": 3, "one step": 20}
+Calls = dict[str, Callable[[], Any]]
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -24,10 +31,8 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _whole(group: str) -> Any:
-    array = zarr.open_group(group, mode="r")["embeddings"]
-    assert isinstance(array, zarr.Array)
-    return array[:]
+def _opened(group: str) -> Any:
+    return zarr.open_group(group, mode="r")["embeddings"]
 
 
 def lengthened(source: Path, path: Path, rows: int) -> Path:
@@ -42,63 +47,114 @@ def lengthened(source: Path, path: Path, rows: int) -> Path:
     return path
 
 
-def measure(directory: Path, runs: dict[str, Path], *, quick: bool) -> Result:
-    """The page cache is warm for all; every round reads everything once."""
-    path = lengthened(runs["normal, bfloat16"], directory / "reading", 1001 if quick else 5001)
+def _calls(path: Path, directory: Path) -> tuple[Calls, list[str]]:
+    """What is read, by name, and what cannot be for want of a library."""
     files = sorted((path / "snapshots").glob("*.safetensors"))
     group = str(path / "trajectory.zarr")
-    run = open_run(path)
-    array = zarr.open_group(group, mode="r")["embeddings"]
-    assert isinstance(array, zarr.Array)
-    trajectory = np.asarray(array[:])
-    middle = len(files) // 2
-    calls: dict[str, Callable[[], Any]] = {
-        "whole, zarr.open(...)[:]": lambda: _whole(group),
-        "whole, open_run(...)[:], checksums compared": lambda: open_run(path)["embeddings"][:],
+    run = open_run(path)["embeddings"]
+    array = _opened(group)
+    values = np.asarray(array[:])
+    warm, middle = np.empty_like(values), len(files) // 2
+    store = tensorstore.open(
+        {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{group}/embeddings"}}
+    ).result()
+    raw = directory / "reading.raw"
+    values.tofile(raw)
+    memory = np.memmap(raw, values.dtype, "r", shape=values.shape)
+    held = h5py.File(directory / "reading.h5", "w")
+    plain = held.create_dataset("plain", data=values)
+    chunks = (min(1000, len(values)), 8, values.shape[2])
+    chunked = held.create_dataset("chunked", data=values, chunks=chunks, compression="lzf", shuffle=True)
+    calls: Calls = {
+        "whole, open_run": lambda: open_run(path)["embeddings"][:],
+        "whole, open_run, native bfloat16": lambda: open_run(path)["embeddings"].native[:],
+        "whole, open_run, native torch.Tensor": lambda: open_run(path)["embeddings"].torch("native"),
+        "whole, open_run, into memory that is there": lambda: open_run(path)["embeddings"].read_into(warm),
+        "whole, zarr.open(...)[:]": lambda: _opened(group)[:],
+        "whole, tensorstore": lambda: store.read().result(),
+        "whole, h5py, contiguous": lambda: plain[:],
+        "whole, h5py, chunked along time, lzf": lambda: chunked[:],
+        "whole, np.memmap of one raw file": lambda: np.array(memory),
         "whole, every safetensors file": lambda: torch.stack([load_file(f)["embeddings"] for f in files]),
-        "whole, np.copy in memory": trajectory.copy,
+        "whole, np.copy in memory": values.copy,
+        "one token, open_run": lambda: run[:, TOKEN],
         "one token, zarr": lambda: array[:, TOKEN],
+        "one token, tensorstore": lambda: store[:, TOKEN].read().result(),
+        "one token, h5py, contiguous": lambda: plain[:, TOKEN],
+        "one token, h5py, chunked along time, lzf": lambda: chunked[:, TOKEN],
+        "one token, np.memmap of one raw file": lambda: np.array(memory[:, TOKEN]),
         "one token, every safetensors file": lambda: torch.stack(
             [load_file(f)["embeddings"][TOKEN] for f in files]
         ),
+        "one step, open_run": lambda: run[middle],
         "one step, its safetensors file": lambda: load_file(files[middle]),
-        "one step, open_run": lambda: run["embeddings"][middle],
         "one step, zarr": lambda: array[middle],
+        "one step, tensorstore": lambda: store[middle].read().result(),
+        "one step, h5py, contiguous": lambda: plain[middle],
+        "one step, h5py, chunked along time, lzf": lambda: chunked[middle],
+        "one step, np.memmap of one raw file": lambda: np.array(memory[middle]),
     }
+    if find_spec("zarrs") is None:
+        return calls, ["zarr with the pipeline of zarrs: it is not installed"]
+    with zarr.config.set(_ZARRS):
+        other = _opened(group)
+    calls |= {
+        "whole, zarr with the pipeline of zarrs": lambda: other[:],
+        "one token, zarr with the pipeline of zarrs": lambda: other[:, TOKEN],
+        "one step, zarr with the pipeline of zarrs": lambda: other[middle],
+    }
+    return calls, []
+
+
+def _ratios(samples: dict[str, list[float]]) -> Iterator[Ratio]:
+    whole, files = samples["whole, zarr.open(...)[:]"], samples["whole, every safetensors file"]
+    copied = samples["whole, np.copy in memory"]
+    fast, native = samples["whole, open_run"], samples["whole, open_run, native bfloat16"]
+    yield Ratio("whole: zarr over open_run, float32", ratios(whole, fast), ">= 1.5", ">= 2")
+    yield Ratio("whole: zarr over open_run, native", ratios(whole, native), ">= 1.5", ">= 2")
+    yield Ratio("whole: open_run over np.copy", ratios(fast, copied))
+    yield Ratio("whole: zarr over np.copy", ratios(whole, copied), "<= 4", "<= 3")
+    yield Ratio("whole: all files over zarr", ratios(files, whole), ">= 8", ">= 12")
+    yield Ratio("whole: all files over open_run, native", ratios(files, native), "", ">= 4")
+    token = samples["one token, every safetensors file"]
+    yield Ratio(
+        "one token: all files over zarr", ratios(token, samples["one token, zarr"]), ">= 50", ">= 150"
+    )
+    one = ratios(samples["one token, open_run"], samples["one token, zarr"])
+    yield Ratio("one token: open_run over zarr", one, "<= 1.1")
+    step = samples["one step, its safetensors file"]
+    yield Ratio("one step: open_run over its file", ratios(samples["one step, open_run"], step), "<= 3")
+    yield Ratio("one step: zarr over its file", ratios(samples["one step, zarr"], step), "<= 3")
+
+
+def measure(directory: Path, runs: dict[str, Path], *, quick: bool) -> Result:
+    """The page cache is warm for all; every round reads everything once."""
+    path = lengthened(runs["normal, bfloat16"], directory / "reading", 1001 if quick else 5001)
+    calls, skipped = _calls(path, directory)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(4 if quick else 10):
         for name, call in calls.items():
-            # What is over in a moment is read often.
-            times = 20 if name.startswith("one step") else 1
-            taken = statistics.median(seconds(call) for _ in range(times))
+            taken = statistics.median(seconds(call) for _ in range(_TIMES[name.partition(",")[0]]))
             if number:
                 samples[name].append(taken)
-    steps, tokens, dim = trajectory.shape
-    result = Result(
+    steps, tokens, dim = open_run(path).shape
+    order = sorted(samples, key=lambda name: list(_TIMES).index(name.partition(",")[0]))
+    return Result(
         "Reading",
         f"A recorded run of {steps:,} x {tokens} x {dim} in bfloat16 (the trained one of the next table, "
-        "repeated), stored as float32 in Zarr, page cache warm. The copy in memory is of the float32 array.",
+        "repeated), stored as float32 in Zarr, page cache warm. open_run compares checksums and is opened "
+        "anew for each whole read. HDF5, the raw file and the copy in memory are of the float32 array.",
         ("", "median", "fastest", "slowest"),
-        [(n, duration(statistics.median(s)), duration(min(s)), duration(max(s))) for n, s in samples.items()],
-        samples=samples,
+        [
+            (
+                name,
+                duration(statistics.median(samples[name])),
+                duration(min(samples[name])),
+                duration(max(samples[name])),
+            )
+            for name in order
+        ],
+        list(_ratios(samples)),
+        samples,
+        skipped,
     )
-    whole, token, step = (
-        samples["whole, every safetensors file"],
-        samples["one token, every safetensors file"],
-        samples["one step, its safetensors file"],
-    )
-    result.ratios = [
-        Ratio(
-            "whole: all files over zarr", ratios(whole, samples["whole, zarr.open(...)[:]"]), ">= 8", ">= 12"
-        ),
-        Ratio(
-            "whole: zarr over np.copy",
-            ratios(samples["whole, zarr.open(...)[:]"], samples["whole, np.copy in memory"]),
-            "",
-            "<= 3",
-        ),
-        Ratio("one token: all files over zarr", ratios(token, samples["one token, zarr"]), ">= 50", ">= 150"),
-        Ratio("one step: open_run over its file", ratios(samples["one step, open_run"], step), "<= 3"),
-        Ratio("one step: zarr over its file", ratios(samples["one step, zarr"], step), "<= 3"),
-    ]
-    return result

@@ -31,6 +31,9 @@ WAYS: Final = {
         "embevo.run.reading.reader",
         "embevo.run.reading.step_array",
         "embevo.run.reading.sealed",
+        "embevo.run.reading.chunk_reader",
+        "embevo.run.reading.chunk_files",
+        "embevo.run.format.decoding",
         "embevo.run.journal.ring",
     ),
     "recovering": (

@@ -42,6 +42,8 @@ FLOORS = (
 FLOOR_OF = {f"embevo.run.{room}": floor for floor, names in enumerate(FLOORS) for room in names}
 WITHOUT_TORCH = ("embevo.run", "embevo.analysis", "embevo.viewer")
 OF_TORCH = {"torch", "transformers", "accelerate"}
+# Imports torch where a tensor is asked for, and nowhere else.
+MAKES_TENSORS = "embevo.run.reading.tensors"
 NEEDS_TORCH = re.compile(
     r"^(?:import|from) (?:torch|transformers|embevo\.recording)\b|^from embevo import .*\bRecorder\b"
     r"|^from support(?:\.(?:captures|slow_transport)| import .*\btensors)\b",
@@ -71,7 +73,7 @@ def _may(module: str, other: str) -> bool:
     if part_of(other, 1) in OUTSIDE:
         return False
     if part_of(other, 1) in OF_TORCH:
-        return room not in WITHOUT_TORCH
+        return room not in WITHOUT_TORCH or (module, other) == (MAKES_TENSORS, "torch")
     if other == "embevo":
         # The face imports from every room; a room that imported it would import them all.
         return False

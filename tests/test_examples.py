@@ -12,7 +12,17 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RECORDING = ROOT / "docs" / "recording.md"
 EXPERIMENT = ROOT / "docs" / "experiment.md"
-OF_RECORDING = ["record", "accelerate", "trainer", "lightning", "sources", "tokens", "hook", "xarray"]
+OF_RECORDING = [
+    "record",
+    "accelerate",
+    "trainer",
+    "lightning",
+    "sources",
+    "tokens",
+    "hook",
+    "reading",
+    "xarray",
+]
 # What these libraries warn of is not the example's doing.
 OTHERS = {"accelerate", "trainer", "lightning"}
 EMBEVO = [sys.executable, "-c", "from embevo_cli.main import main; main()"]

@@ -60,7 +60,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pyt
     run = open_run(run_of(tmp_path / "run"))
     read: list[Any] = []
     inner = run._read
-    monkeypatch.setattr(run, "_read", lambda name, rows, axes: read.append(name) or inner(name, rows, axes))
+    monkeypatch.setattr(run, "_read", lambda name, *rest: read.append(name) or inner(name, *rest))
     chosen = run.to_xarray()["embeddings"].isel(token=2)
     assert read == []
     assert chosen.values.shape == (7, 3)

@@ -100,7 +100,8 @@ def test_what_is_replaced_in_the_middle_of_a_read_is_not_mixed(
         "last row": (Run, "_tail_frame"),
         "counts": (type(run._sealed), "token_count"),
         "images": (type(run._sealed), "images"),
-    }.get(name, (type(run._sealed), "read"))
+        "steps": (type(run._sealed), "read"),
+    }.get(name, (type(run._sealed), "read_into"))
     original = getattr(*target)
     monkeypatch.setattr(*target, replaced_first)
     with pytest.raises(RunReplacedError):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embevo import open_run
+from embevo.run.format.decoding import ChunkDecoder
 from embevo.run.reading.reader import Run
 from support import encoded, written
 
@@ -31,6 +32,13 @@ def test_any_list_of_rows_in_any_order(run: Run, rows: list[int]) -> None:
 
 
 def test_zarr_is_asked_for_ranges(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the codecs are such that only zarr can read them."""
+
+    def unknown(*_: Any) -> None:
+        raise ValueError("of another")
+
+    monkeypatch.setattr(ChunkDecoder, "of", unknown)
+    run = open_run(run.path)
     asked: list[Any] = []
     real = zarr.Array.get_orthogonal_selection
 

@@ -14,11 +14,16 @@ SHAPE = (7, 4, 5)
 VALUES = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
 
 
-def read(rows: Any, axes: tuple[Position, ...]) -> Any:
-    return select(VALUES[rows], axes)
+def read(rows: Any, axes: tuple[Position, ...], dtype: np.dtype[Any], out: Any) -> Any:
+    values = select(VALUES[rows], axes).astype(dtype)
+    if out is None:
+        return values
+    out[...] = values
+    return out
 
 
-ARRAY = StepArray("w", SHAPE, np.dtype(np.float32), read, ("step", "token", "dim"), lambda *_: [])
+FLOAT32 = np.dtype(np.float32)
+ARRAY = StepArray("w", SHAPE, FLOAT32, FLOAT32, read, ("step", "token", "dim"), lambda *_: [])
 
 
 @given(indices.keys(SHAPE))

@@ -14,7 +14,7 @@ from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.paths import RunPaths
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.sealing import Sealer
-from support import encoded
+from support import encoded, frames
 
 
 def frame_of(
@@ -86,3 +86,36 @@ def write_run(
         if row + 1 <= sealed and (row + 1 == sealed or (row + 1) % block_steps == 0):
             sealer.seal(journal, row + 1)
     return WrittenRun(path, frame, layout, journal, sealer, manifest, steps)
+
+
+def write_any(
+    path: Path,
+    frame: FrameSpec,
+    *,
+    rows: int,
+    sealed: int,
+    block_steps: int,
+    store: Store,
+    zarr_dtype: ZarrDtype,
+) -> Path:
+    """A run of any arrays, of steps 0, 1, 2, ..., the first ``sealed`` rows of it sealed."""
+    path.mkdir(parents=True)
+    paths = RunPaths(path)
+    layout = Layout.new(
+        frame,
+        block_steps=block_steps,
+        store=store,
+        zarr_dtype=zarr_dtype,
+        has_token_count=False,
+        attributes={},
+    )
+    journal = Journal.create(paths.journal, frame, 2 * block_steps, run=identity(layout))
+    sealer = Sealer(paths, layout, create_run(paths, layout, None, sync=False), rows=0, sync=False)
+    for row in range(rows):
+        frames.put(journal, row, row)
+        if row < sealed:
+            sealer.snapshot(journal, row)
+            if row + 1 == sealed or (row + 1) % block_steps == 0:
+                sealer.seal(journal, row + 1)
+    journal.close()
+    return path

@@ -27,15 +27,15 @@ from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
 from embevo.run.format.token_names import Annotations
 from embevo.run.format.tokens import TokenNames, Tokens
-from embevo.run.format.widening import widen
 from embevo.run.journal.ownership import check_journal
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.annotations import read_annotations
+from embevo.run.reading.chunk_files import REPAIR
 from embevo.run.reading.identity import OpenedRun
 from embevo.run.reading.recognising import check_is_run
-from embevo.run.reading.sealed import REPAIR, SealedRows, read_dtype
+from embevo.run.reading.sealed import SealedRows, as_dtype, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
 
 if TYPE_CHECKING:
@@ -286,16 +286,18 @@ class Run:
     def __getitem__(self, name: str) -> StepArray:
         """An array along ``step`` by name, read when it is sliced; KeyError lists the names there are.
 
-        16-bit matrices come as the float32 that the group stores, unless it stores them natively.
+        16-bit matrices come as the float32 that the group stores, unless it stores them natively;
+        ``run[name].native`` is the array in the dtype in which the model has it.
         """
         if isinstance(name, str) and name in self.frame.by_name:
             spec = self.frame.by_name[name]
             shape, axes = (len(self.steps), *spec.shape), ("step", *spec.dimensions)
             dtype = read_dtype(self.layout, name)
-            return StepArray(name, shape, dtype, partial(self._read, name), axes, self._positions)
+            read, recorded = partial(self._read, name), spec.numpy_dtype
+            return StepArray(name, shape, dtype, recorded, read, axes, self._positions)
         if isinstance(name, str) and name in self.frame.scalars:
             dtype, read = np.dtype(np.float64), partial(self._read, name)
-            return StepArray(name, (len(self.steps),), dtype, read, ("step",), self._positions)
+            return StepArray(name, (len(self.steps),), dtype, dtype, read, ("step",), self._positions)
         names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
         raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
 
@@ -368,12 +370,27 @@ class Run:
 
     # Reading rows
 
-    def _read(self, name: str, rows: NDArray[np.int64] | slice, axes: tuple[Position, ...]) -> NDArray[Any]:
+    def _read(
+        self,
+        name: str,
+        rows: NDArray[np.int64] | slice,
+        axes: tuple[Position, ...],
+        dtype: np.dtype[Any],
+        out: NDArray[Any] | None,
+    ) -> NDArray[Any]:
         with self._opened.reading():
-            return self._values(name, rows, axes)
+            return self._values(name, rows, axes, dtype, out)
 
-    def _values(self, name: str, rows: NDArray[np.int64] | slice, axes: tuple[Position, ...]) -> NDArray[Any]:
+    def _values(
+        self,
+        name: str,
+        rows: NDArray[np.int64] | slice,
+        axes: tuple[Position, ...],
+        dtype: np.dtype[Any],
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
         """Rows by position, from wherever they are."""
+        values = self._sealed.room(name, rows, axes, dtype) if out is None else out
         if isinstance(rows, slice):
             sealed: NDArray[np.int64] | slice = slice(rows.start, min(rows.stop, self.sealed_rows), rows.step)
             positions = np.arange(rows.start, rows.stop, rows.step)
@@ -382,20 +399,27 @@ class Run:
             positions = rows
         in_tail = positions >= self.sealed_rows
         if not in_tail.any():
-            return self._sealed.read(name, sealed, axes)
-        tail = select(np.stack([self._tail_values(name, row) for row in positions[in_tail]]), axes)
-        values = np.empty((len(positions), *tail.shape[1:]), tail.dtype)
-        values[in_tail] = tail
-        if not in_tail.all():
-            values[~in_tail] = self._sealed.read(name, sealed, axes)
+            self._sealed.read_into(name, sealed, axes, values)
+            return values
+        for place in np.flatnonzero(in_tail):
+            tail = self._tail_values(name, positions[place])
+            values[place] = as_dtype(select(tail[np.newaxis], axes)[0], dtype)
+        count = len(positions) - int(in_tail.sum())
+        if count == 0:
+            return values
+        if not in_tail[:count].any():
+            # All but the last of them, as in every range of rows.
+            self._sealed.read_into(name, sealed, axes, values[:count])
+        else:
+            values[~in_tail] = self._sealed.read(name, sealed, axes, dtype)
         return values
 
     def _tail_values(self, name: str, row: int) -> NDArray[Any]:
+        """One row in the recorded dtype."""
         frame = self._tail_frame(row)
         if name in self.frame.scalars:
             return np.asarray(frame.scalars[self.frame.scalars.index(name)])
-        values = self.frame.matrix(frame.image, name)
-        return widen(values) if values.dtype != read_dtype(self.layout, name) else values
+        return self.frame.matrix(frame.image, name)
 
     def _tail_frame(self, row: int) -> Frame:
         frame = self._journal.read(row) if self._journal else None
@@ -413,7 +437,7 @@ class Run:
             now.refresh()
         else:
             raise DamagedError(f"{self.path}: row {row} is neither in the journal nor in a block any more")
-        scalars = [now._values(name, np.array([row]), ())[0] for name in self.frame.scalars]
+        scalars = [now._sealed.read(name, np.array([row]), ())[0] for name in self.frame.scalars]
         (image,) = now._sealed.images([row])
         return Frame(row, int(now.steps[row]), np.array(scalars), image, checksum(image.data))
 

@@ -4,7 +4,7 @@ from embevo.errors import DamagedError, NotARunError
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths, snapshot_steps
-from embevo.run.reading.sealed import REPAIR
+from embevo.run.reading.chunk_files import REPAIR
 
 
 def check_is_run(paths: RunPaths) -> None:

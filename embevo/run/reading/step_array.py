@@ -1,19 +1,36 @@
 """An array along ``step`` that reads what is asked for, when it is asked for."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from embevo.errors import ArgumentError
 
+if TYPE_CHECKING:
+    from embevo.run.reading.tensors import Dtype, Tensor
+
 Index = int | np.integer[Any] | slice | NDArray[Any] | list[int] | list[bool]
 # What reading gets: within the array, and nothing negative.
 Position = int | slice | NDArray[np.int64]
-Read = Callable[[NDArray[np.int64] | slice, tuple[Position, ...]], NDArray[Any]]
+
+
+class Read(Protocol):
+    """Reads rows by position, and a selection of each further axis; an integer drops its axis."""
+
+    def __call__(
+        self,
+        rows: NDArray[np.int64] | slice,
+        axes: tuple[Position, ...],
+        dtype: np.dtype[Any],
+        out: NDArray[Any] | None,
+    ) -> NDArray[Any]:
+        """In this dtype: into an array of that shape and dtype, or into a new one."""
+
+
 # Where labels are along an axis that has any.
 Find = Callable[[str, Sequence[object]], list[int]]
 _LABELLED = ("step", "token")
@@ -27,12 +44,14 @@ class StepArray:
         name: of the array.
         shape: ``(step, token, dim)`` for a matrix, ``(step,)`` for a scalar.
         dtype: of the values that reading returns.
+        recorded: the dtype in which the model has it.
         dimensions: names of the axes.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    recorded: np.dtype[Any]
     read: Read
     dimensions: tuple[str, ...]
     find: Find
@@ -51,10 +70,71 @@ class StepArray:
         Raises:
             DamagedError: stored bytes are not what was written; the message names file, block and steps.
         """
+        return self._read(key, None)
+
+    @property
+    def native(self) -> Self:
+        """The same array, read in the dtype in which the model has it: bfloat16 is that of ml_dtypes.
+
+        No 16-bit value is widened on the way, so that it takes half the memory.
+        """
+        return replace(self, dtype=self.recorded)
+
+    def read_into(
+        self, out: NDArray[Any], key: Index | EllipsisType | tuple[Index | EllipsisType, ...] = ...
+    ) -> NDArray[Any]:
+        """Read into memory that is there already, which saves the time that the system takes to give out new.
+
+        Args:
+            out: of the shape that ``array[key]`` has and of :attr:`dtype`; what it holds is overwritten, also
+                where reading fails.
+            key: what to read; by default all of it.
+
+        Returns:
+            ``out``.
+
+        Raises:
+            ArgumentError: ``out`` has another shape or dtype, or cannot be written to.
+            DamagedError: stored bytes are not what was written.
+        """
+        return self._read(key, out)
+
+    def torch(
+        self,
+        dtype: "Dtype" = None,
+        rows: Index | EllipsisType = ...,
+    ) -> "Tensor":
+        """Rows as a tensor on the CPU, read straight into its memory.
+
+        Args:
+            dtype: of the tensor; ``"native"`` for the one in which the model has it. By default the one in
+                which it is read as an array.
+            rows: positions along ``step``; by default all.
+
+        Raises:
+            ArgumentError: the dtype is none of torch's.
+            DamagedError: stored bytes are not what was written.
+            MissingLibraryError: torch is not installed.
+        """
+        from embevo.run.reading.tensors import tensor_of  # noqa: PLC0415 - most readers need no torch
+
+        return tensor_of(lambda native: (self.native if native else self)[rows], self.recorded, dtype)
+
+    def _read(
+        self, key: Index | EllipsisType | tuple[Index | EllipsisType, ...], out: NDArray[Any] | None
+    ) -> NDArray[Any]:
         given = self._expand(key if isinstance(key, tuple) else (key,))
         first, *rest = [self._within(axis, index) for axis, index in enumerate(given)]
-        values = self.read(np.array([first]) if isinstance(first, int) else first, tuple(rest))
-        return values[0] if isinstance(first, int) else values
+        if out is not None:
+            shape = tuple(length_of(index) for index in (first, *rest) if not isinstance(index, int))
+            _check_out(self.name, out, shape, self.dtype)
+        if not isinstance(first, int):
+            return self.read(first, tuple(rest), self.dtype, out)
+        values = self.read(
+            np.array([first]), tuple(rest), self.dtype, None if out is None else out[np.newaxis]
+        )
+        # Of an array of one axis, indexing gives a number, which is no view.
+        return values[0] if out is None else out
 
     def sel(self, **labels: object) -> NDArray[Any]:
         """Read by what stands on the axes: ``sel(token=[262, " the"], step=[0, 1000])``.
@@ -123,6 +203,19 @@ class StepArray:
             raise ValueError(f"{self.name} lies on disk: reading it makes a copy")
         values = self[:]
         return values if dtype is None else values.astype(dtype)
+
+
+def length_of(index: slice | NDArray[np.int64]) -> int:
+    """How many positions there are in what :class:`StepArray` asks for along an axis."""
+    return len(range(index.start, index.stop, index.step or 1)) if isinstance(index, slice) else len(index)
+
+
+def _check_out(name: str, out: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (shape, dtype):
+        found = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ArgumentError(f"{name} is read into an array of {dtype} of shape {shape}; out is {found}")
+    if not out.flags.writeable:
+        raise ArgumentError(f"{name} cannot be read into an array that is read-only")
 
 
 def select(values: NDArray[Any], axes: tuple[Position, ...]) -> NDArray[Any]:

@@ -26,8 +26,8 @@ from embevo.run.manifest.damage import damaged_files, difference
 from embevo.run.manifest.entry import Block, Compacted
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths
+from embevo.run.reading.chunk_files import REPAIR
 from embevo.run.reading.reader import Run
-from embevo.run.reading.sealed import REPAIR
 from embevo.run.repair.recovery import recover_to_write
 
 # Of the files of matrices, spread over the run: enough to tell what a run of one training becomes.
