@@ -108,6 +108,8 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
         ("store", _store(summary)),
         ("size", _sizes(summary)),
     ]
+    if summary.efforts:
+        rows.append(("compressed", _efforts(summary)))
     if summary.checkpoints:
         rows.append(("checkpoints", _checkpoints(summary)))
     rows += [(name, _fields(fields, whole=whole)) for name, fields in _attributes(summary)]
@@ -165,6 +167,15 @@ def _layout(matrix: "MatrixSummary") -> str:
         if matrix.chunk != matrix.shard:
             text += f", chunks of {_by(matrix.chunk)}"
     return text
+
+
+def _efforts(summary: "RunSummary") -> str:
+    """With which effort its blocks were made."""
+    said = {"none": "stored as they are", "fast": "made fast", "small": "made small"}
+    if len(summary.efforts) == 1:
+        (effort,) = summary.efforts
+        return f"all blocks {said[effort]}"
+    return "blocks " + ", ".join(f"{said[effort]} {part:.0%}" for effort, part in summary.efforts.items())
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -31,6 +31,7 @@ ROOMS = {
 # Inside embevo/run, from the ground up: each floor may import from those below it, and from its own room.
 FLOORS = (
     ("paths", "limits"),
+    ("core_load",),
     ("disk",),
     ("format", "checkpoint_files"),
     ("journal",),

@@ -22,6 +22,7 @@ OF_RECORDING = [
     "hook",
     "reading",
     "xarray",
+    "effort",
 ]
 # What these libraries warn of is not the example's doing.
 OTHERS = {"accelerate", "trainer", "lightning"}

@@ -139,6 +139,25 @@ class ExperimentConfig:
             "What a capture does when the disk is too slow and the ring is full.", meaning="conduct"
         ),
     )
+    effort: Literal["auto", "none", "fast", "small"] = field(
+        default="auto",
+        metadata=about(
+            "How hard the trajectory is compressed: as far as training leaves idle cores for it, not at all, "
+            "with LZ4, or as far as pays.",
+            meaning="conduct",
+            kept=False,
+        ),
+    )
+    budget: float = field(
+        default=0.02,
+        metadata=about(
+            "With effort auto: the share of a step that compressing may take from the loop where no core is "
+            "idle.",
+            0,
+            meaning="conduct",
+            kept=False,
+        ),
+    )
     durability: Literal["process", "power"] = field(
         default="process",
         metadata=about(

@@ -162,6 +162,8 @@ def run_experiment(
             token_count=corpus.token_count,
             overwrite=overwrite,
             resume=resume,
+            effort=config.effort,
+            budget=config.budget,
             durability=config.durability,
             sync_seconds=config.sync_seconds,
             sync_steps=config.sync_steps or None,

@@ -12,18 +12,20 @@ from torch import Tensor
 from embevo.errors import ArgumentError
 from embevo.recording.numbers import number_of, shown
 from embevo.run.format.layout import Store, ZarrDtype
+from embevo.run.writing.effort_choice import AskedEffort
 
 WhenFull = Literal["block", "drop", "error"]
 Durability = Literal["process", "power"]
 
 
-def check_options(*, store: str, when_full: str, zarr_dtype: str, durability: str) -> None:
+def check_options(*, store: str, when_full: str, zarr_dtype: str, durability: str, effort: str) -> None:
     """ArgumentError on a value that is none: a misspelt one must not mean something else."""
     for name, value, known in (
         ("store", store, get_args(Store)),
         ("when_full", when_full, get_args(WhenFull)),
         ("zarr_dtype", zarr_dtype, get_args(ZarrDtype)),
         ("durability", durability, get_args(Durability)),
+        ("effort", effort, get_args(AskedEffort)),
     ):
         if not isinstance(value, str) or value not in known:
             raise ArgumentError(f"{name} is {shown(value)}; it must be one of {', '.join(known)}")
@@ -68,6 +70,14 @@ def seconds(name: str, value: object) -> float:
     found = None if value is None or isinstance(value, bool) else number_of(value)
     if found is None or not math.isfinite(found) or found < 0:
         raise ArgumentError(f"{name} is {shown(value)}; it must be a number of seconds, 0 or more")
+    return found
+
+
+def share(name: str, value: object) -> float:
+    """A share; ArgumentError if it is none."""
+    found = None if value is None or isinstance(value, bool) else number_of(value)
+    if found is None or not 0 <= found <= 1:
+        raise ArgumentError(f"{name} is {shown(value)}; it must be a share of a step, from 0 to 1")
     return found
 
 

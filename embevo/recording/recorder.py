@@ -31,6 +31,7 @@ from embevo.recording.options import (
     check_resume,
     scalar_names,
     seconds,
+    share,
     whole,
 )
 from embevo.recording.scalars import Scalar, Scalars
@@ -49,6 +50,7 @@ from embevo.run.reading.recorded_steps import RecordedSteps
 from embevo.run.repair.recovery import has_run
 from embevo.run.repair.report import Recovery
 from embevo.run.repair.resuming import resume as resume_run
+from embevo.run.writing.effort_choice import DEFAULT_BUDGET, AskedEffort, EffortChoice
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 
 _NAN: Final = math.nan
@@ -88,6 +90,8 @@ class Recorder:
         sync_seconds: float = 1.0,
         sync_steps: int | None = None,
         block_steps: int | None = None,
+        effort: AskedEffort = "auto",
+        budget: float = DEFAULT_BUDGET,
     ) -> None:
         """Create the run, or with ``resume`` continue it, and start the writer thread.
 
@@ -135,6 +139,11 @@ class Recorder:
             sync_seconds: with ``power``, how often the journal of unsealed steps is synced.
             sync_steps: with ``power``, sync it also as soon as this many steps wait for it.
             block_steps: S, steps of a block; by default 32 MiB worth of them in Zarr, at most 1,000.
+            effort: how hard the writer compresses the trajectory: ``small`` as far as pays, ``fast`` by LZ4,
+                ``none`` not at all, or ``auto``, each block as far as training leaves idle cores for it. Any
+                reader reads them all.
+            budget: with ``auto``, the share of a step that compressing may take from the loop where no core
+                is idle.
 
         Raises:
             RunExistsError: the directory holds something.
@@ -145,12 +154,15 @@ class Recorder:
             ArgumentError: an option has a value that it cannot have.
             CreationError: the run cannot be created, for want of space or permission.
         """
-        check_options(store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability)
+        check_options(
+            store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability, effort=effort
+        )
         block_steps = whole("block_steps", block_steps, least=1)
         sync_steps = whole("sync_steps", sync_steps, least=1)
         rewind_to = whole("rewind_to", rewind_to, least=-1)
         check_resume(resume=resume, overwrite=overwrite, rewind_to=rewind_to)
         sync_seconds = seconds("sync_seconds", sync_seconds)
+        self._effort = EffortChoice(effort, share("budget", budget))
         names = scalar_names(scalars)
         self._sources = sources_of(matrices, module)
         self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
@@ -248,6 +260,7 @@ class Recorder:
     def _start(self, run: RunWriter) -> None:
         """Have a thread write what is captured."""
         self._holding = Holding(run)
+        run.sealer.effort = self._effort
         self._steps = Steps()
         stillness = Stillness(run.journal, self._steps, self._frozen)
         self._noticed, self._say_still = stillness.noticed, stillness.say
@@ -536,6 +549,8 @@ class Recorder:
             ring_slots=self._journal.slots,
             ring_bytes=self._journal.size,
             waited_for=self._waited_for,
+            effort=self._effort.last,
+            blocks=dict(self._effort.counts),
         )
 
     def __enter__(self) -> Self:

@@ -6,6 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from embevo.run.format.effort import Effort
+
 # Capture times kept for the percentiles: the latest 65,536.
 _KEPT: Final = 1 << 16
 
@@ -29,6 +31,8 @@ class RecorderStats:
         ring_bytes: size of the ring.
         waited_for: names of the arrays on a device whose copies each capture waits for, such as those on MPS:
             what is queued on the device is finished before the training goes on.
+        effort: with which the last block was compressed; None before there is one.
+        blocks: how many were made with each effort: ``none``, ``fast`` and ``small``.
     """
 
     captured: int
@@ -43,6 +47,8 @@ class RecorderStats:
     ring_slots: int
     ring_bytes: int
     waited_for: tuple[str, ...]
+    effort: Effort | None
+    blocks: dict[Effort, int]
 
 
 class CaptureTimes:

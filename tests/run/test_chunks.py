@@ -10,6 +10,7 @@ from zarr.storage import MemoryStore
 
 from embevo.run.format import layout as trajectory
 from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.effort import EFFORTS, Effort, effort_of
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, ZarrDtype
 from support import encoded
@@ -26,11 +27,20 @@ def written_by_zarr(layout: Layout, rows: int, values: np.ndarray) -> dict[str, 
     return {name: buffer.to_bytes() for name, buffer in held.items() if name != key}
 
 
-def block_of(layout: Layout, values: np.ndarray) -> dict[str, bytes]:
+def block_of(layout: Layout, values: np.ndarray, effort: Effort = "small") -> dict[str, bytes]:
     rows = len(values)
     scalars = np.zeros((rows, len(layout.frame.scalars)))
-    files = layout.block(0, np.arange(rows), scalars, {"embeddings": values})
-    return {name: data for name, data in files.items() if name.startswith("embeddings/")}
+    files = layout.block(0, np.arange(rows), scalars, {"embeddings": values}, effort=effort)
+    return {name: bytes(data) for name, data in files.items() if name.startswith("embeddings/")}
+
+
+def read_by_zarr(layout: Layout, rows: int, files: dict[str, bytes]) -> np.ndarray:
+    """The values ``(step, token, dim)`` of a block 0."""
+    buffer = default_buffer_prototype().buffer
+    key = "embeddings/zarr.json"
+    held: dict[str, Buffer] = {key: buffer.from_bytes(layout.metadata(rows)[key])}
+    held |= {name: buffer.from_bytes(data) for name, data in files.items()}
+    return np.asarray(zarr.open_array(MemoryStore(held), path="embeddings", mode="r")[:])
 
 
 @settings(deadline=None, max_examples=60)
@@ -66,6 +76,77 @@ def test_the_files_are_those_of_zarr(
         )
     stored = encoded.widened(values) if zarr_dtype == "float32" else values
     assert block_of(layout, values) == written_by_zarr(layout, rows, stored)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 6)),
+    block_steps=st.sampled_from([1, 3, 99, 100, 130]),
+    missing=st.integers(0, 3),
+    dtype=st.sampled_from(["float32", "float64", "float16", "bfloat16"]),
+    zarr_dtype=st.sampled_from(["float32", "native"]),
+    chunk_bytes=st.sampled_from([1, 2000, 1 << 22]),
+    effort=st.sampled_from(["none", "fast"]),
+    calm=st.booleans(),
+)
+def test_what_is_made_with_less_effort_reads_the_same(
+    shape: tuple[int, int],
+    block_steps: int,
+    missing: int,
+    dtype: str,
+    zarr_dtype: ZarrDtype,
+    chunk_bytes: int,
+    effort: Effort,
+    calm: bool,
+) -> None:
+    """Bit for bit, by zarr, whose metadata says another codec; of numbers that compress, and of noise."""
+    rows = max(1, block_steps - missing)
+    values = encoded.matrices(range(rows), shape, dtype)
+    if calm:
+        values[:] = values[:1]
+    frame = FrameSpec.of({"embeddings": (dtype, shape)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trajectory, "_CHUNK_BYTES", chunk_bytes)
+        layout = Layout.new(
+            frame,
+            block_steps=block_steps,
+            store="zarr",
+            zarr_dtype=zarr_dtype,
+            has_token_count=False,
+            attributes={},
+        )
+    files = block_of(layout, values, effort)
+    stored = encoded.widened(values) if zarr_dtype == "float32" else values
+    assert encoded.same_bits(read_by_zarr(layout, rows, files), stored)
+    assert block_of(layout, values, effort) == files
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("zarr_dtype", ["float32", "native"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_the_first_bytes_of_a_file_say_with_which_effort_it_was_made(
+    effort: Effort, zarr_dtype: ZarrDtype, dtype: str, sharded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a chunk of its own, and of the first in a shard."""
+    if sharded:
+        monkeypatch.setattr(trajectory, "_CHUNK_BYTES", 6400)
+    frame = FrameSpec.of({"embeddings": (dtype, (80, 8))})
+    layout = Layout.new(
+        frame,
+        block_steps=100,
+        store="zarr",
+        zarr_dtype=zarr_dtype,
+        has_token_count=False,
+        attributes={},
+    )
+    rng = np.random.default_rng(0)
+    steps = rng.normal(0, 1e-3, (90, 80, 8)).cumsum(0).astype(encoded.DTYPES[dtype])
+    halves = dtype == "bfloat16" and zarr_dtype == "float32"
+    files = block_of(layout, steps, effort)
+    metadata = layout.arrays["embeddings"]
+    assert sharded == (metadata["codecs"][0]["name"] == "sharding_indexed")
+    assert {effort_of(data[:16], metadata, halves=halves) for data in files.values()} == {effort}
 
 
 @given(

@@ -44,10 +44,10 @@ def walk(tokens: int = 40, dim: int = 16) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs of several blocks, the last of them short."""
+    """Runs of several blocks that were written lightly, the last of them short."""
     folder = tmp_path_factory.mktemp("recorded")
     return {
-        store: trajectories.record(folder / store, walk(), store=store, block_steps=10)
+        store: trajectories.record(folder / store, walk(), store=store, block_steps=10, effort="fast")
         for store in ("zarr", "both")
     }
 

@@ -12,6 +12,7 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
+from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.sealing import Sealer
 
@@ -33,6 +34,7 @@ def record(
     block_steps: int = 64,
     close: bool = True,
     matrix: str = "embeddings",
+    effort: AskedEffort = "small",
     **attributes: Any,
 ) -> Path:
     """A complete run of ``(step, token, dim)`` values, losses 4 - 0.001 step, a falling rate.
@@ -62,6 +64,7 @@ def record(
     )
     journal = Journal.create(paths.journal, frame, 2 * block_steps)
     sealer = Sealer(paths, layout, create_run(paths, layout, counts, sync=False), rows=0, sync=False)
+    sealer.effort = EffortChoice(effort)
     for row, step in enumerate(numbers):
         journal.begin(row)
         journal.payload(row, matrix)[:] = np.ascontiguousarray(values[row]).tobytes()

@@ -1,6 +1,7 @@
 """The one checksum of the run's own files: XXH3 with 64 bits."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -58,6 +59,6 @@ def file_digest(path: Path, longest: int) -> Digest | None:
     return Digest(length, f"{state.intdigest() or 1:016x}")
 
 
-def digests(files: dict[str, bytes]) -> dict[str, Digest]:
+def digests(files: Mapping[str, bytes | memoryview]) -> dict[str, Digest]:
     """The :func:`digest` of each of some files, by name."""
     return {key: digest(data) for key, data in files.items()}

@@ -23,6 +23,7 @@ from embevo.run.disk.checksum import checksum
 from embevo.run.format.attributes import plain_attributes
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
 from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
+from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.schedule import Schedule
 
@@ -156,7 +157,10 @@ class Layout:
         steps: NDArray[np.int64],
         scalars: NDArray[np.float64],
         matrices: Mapping[str, NDArray[Any]],
-    ) -> dict[str, bytes]:
+        *,
+        effort: Effort = "small",
+        beside: list[float] | None = None,
+    ) -> dict[str, bytes | memoryview]:
         """The chunk files of one block.
 
         Args:
@@ -164,12 +168,14 @@ class Layout:
             steps: ``(row,)`` global steps, at most ``block_steps`` of them.
             scalars: ``(row, scalar)``.
             matrices: each ``(row, ...)`` in the recorded dtype, its shape at a step after the rows.
+            effort: with which the matrices are compressed.
+            beside: to which the seconds of a core are added that other threads take.
         """
-        files = self._encode("step", block, steps)
+        files: dict[str, bytes | memoryview] = {**self._encode("step", block, steps)}
         for index, name in enumerate(self.frame.scalars):
             files |= self._encode(name, block, scalars[:, index])
         for name in self.matrices:
-            contents = ChunkEncoder.of(self.arrays[name]).files(matrices[name])
+            contents = ChunkEncoder.of(self.arrays[name]).files(matrices[name], effort, beside)
             rest = ".0" * (len(self.frame.by_name[name].shape) - 1)
             files |= {f"{name}/c.{block}.{place}{rest}": data for place, data in enumerate(contents)}
         return files
@@ -200,7 +206,10 @@ def _arrays(
         spec = frame.by_name[name]
         first, rest = spec.shape[0], spec.shape[1:]
         row_bytes = steps * prod(rest) * dtype.itemsize
-        chunk = max(1, min(first, _CHUNK_BYTES // row_bytes))
+        most = max(1, min(first, _CHUNK_BYTES // row_bytes))
+        # As many chunks as that takes, of one size: the last one is filled up, and a chunk that is stored as
+        # it is takes what it would if it were full.
+        chunk = -(-first // -(-first // most))
         sharded = first > _SHARD_CHUNKS * chunk
         group.create_array(
             name,
@@ -243,11 +252,10 @@ def _transpose(axes: int, steps: int) -> TransposeCodec:
 
 def _compressors(dtype: np.dtype[Any], steps: int, chunk_bytes: int) -> tuple[BytesBytesCodec, ...]:
     # A chunk is compressed as one piece: Blosc's own blocks, 256 KiB at this level, make it a quarter larger.
-    # Large matrices come as blocks of few steps, and more bytes a second than zstd takes.
-    name: Literal["zstd", "lz4"] = "zstd" if steps >= _MANY_STEPS else "lz4"
-    level = 3 if steps >= _MANY_STEPS else 5
+    # Of few steps there is little to find, and large matrices come as many bytes a second.
+    level = 3 if steps >= _MANY_STEPS else 1
     blosc = BloscCodec(
-        cname=name, clevel=level, shuffle="shuffle", typesize=dtype.itemsize, blocksize=chunk_bytes
+        cname="zstd", clevel=level, shuffle="shuffle", typesize=dtype.itemsize, blocksize=chunk_bytes
     )
     return (blosc, Crc32cCodec())
 

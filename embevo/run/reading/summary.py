@@ -1,5 +1,6 @@
 """summarize(): what there is to know of a run at a glance, and find_runs(): the runs below a folder."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -8,10 +9,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from embevo.errors import EmbevoError
+from embevo.errors import DamagedError, EmbevoError
 from embevo.run.checkpoint_files import checkpoint_steps, is_kept
 from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import Owner, writer_of
+from embevo.run.disk.regular_file import open_regular
+from embevo.run.format.effort import EFFORTS, FRAME_HEAD, Effort, effort_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
 from embevo.run.paths import PathLike, RunPaths, absolute
@@ -19,6 +22,8 @@ from embevo.run.reading.reader import Run
 
 State = Literal["complete", "recording", "interrupted", "unknown"]
 _MARK_BYTES: Final = 1 << 16
+# Of a run: looking at one takes about 20 us.
+_BLOCKS_LOOKED_AT: Final = 500
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class RunSummary:
         recorded: how many of them are recorded.
         named: how many of those have a string.
         groups: groups of the user's own, and how many recorded tokens are in each.
+        efforts: share of the blocks whose matrices were compressed with each effort; of some, spread evenly,
+            where there are many. Empty where the group has no matrices.
     """
 
     path: str
@@ -127,6 +134,7 @@ class RunSummary:
     recorded: int
     named: int
     groups: dict[str, int]
+    efforts: dict[Effort, float]
 
     @property
     def total_bytes(self) -> int:
@@ -203,6 +211,7 @@ def summarize(path: PathLike) -> RunSummary:
         recorded=run.frame.token_count,
         named=sum(text is not None for text in run.annotations.strings or ()),
         groups={name: len(ids) for name, ids in run.groups.items()},
+        efforts=_efforts(paths, run),
     )
 
 
@@ -266,6 +275,29 @@ def _matrix(name: str, dtype: str, array: Mapping[str, Any] | None) -> MatrixSum
     first = array["codecs"][0]
     chunk = first["configuration"]["chunk_shape"] if first["name"] == "sharding_indexed" else file
     return MatrixSummary(name, dtype, str(array["data_type"]), tuple(file), tuple(chunk))
+
+
+def _efforts(paths: RunPaths, run: Run) -> dict[Effort, float]:
+    """By the first bytes of the first file of each block's largest matrix."""
+    names = run.layout.matrices
+    if not names or not run.sealed_rows:
+        return {}
+    name = max(names, key=run.frame.nbytes)
+    blocks = -(-run.sealed_rows // run.layout.block_steps)
+    looked_at = np.unique(np.linspace(0, blocks - 1, min(blocks, _BLOCKS_LOOKED_AT)).astype(int))
+    rest = ".0" * len(run.frame.by_name[name].shape)
+    array = run.layout.arrays[name]
+    halves = array["data_type"] == "float32" and run.frame.by_name[name].dtype == "bfloat16"
+    found: list[Effort] = []
+    for block in looked_at:
+        # What is missing or damaged is not what a summary is for.
+        with contextlib.suppress(OSError, DamagedError):
+            descriptor = open_regular(paths.trajectory / name / f"c.{block}{rest}")
+            with os.fdopen(descriptor, "rb") as file:
+                effort = effort_of(file.read(FRAME_HEAD.size), array, halves=halves)
+            if effort is not None:
+                found.append(effort)
+    return {effort: found.count(effort) / len(found) for effort in EFFORTS if effort in found}
 
 
 def _tokens(run: Run) -> TokenSummary | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embevo.errors import DamagedError, EmbevoError
 from embevo.run.disk.checksum import digest
+from embevo.run.format.effort import EFFORTS
 from embevo.run.format.recompressing import recompressed
 from embevo.run.journal.ring import Frame
 from embevo.run.manifest.damage import damaged_files
@@ -64,11 +65,19 @@ def _rebuild_block(repair: Repair, block: Block, bad: dict[str, str], sealed: Se
         else np.zeros((len(rows), *layout.frame.by_name[name].shape), layout.frame.dtype(name))
         for name in layout.matrices
     }
-    files = layout.block(block.number, np.array(steps, np.int64), scalars, matrices)
+    found: dict[str, bytes] = {}
+    # The manifest knows the bytes, and not with which effort they were made: most blocks are small.
+    for effort in reversed(EFFORTS):
+        if found.keys() == bad.keys():
+            break
+        files = layout.block(block.number, np.array(steps, np.int64), scalars, matrices, effort=effort)
+        for key in bad.keys() - found.keys():
+            made = _as_written(repair, block, key, bytes(files[key]))
+            if made is not None:
+                found[key] = made
     for key, what in bad.items():
-        made = _as_written(repair, block, key, files[key])
-        if made is not None:
-            repair.rebuilt(f"{repair.paths.trajectory.name}/{key}", made)
+        if key in found:
+            repair.rebuilt(f"{repair.paths.trajectory.name}/{key}", found[key])
         else:
             matrix = key.partition("/")[0] in layout.matrices
             why = (

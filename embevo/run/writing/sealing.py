@@ -3,11 +3,13 @@
 import numpy as np
 
 from embevo.run.disk.checksum import digests
+from embevo.run.format.effort import Effort
 from embevo.run.format.layout import Layout
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Block
 from embevo.run.paths import RunPaths
+from embevo.run.writing.effort_choice import EffortChoice, Stopwatch
 from embevo.run.writing.local_sink import LocalSink
 from embevo.run.writing.sink import SealedBlock, Sink
 
@@ -18,6 +20,8 @@ class Sealer:
     Attributes:
         rows: rows sealed so far.
         sinks: where they go, one after the other; the run's own directory is the first.
+        effort: how hard each block is compressed; what the group's metadata says, unless another choice is
+            set.
     """
 
     def __init__(
@@ -26,8 +30,11 @@ class Sealer:
         """Seal after ``rows`` rows; with ``sync``, what is sealed survives a power cut."""
         self.rows = rows
         self.sinks: list[Sink] = [LocalSink(paths, layout, manifest, sync=sync)]
+        self.effort = EffortChoice()
+        self._stopwatch = Stopwatch()
         self._layout = layout
         self._snapshots = layout.store != "zarr"
+        self._matrix_bytes = sum(layout.frame.nbytes(name) for name in layout.matrices)
 
     def snapshot(self, journal: Journal, row: int) -> None:
         """Give one row to the sinks, if the run has safetensors files; OSError names the path."""
@@ -43,14 +50,21 @@ class Sealer:
         Raises:
             OSError: with the path; what was sealed before is untouched, the rows are still in the journal.
         """
-        sealed = self._block(journal, stop)
+        start = (stop - 1) // self._layout.block_steps * self._layout.block_steps
+        size = (stop - start) * self._matrix_bytes
+        since = self._stopwatch.begin()
+        effort = self.effort.next(size, since)
+        beside: list[float] = []
+        sealed = self._block(journal, start, stop, effort, beside)
         for sink in self.sinks:
             sink.block(sealed)
         self.rows = stop
+        self.effort.made(effort, size, *self._stopwatch.spent(sum(beside)))
 
-    def _block(self, journal: Journal, stop: int) -> SealedBlock:
-        number = (stop - 1) // self._layout.block_steps
-        start = number * self._layout.block_steps
+    def _block(
+        self, journal: Journal, start: int, stop: int, effort: Effort, beside: list[float]
+    ) -> SealedBlock:
+        number = start // self._layout.block_steps
         heads = [journal.head(row) for row in range(start, stop)]
         steps = np.array([step for step, _, _ in heads], np.int64)
         files = self._layout.block(
@@ -58,6 +72,8 @@ class Sealer:
             steps,
             np.stack([scalars for _, scalars, _ in heads]),
             {name: journal.stacked(start, stop - start, name) for name in self._layout.matrices},
+            effort=effort,
+            beside=beside,
         )
         metadata = self._layout.metadata(stop)
         entry = Block.of(

@@ -18,7 +18,7 @@ class SealedBlock:
     """
 
     entry: Block
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes | memoryview]
     metadata: Mapping[str, bytes]
 
 
