@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks import (
     capture,
     cuda,
+    four_tensors,
     frames,
     growth,
     machine,
@@ -45,6 +46,7 @@ PARTS = (
     "codecs",
     "frames",
     "sources",
+    "four-tensors",
     "plan",
     "cuda",
     "training",
@@ -120,6 +122,7 @@ def main() -> None:
             "overhead": lambda: overhead.measure(directory, quick=quick),
             "frames": lambda: frames.measure(directory, quick=quick),
             "sources": lambda: sources.measure(directory, quick=quick),
+            "four-tensors": lambda: four_tensors.measure(directory, quick=quick),
             "plan": lambda: plan.measure(directory),
             "cuda": lambda: cuda.measure(directory, quick=quick),
             "training": lambda: training.measure(quick=quick),
