@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorstore
 import torch
 
 from embevo import Recorder, open_run
@@ -52,6 +53,11 @@ def test_every_effort_records_the_same_and_the_same_bytes_each_time(tmp_path: Pa
         assert files == chunks_of(tmp_path / f"{effort} again")
         sizes.append(sum(map(len, files.values())))
         read.append(np.asarray(open_run(tmp_path / effort)["embeddings"][:]))
+        # Whose own Blosc goes by the frames, too.
+        where = {"driver": "file", "path": str(tmp_path / effort / "trajectory.zarr/embeddings")}
+        opened = tensorstore.open({"driver": "zarr3", "kvstore": where}, read=True).result()
+        found = np.asarray(opened.read().result(), np.float32)
+        assert encoded.same_bits(found, read[-1].astype(np.float32))
     assert all(encoded.same_bits(values, read[0]) for values in read)
     assert sizes[0] > sizes[1]
 
