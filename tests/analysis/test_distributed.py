@@ -79,6 +79,17 @@ def test_a_worker_that_dies_costs_its_stretch_only(client: Client, run: Path) ->
     assert with_death.series.identical(here.series)
 
 
+def test_what_stops_the_caller_leaves_the_cluster_as_it_was(client: Client, run: Path) -> None:
+    def stop(done: int, rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze(run, keep=False, client=client, on_rows=stop)
+    assert {future.status for future in client.futures.values()} <= {"cancelled"}
+    here, there = analyze(run, keep=False, jobs=1), analyze(run, keep=False, client=client)
+    assert there.series.identical(here.series)
+
+
 def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "_ANSWER_SECONDS", 1)
     with (
