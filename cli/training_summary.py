@@ -64,6 +64,7 @@ def _recorded(summary: "RunSummary", config: ExperimentConfig) -> list[tuple[str
         ("Time", f"{summary.seconds:,.1f} s, {rate:.1f} steps per second"),
         ("Capture", f"p50 {p50:,.0f} us, p99 {p99:,.0f} us, max {longest:,.0f} us"),
         ("Waited", f"{stats.waited_ns / 1e6:,.1f} ms for room in the ring, in all"),
+        ("Deferred", f"{stats.deferred:,} steps, written at the end in {stats.deferred_ns / 1e6:,.0f} ms"),
     ]
     return lines
 

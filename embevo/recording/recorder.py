@@ -251,6 +251,7 @@ class Recorder:
         # What a capture looks at before it asks for more.
         self._only_two, self._logged = len(layout.frame.scalars) == 2, self._scalars.logged
         self._compared = 0
+        self._deferred = self._deferred_ns = 0
         self._times = CaptureTimes()
         self._closed = False
         self._released = False
@@ -518,9 +519,13 @@ class Recorder:
         """
         if self._released:
             return
+        if not self._closed:
+            self._deferred = self.stats.pending
         self._closed = True
         # An interrupt while it waits leaves the run to the writer; closing again waits again.
+        began = time.perf_counter_ns()
         self._writer.stop()
+        self._deferred_ns = time.perf_counter_ns() - began
         self._released = True
         self._staging.close()
         self._journal.close()
@@ -546,6 +551,9 @@ class Recorder:
             waits=self._admission.waits,
             waited_ns=self._admission.waited_ns,
             pending=row - self._writer.drained,
+            deferred=self._deferred,
+            deferred_ns=self._deferred_ns,
+            file_maker=self._writer.files.maker,
             ring_slots=self._journal.slots,
             ring_bytes=self._journal.size,
             waited_for=self._waited_for,

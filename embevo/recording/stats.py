@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -26,7 +26,12 @@ class RecorderStats:
         capture_ns_max: maximum over all captures.
         waits: captures that found the ring full and waited.
         waited_ns: nanoseconds the training thread has waited for room in the ring, in total.
-        pending: captured rows that the writer thread has not taken up yet, or that still cross from a device.
+        pending: captured rows that are not written yet, because the writer has not come to them, their
+            safetensors files are still to be made, or they still cross from a device.
+        deferred: rows of them that were left when :meth:`Recorder.close` began: what it was that waited.
+        deferred_ns: nanoseconds that ``close`` took.
+        file_maker: who makes the safetensors files now: the ``thread`` of the writer, a ``process`` beside it
+            where they are many, or ``none`` where the run has none.
         ring_slots: steps that the ring holds.
         ring_bytes: size of the ring.
         waited_for: names of the arrays on a device whose copies each capture waits for, such as those on MPS:
@@ -44,6 +49,9 @@ class RecorderStats:
     waits: int
     waited_ns: int
     pending: int
+    deferred: int
+    deferred_ns: int
+    file_maker: Literal["none", "thread", "process"]
     ring_slots: int
     ring_bytes: int
     waited_for: tuple[str, ...]

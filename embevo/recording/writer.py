@@ -7,6 +7,7 @@ from typing import Final
 from embevo.errors import RecordingError
 from embevo.recording.holding import Holding
 from embevo.recording.in_flight import InFlight
+from embevo.recording.snapshot_files import SnapshotFiles
 from embevo.recording.stillness import Stillness
 from embevo.run.journal.ring import Journal
 from embevo.run.writing.sealing import Sealer
@@ -14,7 +15,9 @@ from embevo.run.writing.sealing import Sealer
 # capture wakes nobody, because that would be a system call; the writer looks for itself. Each look takes a
 # core and the interpreter lock from the training: the fewer the better, but a ring that fills must not wait.
 _POLL_SECONDS: Final = 0.005
-_LONGEST_POLL_SECONDS: Final = 0.05
+_LONGEST_POLL_SECONDS: Final = 0.25
+# Where steps are to survive a power cut soon.
+_LONGEST_SYNCED_POLL_SECONDS: Final = 0.05
 # Of the ring, that is to be filled from one look to the next.
 _RING_SHARE: Final = 1 / 16
 # So many times the rows of the last pause, and at least so many, find their slots ready to be stored into.
@@ -23,6 +26,8 @@ _READY_ROWS: Final = 16
 # The training thread waits by looking too, and not for a condition: an interrupt that came while it let go of
 # the lock of one would leave it locked, and the writer waiting for ever.
 _LOOK_SECONDS: Final = 0.0005
+# When so much of the ring waits for its files, there is a hurry. A block is half of the ring.
+_HURRY_SHARE: Final = 3 / 8
 # How the names of a writer's threads begin.
 _THREADS: Final = "embevo-"
 
@@ -52,6 +57,7 @@ class Writer:
             from a device.
         drained: rows below this one have their snapshots, and full blocks of them are sealed.
         released: rows below this one are sealed in full blocks; their slots may be used again.
+        files: who makes the safetensors files.
         durable_step: the last step that survives a power cut; None while that is not known of any.
         error: what ended the thread before its time.
         holding: what it lets go of in the end.
@@ -94,6 +100,9 @@ class Writer:
         self.holding = holding
         self._block_steps = block_steps
         self.drained = row
+        self._looked_at = row
+        self._seen = row
+        self.files = SnapshotFiles(journal, sealer, row)
         self._flush_to = row
         self._ready = row
         self._stopping = False
@@ -168,11 +177,17 @@ class Writer:
                 if self._lander is not None and stopping:
                     self._lander.join()
                 captured = self.captured
-                self._make_ready(captured, captured - self.drained)
-                if self._sync_steps is None:
-                    self._pause = next_pause(self._pause, captured - self.drained, self._journal.slots)
-                self._drain(captured)
-                if captured > self._sealer.rows and (stopping or flush_to > self._sealer.rows):
+                rows = captured - self._seen
+                self._seen = captured
+                self._make_ready(captured, rows)
+                if self._sync_seconds is None:
+                    self._pause = next_pause(self._pause, rows, self._journal.slots)
+                elif self._sync_steps is None:
+                    pause = next_pause(self._pause, rows, self._journal.slots)
+                    self._pause = min(pause, _LONGEST_SYNCED_POLL_SECONDS)
+                flushing = stopping or flush_to > self._sealer.rows
+                self._drain(captured, hurry=flushing)
+                if captured > self._sealer.rows and flushing:
                     self._seal(captured)
                 self._sync()
                 if stopping:
@@ -182,13 +197,15 @@ class Writer:
                 # From here on no capture is taken; a daemon thread may have made some until now.
                 self.error = self._ended()
                 captured = self.captured
-                self._drain(captured)
+                self._drain(captured, hurry=True)
                 if captured > self._sealer.rows:
                     self._seal(captured)
+            self.files.end()
             self.holding.let_go(sealed=self.complete)
         except Exception as error:  # noqa: BLE001 - handed to the training thread, whatever it is
             self.error = self._explain(error)
         finally:
+            self.files.end()
             self._finished.set()
             if self._abandoned:
                 self.holding.let_go(sealed=False)
@@ -240,15 +257,24 @@ class Writer:
             sealed = durable == self._sealer.rows
             self.durable_step = self._sealed_step if sealed else self._journal.head(durable - 1)[0]
 
-    def _drain(self, captured: int) -> None:
-        for row in range(self.drained, captured):
-            self._journal.seal(row)
-            self._sealer.snapshot(self._journal, row)
-            self._stillness.look(row)
-            self.drained = row + 1
-            if self.drained % self._block_steps == 0:
-                self._seal(self.drained)
-                self.released = self.drained
+    def _drain(self, captured: int, *, hurry: bool) -> None:
+        """Have rows made into files, and full blocks of them sealed: with ``hurry``, all that are there."""
+        self.files.listen()
+        while self.drained < captured:
+            # A block is released before the next is begun.
+            stop = min(captured, (self.drained // self._block_steps + 1) * self._block_steps)
+            for row in range(self._looked_at, stop):
+                self._journal.seal(row)
+                self._stillness.look(row)
+                self._looked_at = row + 1
+            waiting = captured - self.files.done
+            hurried = hurry or waiting >= _HURRY_SHARE * self._journal.slots
+            self.drained = self.files.reach(stop, hurry=hurried)
+            if self.drained < stop:
+                return
+            if stop % self._block_steps == 0:
+                self._seal(stop)
+                self.released = stop
 
     def _ended(self) -> RecordingError:
         root = self._journal.path.parent
@@ -258,7 +284,7 @@ class Writer:
         )
 
     def _explain(self, error: Exception) -> RecordingError:
-        row = max(0, min(self.drained, self.captured - 1))
+        row = max(0, min(self.files.done, self.captured - 1))
         step = self._journal.head(row)[0] if self.captured else 0
         what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else repr(error)
         explained = RecordingError(

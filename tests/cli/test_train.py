@@ -60,6 +60,7 @@ def test_the_summary_says_what_there_is_and_what_to_do_next(tmp_path: Path) -> N
         "snapshots: ",
         "p50 ",
         "Waited",
+        "Deferred",
         "step 0       step 12\n",
         "\ndistinct vectors                 1 ",
         "The centroid moved by 0.",

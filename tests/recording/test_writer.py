@@ -13,7 +13,7 @@ from embevo.recording.recorder import Recorder
 from embevo.recording.writer import next_pause
 from embevo.run.journal.ring import Journal
 
-SHORTEST, LONGEST = 0.005, 0.05
+SHORTEST, LONGEST = 0.005, 0.25
 
 
 @given(st.floats(SHORTEST, LONGEST), st.integers(0, 10_000), st.integers(1, 10_000))
@@ -28,6 +28,7 @@ def test_a_pause_lasts_while_a_sixteenth_of_the_ring_fills(pause: float, rows: i
 
 def test_a_small_ring_is_looked_at_often_and_a_large_one_seldom_where_steps_are_slow() -> None:
     assert next_pause(LONGEST, 1, 2) == LONGEST / 8
+    assert next_pause(0.1, 1, 64) == LONGEST
     assert next_pause(SHORTEST, 0, 2) == SHORTEST
     assert next_pause(SHORTEST, 1, 1024) == LONGEST
 

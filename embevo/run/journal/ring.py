@@ -207,6 +207,11 @@ class Journal:
         start = self._start(row) + self._image_start + self.frame.offsets[name]
         return self._memory[start : start + self.frame.nbytes(name)]
 
+    @property
+    def images_place(self) -> tuple[int, int, int, int]:
+        """In bytes: where slot 0 begins, from slot to slot, where in one the image begins, its length."""
+        return self._header_bytes, self._slot_bytes, self._image_start, self.frame.image_bytes
+
     def ready(self, row: int, rows: int) -> None:
         """Have the slots of coming rows ready to be stored into; no more than there are slots.
 

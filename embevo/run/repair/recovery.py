@@ -14,6 +14,7 @@ from embevo.run.disk.regular_file import links_among, not_regular, through_link
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
+from embevo.run.journal.orphan import wait_for_orphan
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Rewound
 from embevo.run.manifest.fitting import check_blocks
@@ -73,6 +74,7 @@ def recover_to_write(paths: RunPaths) -> Recovery:
 
 def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     """:func:`recover`, for a caller that holds the writer's lock."""
+    wait_for_orphan(paths.journal)
     _refuse_links(paths.parts)
     done = Recovery(paths.root, removed=settle(paths))
     if not has_run(paths):

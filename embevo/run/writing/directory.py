@@ -8,6 +8,7 @@ from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.rank import among_ranks
 from embevo.run.disk.regular_file import links_among, through_link
+from embevo.run.journal.orphan import wait_for_orphan
 from embevo.run.paths import RunPaths
 from embevo.run.writing.replacing import settle
 
@@ -30,6 +31,7 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
             "Choose a directory that can be made and written to."
         ) from error
     try:
+        wait_for_orphan(paths.journal)
         settle(paths)
         _check_free(paths, overwrite=overwrite)
     except BaseException as error:

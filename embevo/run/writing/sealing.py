@@ -22,6 +22,8 @@ class Sealer:
         sinks: where they go, one after the other; the run's own directory is the first.
         effort: how hard each block is compressed; what the group's metadata says, unless another choice is
             set.
+        makes_files: whether the run has safetensors files.
+        snapshots: the directory of the safetensors files.
     """
 
     def __init__(
@@ -33,12 +35,19 @@ class Sealer:
         self.effort = EffortChoice()
         self._stopwatch = Stopwatch()
         self._layout = layout
-        self._snapshots = layout.store != "zarr"
         self._matrix_bytes = sum(layout.frame.nbytes(name) for name in layout.matrices)
+        self.makes_files = layout.store != "zarr"
+        self._sync = sync
+        self.snapshots = paths.snapshots
+
+    @property
+    def files_alone(self) -> bool:
+        """Whether :meth:`snapshot` does nothing but make a file in the directory, which others can do too."""
+        return self.makes_files and not self._sync and len(self.sinks) == 1
 
     def snapshot(self, journal: Journal, row: int) -> None:
         """Give one row to the sinks, if the run has safetensors files; OSError names the path."""
-        if self._snapshots:
+        if self.makes_files:
             step, _, _ = journal.head(row)
             image = journal.image(row).data
             for sink in self.sinks:

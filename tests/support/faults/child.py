@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from embevo.errors import EmbevoError
+from embevo.recording import snapshot_files
 from embevo.recording.recorder import Recorder
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
@@ -33,7 +35,7 @@ def wait_for_tracer(shared: Shared, thread: int) -> None:
     ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1).value, 0, 0, 0)
     # Opened before strace counts calls, and read by one that it does not count: or else the numbers of the
     # calls would depend on when it attaches.
-    status = os.open(f"/proc/self/task/{thread}/status", os.O_RDONLY)
+    status = os.open(f"/proc/{thread}/status", os.O_RDONLY)
     shared.waiting = thread
     while b"TracerPid:\t0\n" in os.pread(status, 4096, 0):
         time.sleep(0.001)
@@ -43,6 +45,8 @@ def wait_for_tracer(shared: Shared, thread: int) -> None:
 def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> None:
     """Record what the plan says, and report everything that is raised."""
     use_wrong_order(plan.control)
+    if options.get("process"):
+        snapshot_files.STARTS_AFTER_FILES = snapshot_files.STARTS_AT_RATE = 0
     sources = Sources(plan)
     trace = options.get("trace", {})
     if trace.get("from") == "creation":
@@ -98,6 +102,12 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
         shared.captured = index + 1
         shared.durable = 0 if recorder.durable_step is None else recorder.durable_step + 1
         sources.spoil()
+        if options.get("process") and index == 0:
+            wait_for_process(recorder)
+            if trace.get("thread") == "process":
+                wait_for_tracer(shared, process_of(recorder))
+        if index + 1 in options.get("kill_process_at", ()):
+            os.kill(process_of(recorder), signal.SIGKILL)
         if index + 1 in plan.flush_at and not attempt("flush", recorder.flush):
             break
         if plan.pace:
@@ -115,6 +125,19 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
 
 def thread_of(recorder: Recorder, name: str) -> int:
     return os.getpid() if name == "main" else int(recorder._writer._thread.native_id or 0)
+
+
+def wait_for_process(recorder: Recorder) -> None:
+    until = time.monotonic() + 10
+    while not recorder._writer.files.in_process:
+        assert time.monotonic() < until, "no process makes files"
+        time.sleep(0.001)
+
+
+def process_of(recorder: Recorder) -> int:
+    process = recorder._writer.files._process
+    assert process is not None
+    return process.pid
 
 
 def child(request: dict[str, Any], shared: Shared) -> None:

@@ -71,12 +71,17 @@ def sync_something(rng: random.Random, path: Path) -> None:
 
 
 def run_strace(pid: int, shared: Shared, trace: dict[str, Any], log: Path, deadline: float) -> dict[str, Any]:
-    """Trace one thread until it ends, with one call made fatal or failing; says what the log says."""
+    """Trace one thread, or a process beside, until it ends, with one call made fatal or failing.
+
+    Says what the log says.
+    """
     while not shared.waiting:
         if time.monotonic() > deadline or os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return {"traced": False}
         time.sleep(0.001)
     command = ["strace", "-q", "-y", "-o", str(log), "-e", "trace=" + ",".join(MUTATING)]
+    if trace["thread"] == "process":
+        command.append("-f")
     if "inject" in trace:
         command += ["-e", "inject=" + trace["inject"]]
     tracer = subprocess.Popen([*command, "-p", str(shared.waiting)], stderr=subprocess.PIPE)
