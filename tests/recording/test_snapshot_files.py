@@ -189,12 +189,15 @@ def test_who_takes_a_run_over_waits_for_one_that_does_not_end(
         assert child.stdout is not None
         child.stdout.readline()
         child.kill()
-    hold = "import fcntl, sys, time; fcntl.flock(open(sys.argv[1]), 2); print(flush=True); time.sleep(600)"
+    hold = (
+        "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print(flush=True); time.sleep(20)"
+    )
     # The real one has ended by now; this holds its lock as one does whose disk has come to a halt.
     command = [sys.executable, "-c", hold, str(path / "journal")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
+        (path / "writer.lock").unlink()
         before = tree(path)
         for attempt in (
             lambda: recover(path),
