@@ -12,6 +12,7 @@ from torch import Tensor
 from embevo.errors import ArgumentError
 from embevo.recording.numbers import number_of, shown
 from embevo.run.format.layout import Store, ZarrDtype
+from embevo.run.format.schedule import Schedule
 from embevo.run.writing.effort_choice import AskedEffort
 
 WhenFull = Literal["block", "drop", "error"]
@@ -44,6 +45,15 @@ def check_resume(*, resume: object, overwrite: object, rewind_to: int | None) ->
     if rewind_to is not None and not resume:
         raise ArgumentError(
             f"rewind_to is {rewind_to}, and only a run that is resumed is rewound: pass resume=True"
+        )
+
+
+def check_schedule(given: Schedule | None, begun: Schedule | None) -> None:
+    """ArgumentError where a resumed run was begun with another schedule than the one that is given."""
+    if given is not None and given != begun:
+        raise ArgumentError(
+            "steps= is not the schedule that the run was begun with, and a resumed run keeps its own: leave "
+            "steps= out"
         )
 
 

@@ -71,6 +71,11 @@ def same_matrix(tensor: Tensor, other: Tensor) -> bool:
     )
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has memory of its own, and is not one that stands for others."""
+    return type(tensor) in _PLAIN
+
+
 def storage_of(tensor: Tensor) -> int:
     """The address of the memory that a tensor is a view of; 0 where it has none of its own."""
     return (

@@ -91,6 +91,7 @@ class Gradient(Phased):
     Attributes:
         scale: what it is still multiplied with, where the optimizer itself unscales it; None if nothing.
         is_known: whether what lies there before the step is what the step will use.
+        parameter: gives the parameter.
     """
 
     phase = Phase.BEFORE
@@ -99,11 +100,11 @@ class Gradient(Phased):
         """Take the gradient of the parameter that a callable gives."""
         self.scale: Tensor | None = None
         self.is_known = True
-        self._parameter = parameter
+        self.parameter = parameter
 
     def __call__(self) -> Tensor | None:
         """The gradient; None where there is none. A sparse one is made dense."""
-        gradient = self._parameter().grad
+        gradient = self.parameter().grad
         if gradient is None or not self.is_known:
             return None
         if gradient.is_sparse:
@@ -112,7 +113,7 @@ class Gradient(Phased):
 
     def like(self) -> Tensor:
         """The parameter has its shape and dtype."""
-        return self._parameter()
+        return self.parameter()
 
 
 class OptimizerState(Phased):
@@ -120,6 +121,9 @@ class OptimizerState(Phased):
 
     Before the optimizer's first step there is none, and NaN stands for it. So whole numbers, such as the
     bytes of optimizers that keep their moments in 8 bits, are given in a floating dtype that holds each.
+
+    Attributes:
+        parameter: gives the parameter.
     """
 
     def __init__(self, optimizer: Optimizer, parameter: Callable[[], Tensor], key: str) -> None:
@@ -130,7 +134,7 @@ class OptimizerState(Phased):
                 name.
         """
         self._optimizer = optimizer
-        self._parameter = parameter
+        self.parameter = parameter
         self._key = key
         if not any(held is parameter() for group in optimizer.param_groups for held in group["params"]):
             raise ArgumentError(
@@ -143,7 +147,7 @@ class OptimizerState(Phased):
 
     def __call__(self) -> Tensor | None:
         """The tensor; None before the optimizer's first step."""
-        state, parameter = self._optimizer.state, self._parameter()
+        state, parameter = self._optimizer.state, self.parameter()
         # Asking a defaultdict for what it does not have would put it there.
         value = state[parameter].get(self._key) if parameter in state else None
         return with_nan(value) if isinstance(value, Tensor) else None

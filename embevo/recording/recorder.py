@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import Module
 
 from embevo.errors import (
-    ArgumentError,
     ClosedError,
     RecordingError,
 )
@@ -29,20 +28,23 @@ from embevo.recording.options import (
     WhenFull,
     check_options,
     check_resume,
+    check_schedule,
     scalar_names,
     seconds,
     share,
     whole,
 )
 from embevo.recording.scalars import Scalar, Scalars
+from embevo.recording.sharded import Part, local_likes, local_sources, part_of
+from embevo.recording.sharded_run import Begun, Wanted, begin, check_shared
 from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging
-from embevo.recording.stats import CaptureTimes, RecorderStats
+from embevo.recording.stats import NOTHING, CaptureTimes, RecorderStats
 from embevo.recording.stillness import Steps, Stillness, is_frozen
 from embevo.recording.writer import Writer
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
-from embevo.run.format.schedule import Schedule, schedule_of
+from embevo.run.format.schedule import Schedule, at, schedule_of
 from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
@@ -166,18 +168,40 @@ class Recorder:
         names = scalar_names(scalars)
         self._sources = sources_of(matrices, module)
         self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
+        part = part_of(self._sources, self._likes)
         self._frozen = [name for name, like in self._likes.items() if is_frozen(like)]
         subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
-        frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
+        self._frame = frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
         schedule = schedule_of(steps)
         said = annotations_of(frame, tokenizer, groups, attributes=attributes)
-        self.paths = RunPaths(run_dir)
+        self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
+        self.paths = self._place = RunPaths(run_dir)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None
         self._sync_seconds = sync_seconds if durability == "power" else None
         self._sync_steps = sync_steps
         sync = durability == "power"
+        self._records = True
+        if part is not None:
+            check_shared(store=store, when_full=when_full, tokens=tokens)
+            wanted = Wanted(
+                self.paths,
+                frame,
+                store=store,
+                zarr_dtype=zarr_dtype,
+                block_steps=block_steps,
+                attributes={} if attributes is None else attributes,
+                schedule=schedule,
+                token_count=counts,
+                annotations=said,
+                resuming=None if resume == "auto" else bool(resume),
+                rewind_to=rewind_to,
+                overwrite=overwrite,
+                sync=sync,
+            )
+            self._begin_part(part, wanted)
+            return
         if resume is True or (resume == "auto" and has_run(self.paths)):
             self._resume(frame, schedule, said, rewind_to=rewind_to, sync=sync)
             return
@@ -190,9 +214,9 @@ class Recorder:
             attributes={} if attributes is None else attributes,
             schedule=schedule,
         )
-        end_earlier(self.paths.root)
+        end_earlier(self._place.root)
         staged = StagedRun(
-            self.paths,
+            self._place,
             layout,
             slots=2 * layout.block_steps,
             token_count=counts,
@@ -209,6 +233,28 @@ class Recorder:
             raise
         self._start(run)
 
+    def _begin_part(self, part: Part, wanted: Wanted) -> None:
+        """Begin, or take up again, a run that other processes of the training record with this one."""
+        self._place = self.paths.rank(part.rank)
+        end_earlier(self._place.root)
+        begun = Begun(None) if part.mesh is None else begin(part, wanted, self._prepare)
+        if begun.writer is None:
+            # A process that has no piece, or only what another one records.
+            self._rest(wanted.frame)
+            return
+        self.recovery = begun.recovery
+        self._recorded = None if begun.recorded is None else RecordedSteps(begun.recorded)
+        self._start(begun.writer)
+
+    def _rest(self, frame: FrameSpec) -> None:
+        """Record nothing: no step is ever due."""
+        never = at([])
+        self._records = False
+        self._schedule: Schedule | None = never
+        self._due = never.after(-1)
+        self._scalars = Scalars(frame.scalars)
+        self._closed = self._released = False
+
     def _resume(
         self,
         frame: FrameSpec,
@@ -219,13 +265,13 @@ class Recorder:
         sync: bool,
     ) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
-        end_earlier(self.paths.root)
-        resumed = resume_run(self.paths, frame, annotations=said, rewind_to=rewind_to, sync=sync)
+        end_earlier(self._place.root)
+        resumed = resume_run(self._place, frame, annotations=said, rewind_to=rewind_to, sync=sync)
         self.recovery = resumed.recovery
         self._recorded = RecordedSteps(resumed.run)
         run = resumed.writer
         try:
-            _check_schedule(schedule, run.layout.schedule)
+            check_schedule(schedule, run.layout.schedule)
             self._prepare(run.layout, run.journal, row=run.sealer.rows)
         except BaseException:
             run.close(complete=True)
@@ -282,7 +328,7 @@ class Recorder:
             run.close(complete=True)
             raise
         self._admission = Admission(self._writer, run.journal.slots, self._in_flight, self._when_full)
-        opened(self.paths.root, self._writer, self._disown)
+        opened(self._place.root, self._writer, self._disown)
         # The thread knows nothing of the recorder, and does not keep it alive. At the end of the interpreter
         # it finds out by itself.
         weakref.finalize(self, self._writer.abandon).atexit = False
@@ -297,7 +343,7 @@ class Recorder:
     @property
     def frame(self) -> FrameSpec:
         """What a step records."""
-        return self._layout.frame
+        return self._frame
 
     def capture(
         self,
@@ -405,7 +451,7 @@ class Recorder:
             RingFullError: no slot is free and the policy is ``error``.
             FrameMismatchError: a tensor has changed its shape or dtype.
         """
-        if not self._staging.takes_before:
+        if not self._records or not self._staging.takes_before:
             return
         if step is not None and not self.records(step):
             return
@@ -494,7 +540,7 @@ class Recorder:
     @property
     def durable_step(self) -> int | None:
         """The last step that would survive a power cut now; None without ``durability="power"`` or steps."""
-        return self._writer.durable_step
+        return self._writer.durable_step if self._records else None
 
     def flush(self) -> None:
         """Return when every captured step is sealed: a ``zarr.open`` sees them all.
@@ -504,6 +550,8 @@ class Recorder:
         Raises:
             RecordingError: the writer has failed; what was captured is safe in the journal.
         """
+        if not self._records:
+            return
         if not self._closed:
             self._writer.flush()
             self._say_still()
@@ -522,6 +570,9 @@ class Recorder:
         if not self._closed:
             self._deferred = self.stats.pending
         self._closed = True
+        if not self._records:
+            self._released = True
+            return
         # An interrupt while it waits leaves the run to the writer; closing again waits again.
         began = time.perf_counter_ns()
         self._writer.stop()
@@ -540,6 +591,8 @@ class Recorder:
     @property
     def stats(self) -> RecorderStats:
         """Counts and times so far; also after :meth:`close`."""
+        if not self._records:
+            return NOTHING
         row = self._row if self._in_flight is None else self._in_flight.next_row
         return RecorderStats(
             captured=row - self._first_row,
@@ -577,11 +630,3 @@ class Recorder:
                 raise
             # The body's own error is what the user must see first.
             error.add_note(f"Recording had failed too: {failure}")
-
-
-def _check_schedule(given: Schedule | None, begun: Schedule | None) -> None:
-    if given is not None and given != begun:
-        raise ArgumentError(
-            "steps= is not the schedule that the run was begun with, and a resumed run keeps its own: leave "
-            "steps= out"
-        )

@@ -59,6 +59,27 @@ class RecorderStats:
     blocks: dict[Effort, int]
 
 
+NOTHING: Final = RecorderStats(
+    captured=0,
+    compared=0,
+    dropped=0,
+    capture_ns_p50=0,
+    capture_ns_p99=0,
+    capture_ns_max=0,
+    waits=0,
+    waited_ns=0,
+    pending=0,
+    deferred=0,
+    deferred_ns=0,
+    file_maker="none",
+    ring_slots=0,
+    ring_bytes=0,
+    waited_for=(),
+    effort=None,
+    blocks={},
+)
+
+
 class CaptureTimes:
     """Durations of captures in nanoseconds, in bounded memory.
 

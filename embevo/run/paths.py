@@ -87,6 +87,26 @@ class RunPaths:
         return self.root / "tokens.json.partial"
 
     @property
+    def ranks(self) -> Path:
+        """The runs of the processes of a distributed training, each of its pieces."""
+        return self.root / "ranks"
+
+    def rank(self, number: int) -> "RunPaths":
+        """The run of one process of a distributed training."""
+        return RunPaths(self.ranks / f"{number:05d}")
+
+    @property
+    def unjoined(self) -> Path:
+        """There while rows of those runs may be missing in the whole run."""
+        return self.ranks / "unjoined"
+
+    @property
+    def whole(self) -> "RunPaths":
+        """The run that this is the part of a process of; itself where it is none."""
+        above = self.root.parent
+        return RunPaths(above.parent) if above.name == "ranks" and self.root.name.isdecimal() else self
+
+    @property
     def staged(self) -> Path:
         """A new run that is being made; it counts for nothing, and is discarded if it is never finished."""
         return self.root / ".embevo-new"
@@ -112,6 +132,7 @@ class RunPaths:
             self.analysis,
             self.analysis_json,
             self.tokens,
+            self.ranks,
             self.journal,
             self.manifest,
         )

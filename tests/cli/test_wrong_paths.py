@@ -64,7 +64,7 @@ def wrong_path(kind: str, folder: Path) -> str:
         {"embeddings": ("float32", (5, 3))}, ("loss",), dimensions={"embeddings": ("a", "b")}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "FORMAT", 999)
+        patch.setattr(layout, "format_of", lambda *_, **__: 999)
         run = written.write_run(folder / "newer", rows=6, sealed=4, frame=frame)
     run.journal.close()
     return str(run.path)

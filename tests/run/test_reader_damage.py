@@ -40,9 +40,9 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     run = written.write_run(tmp_path / "run", rows=5, sealed=5)
     path = run.path / "trajectory.zarr" / "zarr.json"
     group = json.loads(path.read_text())
-    group["attributes"]["embevo"]["format"] = 3
+    group["attributes"]["embevo"]["format"] = 4
     path.write_text(json.dumps(group))
-    with pytest.raises(NotARunError, match="run format 3; this embevo reads up to 2"):
+    with pytest.raises(NotARunError, match="run format 4; this embevo reads up to 3"):
         open_run(run.path)
 
 

@@ -13,6 +13,7 @@ from embevo.recording.adapters.kept_configuration import plain, versions
 from embevo.recording.model_arrays import find_arrays
 from embevo.recording.record import EMBEDDINGS_ALONE, Recording, begin, inner_optimizers
 from embevo.recording.recorder import Recorder
+from embevo.recording.sharded import is_divided
 from embevo.run.paths import PathLike, absolute
 
 _GRAD_NORM: Final = "grad_norm"
@@ -27,7 +28,8 @@ class RecordEmbeddings(TrainerCallback):
     ``Trainer(..., callbacks=[RecordEmbeddings("runs/mine")])``. It is :func:`embevo.record` for the Trainer,
     and a step is one that the Trainer counts. The loss is the one that the Trainer computes for that step,
     and ``grad_norm`` the norm of the gradient before it is clipped; of several processes the first one
-    records, its own share of them. ``resume="auto"`` goes on with the run where the Trainer goes on from a
+    records, its own share of them, and under FSDP each process its piece of the model. ``resume="auto"``
+    goes on with the run where the Trainer goes on from a
     checkpoint: steps after it are compared with what the run holds.
 
     A training that ends with an exception leaves what was captured in the run: ``open_run`` reads it at once,
@@ -90,7 +92,7 @@ class RecordEmbeddings(TrainerCallback):
             ArgumentError: a name stands for nothing in this model.
             EmbevoError: the run cannot be created, as by :class:`Recorder`.
         """
-        if model is None or not state.is_world_process_zero:
+        if model is None or not (state.is_world_process_zero or is_divided(model)):
             return
         # Of a training that ended with an exception, or is repeated with smaller batches.
         self._end()

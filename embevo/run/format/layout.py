@@ -7,6 +7,8 @@ before they are written, and each can be written whole, in the order that surviv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from math import prod
 from typing import Any, Final, Literal, Self
 
@@ -21,16 +23,19 @@ from zarr.storage import MemoryStore
 
 from embevo.run.disk.checksum import checksum
 from embevo.run.format.attributes import plain_attributes
+from embevo.run.format.cells import cells_of, columns, format_of, nearest_divisor
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
 from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
 from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.schedule import Schedule
+from embevo.run.format.shards import Shards
 
 Store = Literal["both", "zarr", "safetensors"]
 ZarrDtype = Literal["float32", "native"]
-# The newest that is written and read. What format 1 can hold is written as that.
-FORMAT: Final = 2
+# The newest that is written and read. What format 1 can hold is written as that, and what is not divided
+# among processes as format 2.
+FORMAT: Final = 3
 # Of the matrices of a block, as the group stores them. Matrices too large for that get blocks of a few steps,
 # up to the second size, so that what does not change from step to step is still stored once.
 _BLOCK_BYTES: Final = 32 << 20
@@ -78,6 +83,8 @@ class Layout:
         has_token_count: bool,
         attributes: Mapping[str, Any],
         schedule: Schedule | None = None,
+        shards: Shards | None = None,
+        part: Mapping[str, Any] | None = None,
     ) -> Self:
         """The layout of a new run.
 
@@ -89,17 +96,25 @@ class Layout:
             has_token_count: whether the group gets the array ``token_count``.
             attributes: of the group, beside embevo's own.
             schedule: which steps are recorded; None for all that are captured.
+            shards: the pieces of the arrays, where processes of one training record a piece each.
+            part: of the run of one such process: its ``rank`` and ``host``, and ``cells``, by name of the
+                array the shape of the boxes that chunks do not cross.
         """
+        cells = cells_of(frame, shards, part)
+        divided = shards is not None or part is not None
         own = {
-            "format": 1 if frame.is_plain else FORMAT,
+            "format": format_of(frame, divided=divided),
             "frame": frame.to_json(),
             "block_steps": block_steps,
             "store": store,
             "zarr_dtype": zarr_dtype,
             **({} if schedule is None else {"schedule": schedule.to_json()}),
+            **({} if shards is None else {"shards": shards.to_json()}),
+            **({} if part is None else {"part": dict(part)}),
         }
         dtypes = {name: stored_dtype(dtype, zarr_dtype) for name, dtype in frame.matrices}
-        arrays = _arrays(frame, block_steps, {} if store == "safetensors" else dtypes, has_token_count)
+        kept = {} if store == "safetensors" else dtypes
+        arrays = _arrays(frame, block_steps, kept, has_token_count, cells, divided=divided)
         return cls(frame, block_steps, arrays, {**plain_attributes(attributes), "embevo": own})
 
     @classmethod
@@ -126,6 +141,16 @@ class Layout:
         """Which steps are recorded; None for all that are captured."""
         data = self.attributes["embevo"].get("schedule")
         return None if data is None else Schedule.from_json(data)
+
+    @cached_property
+    def shards(self) -> Shards | None:
+        """The pieces of the arrays, where processes of one training have recorded a piece each."""
+        data = self.attributes["embevo"].get("shards")
+        return None if data is None else Shards.from_json(data)
+
+    def image_checksum(self, image: NDArray[np.uint8]) -> int:
+        """What the manifest has for the image of a step."""
+        return checksum(image.data) if self.shards is None else self.shards.image_checksum(self.frame, image)
 
     def metadata(self, rows: int) -> dict[str, bytes]:
         """The metadata files of the group with ``rows`` rows, in the order in which they are written.
@@ -175,9 +200,11 @@ class Layout:
         for index, name in enumerate(self.frame.scalars):
             files |= self._encode(name, block, scalars[:, index])
         for name in self.matrices:
-            contents = ChunkEncoder.of(self.arrays[name]).files(matrices[name], effort, beside)
-            rest = ".0" * (len(self.frame.by_name[name].shape) - 1)
-            files |= {f"{name}/c.{block}.{place}{rest}": data for place, data in enumerate(contents)}
+            encoder = ChunkEncoder.of(self.arrays[name])
+            for column, values in columns(self.arrays[name], matrices[name]):
+                rest = "".join(f".{place}" for place in column)
+                contents = encoder.files(values, effort, beside)
+                files |= {f"{name}/c.{block}.{place}{rest}": data for place, data in enumerate(contents)}
         return files
 
     def _encode(self, name: str, block: int, values: NDArray[Any]) -> dict[str, bytes]:
@@ -196,7 +223,13 @@ def _at_length(arrays: Mapping[str, Mapping[str, Any]], rows: int) -> dict[str, 
 
 
 def _arrays(
-    frame: FrameSpec, steps: int, matrices: Mapping[str, np.dtype[Any]], has_token_count: bool
+    frame: FrameSpec,
+    steps: int,
+    matrices: Mapping[str, np.dtype[Any]],
+    has_token_count: bool,
+    cells: Mapping[str, tuple[int, ...]],
+    *,
+    divided: bool,
 ) -> dict[str, dict[str, Any]]:
     """The metadata of every array at length 0, as zarr itself writes it."""
     held: dict[str, Buffer] = {}
@@ -204,18 +237,22 @@ def _arrays(
     tokens = frame.token_count
     for name, dtype in matrices.items():
         spec = frame.by_name[name]
-        first, rest = spec.shape[0], spec.shape[1:]
+        first, *rest = cells[name]
         row_bytes = steps * prod(rest) * dtype.itemsize
         most = max(1, min(first, _CHUNK_BYTES // row_bytes))
         # As many chunks as that takes, of one size: the last one is filled up, and a chunk that is stored as
         # it is takes what it would if it were full.
         chunk = -(-first // -(-first // most))
+        shard = _SHARD_CHUNKS * chunk
+        if divided:
+            # Files end where cells do; so a cell is as many whole chunks, and one shard where that is many.
+            chunk, shard = nearest_divisor(first, chunk), first
         sharded = first > _SHARD_CHUNKS * chunk
         group.create_array(
             name,
             shape=(0, *spec.shape),
             dtype=dtype,
-            shards=(steps, _SHARD_CHUNKS * chunk, *rest) if sharded else None,
+            shards=(steps, shard, *rest) if sharded else None,
             chunks=(steps, chunk, *rest),
             filters=(_transpose(len(spec.shape) + 1, steps),),
             compressors=_compressors(dtype, steps, chunk * row_bytes),
@@ -285,20 +322,19 @@ def growing(layout: Layout) -> list[str]:
 
 def files_of_block(layout: Layout, block: int) -> Iterator[str]:
     """The keys of the chunk files of a block."""
-    for name, count in files_by_array(layout).items():
-        if count:
-            rest = ".0" * (len(layout.frame.by_name[name].shape) - 1)
-            yield from (f"{name}/c.{block}.{part}{rest}" for part in range(count))
-        else:
-            yield f"{name}/c.{block}"
+    for name, counts in files_by_array(layout).items():
+        yield from (
+            f"{name}/c.{'.'.join(map(str, (block, *place)))}" for place in product(*map(range, counts))
+        )
 
 
-def files_by_array(layout: Layout) -> dict[str, int]:
-    """The arrays that grow, and into how many files the first axis of each is divided; 0 for a vector."""
-    parts = dict.fromkeys(growing(layout), 0)
+def files_by_array(layout: Layout) -> dict[str, tuple[int, ...]]:
+    """The arrays that grow, and into how many files each axis after ``step`` is divided; () for a vector."""
+    parts: dict[str, tuple[int, ...]] = dict.fromkeys(growing(layout), ())
     for name in layout.matrices:
-        file_tokens = layout.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][1]
-        parts[name] = -(-layout.frame.by_name[name].shape[0] // file_tokens)
+        sizes = layout.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][1:]
+        shape = layout.frame.by_name[name].shape
+        parts[name] = tuple(-(-length // size) for length, size in zip(shape, sizes, strict=True))
     return parts
 
 

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from embevo.errors import DamagedError, FrameMismatchError
 from embevo.run.disk.malformed import MALFORMED
+from embevo.run.format.cells import cells_of, format_of
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.dtypes import HALVES
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
+from embevo.run.format.shards import Shards
 
 _MOST: Final = 2**63
 
@@ -41,8 +43,13 @@ def _checked(group: Any) -> Layout:
     own = group["attributes"]["embevo"]
     arrays: Mapping[str, Any] = group["consolidated_metadata"]["metadata"]
     frame = FrameSpec.from_json(own["frame"])
-    if own["format"] != (1 if frame.is_plain else 2):
+    shards = Shards.from_json(own["shards"]) if "shards" in own else None
+    part = own.get("part")
+    if own["format"] != format_of(frame, divided=shards is not None or part is not None):
         raise ValueError(f"a run of format {own['format']!r} does not record such a frame")
+    if shards is not None:
+        shards.check(frame)
+    cells = cells_of(frame, shards, part)
     steps = own["block_steps"]
     if not _is_size(steps) or steps < 1:
         raise ValueError(f"block_steps is {steps!r}")
@@ -78,7 +85,8 @@ def _checked(group: Any) -> Layout:
         found = (array["data_type"], array["shape"], array["dimension_names"])
         if found != (dtype, shape, dimensions):
             raise ValueError(f"{name} is {found}; {(dtype, shape, dimensions)} was expected")
-        _check_chunks(name, array, shape, steps if dimensions[0] == "step" else tokens)
+        first = steps if dimensions[0] == "step" else tokens
+        _check_chunks(name, array, [first, *cells.get(name, ())], divided=own["format"] == 3)
         if name in matrices:
             # Recovering writes more of these chunks: ValueError or KeyError for codecs that it could not use.
             ChunkEncoder.of(array)
@@ -88,23 +96,30 @@ def _checked(group: Any) -> Layout:
     return layout
 
 
-def _check_chunks(name: str, array: Mapping[str, Any], shape: list[int], first: int) -> None:
-    """ValueError unless chunks have the given first size and are divided along the second axis only."""
+def _check_chunks(name: str, array: Mapping[str, Any], cell: list[int], *, divided: bool) -> None:
+    """ValueError unless chunks divide a cell along its second axis only, and a divided array into equals."""
     chunk = array["chunk_grid"]["configuration"]["chunk_shape"]
-    if len(shape) == 1:
-        if chunk != [first]:
+    if len(cell) == 1:
+        if chunk != cell:
             raise ValueError(f"{name} has chunks of {chunk}")
         return
     tokens = chunk[1]
-    if not _is_size(tokens) or tokens < 1 or chunk != [first, tokens, *shape[2:]]:
+    if (
+        not all(map(_is_size, cell))
+        or not _is_size(tokens)
+        or tokens < 1
+        or chunk != [cell[0], tokens, *cell[2:]]
+    ):
         raise ValueError(f"{name} has chunks of {chunk}")
+    if divided and cell[1] % tokens:
+        raise ValueError(f"{name} has chunks of {chunk}, which cross the border of its pieces")
     codec = array["codecs"][0]
     if codec["name"] == "sharding_indexed":
         inner = codec["configuration"]["chunk_shape"]
         if (
             not _is_size(inner[1])
             or inner[1] < 1
-            or inner != [first, inner[1], *shape[2:]]
+            or inner != [cell[0], inner[1], *cell[2:]]
             or tokens % inner[1]
         ):
             raise ValueError(f"{name} has chunks of {inner} in shards of {chunk}")

@@ -1,6 +1,7 @@
 """Whether the entries of blocks are those of a run with this layout."""
 
 from collections.abc import Iterable
+from math import prod
 from pathlib import Path
 
 from embevo.errors import DamagedError
@@ -11,7 +12,7 @@ from embevo.run.manifest.entry import Block
 def check_blocks(layout: Layout, blocks: Iterable[Block], path: Path) -> None:
     """Raise DamagedError unless the entries of blocks name the files that the layout gives these blocks."""
     parts = files_by_array(layout)
-    number = sum(max(1, count) for count in parts.values())
+    number = sum(prod(counts) for counts in parts.values())
     metadata = {GROUP_METADATA, *(f"{name}/zarr.json" for name in layout.arrays)}
     for block in blocks:
         start = block.number * layout.block_steps

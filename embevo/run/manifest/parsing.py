@@ -13,7 +13,7 @@ from embevo.run.format.steps import count
 from embevo.run.manifest.entry import Annotated, Block, Compacted, Created, Entry, Files, Rewound
 
 _METADATA: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,127}/)?zarr\.json")
-_CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}(\.0){0,2})?")
+_CHUNK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}/c\.[0-9]{1,19}(\.[0-9]{1,19}){0,3}")
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 _IMAGES: Final = re.compile(r"([0-9a-f]{16})*")
 _KINDS: Final = ("created", "block", "rewound", "annotated", "compacted")

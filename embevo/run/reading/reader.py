@@ -24,6 +24,7 @@ from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
 from embevo.run.format.layout_check import layout_of
+from embevo.run.format.shards import Shards
 from embevo.run.format.steps import describe
 from embevo.run.format.token_names import Annotations
 from embevo.run.format.tokens import TokenNames, Tokens
@@ -34,6 +35,7 @@ from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.chunk_files import REPAIR
 from embevo.run.reading.identity import OpenedRun
+from embevo.run.reading.rank_tail import RankTail
 from embevo.run.reading.recognising import check_is_run
 from embevo.run.reading.sealed import SealedRows, as_dtype, read_dtype
 from embevo.run.reading.step_array import Position, StepArray, select
@@ -78,6 +80,7 @@ class Run:
         with self._opened.reading():
             self._manifest = Manifest(self._paths.manifest)
         self._journal: Journal | None = None
+        self._ranks: RankTail | None = None
         self._journal_id = (0, 0)
         self._layout_id: Digest | None = None
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -133,6 +136,9 @@ class Run:
                 if self._journal is not None:
                     check_journal(self._journal, layout, self._first_attributes())
                     tail, unproven = _tail_steps(self._journal, rows)
+                if layout.shards is not None:
+                    self._ranks = self._open_ranks(layout, layout.shards)
+                    tail = [] if self._ranks is None else self._ranks.steps(rows)
             except (DamagedError, UnprovenError) as error:
                 damage = error
             # Rows leave the ring only after they were sealed.
@@ -197,6 +203,14 @@ class Run:
             with contextlib.suppress(FileNotFoundError):
                 self._journal = Journal(self._paths.journal)
                 self._journal_id = (status.st_dev, status.st_ino)
+
+    def _open_ranks(self, layout: Layout, shards: Shards) -> RankTail | None:
+        """The rows that only the runs of processes have; None where they have none."""
+        if not self._paths.unjoined.exists():
+            return None
+        ranks = self._ranks or RankTail(self._paths, layout.frame, shards, Run)
+        ranks.refresh()
+        return ranks
 
     # What is in it
 
@@ -422,7 +436,7 @@ class Run:
         return self.frame.matrix(frame.image, name)
 
     def _tail_frame(self, row: int) -> Frame:
-        frame = self._journal.read(row) if self._journal else None
+        frame = self._captured(row)
         if frame is not None:
             return frame
         # Sealed since the last refresh: it is in the group now.
@@ -430,7 +444,7 @@ class Run:
         for _ in range(_TRIES):
             if row < now.sealed_rows:
                 break
-            frame = now._journal.read(row) if now._journal else None
+            frame = now._captured(row)
             if frame is not None:
                 return frame
             time.sleep(0.001)
@@ -440,6 +454,11 @@ class Run:
         scalars = [now._sealed.read(name, np.array([row]), ())[0] for name in self.frame.scalars]
         (image,) = now._sealed.images([row])
         return Frame(row, int(now.steps[row]), np.array(scalars), image, checksum(image.data))
+
+    def _captured(self, row: int) -> Frame | None:
+        """A row that is not sealed, or not any more."""
+        holder = self._journal or self._ranks
+        return None if holder is None else holder.read(row)
 
     def _tail_image(self, row: int) -> NDArray[np.uint8]:
         return self._tail_frame(row).image

@@ -9,7 +9,6 @@ import zarr
 from numpy.typing import NDArray
 
 from embevo.errors import DamagedError
-from embevo.run.disk.checksum import checksum
 from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.decoding import ChunkDecoder
 from embevo.run.format.dtypes import NUMPY_DTYPES
@@ -215,7 +214,7 @@ class SealedRows:
         }
         for index, row in enumerate(rows):
             image = frame.image({name: values[index] for name, values in stored.items()})
-            if checksum(image.data) != self.image_checksum(row):
+            if self._layout.image_checksum(image) != self.image_checksum(row):
                 raise DamagedError(
                     f"{self._paths.root}: step {self.steps[row]} is not what was captured. {REPAIR}"
                 )

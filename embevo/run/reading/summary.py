@@ -170,7 +170,7 @@ def summarize(path: PathLike) -> RunSummary:
     # The lock is looked at first: a run that is closed between the looks was being written, not interrupted.
     writer = writer_of(paths.lock)
     run = Run(paths.root)
-    has_journal = paths.journal.exists()
+    has_journal = paths.journal.exists() or paths.unjoined.exists()
     steps = run.steps.tolist()
     schedule = run.layout.schedule
     missing = gaps(steps) if schedule is None or not steps else schedule.missing(steps, steps[0], steps[-1])
@@ -319,14 +319,21 @@ def _sizes(paths: RunPaths) -> dict[str, int]:
         paths.manifest,
     )
     parts = (*recorded, paths.analysis, paths.analysis_json)
-    return {part.name: _size(part) for part in parts if part.exists()}
+    sizes = {part.name: _size(part) for part in parts if part.exists()}
+    if paths.ranks.exists():
+        sizes[paths.ranks.name] = _size(paths.ranks, shared=False)
+    return sizes
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file, or of all files below a directory; what a writer removes meanwhile counts nothing."""
+def _size(path: Path, *, shared: bool = True) -> int:
+    """Bytes of a file, or of all files below a directory; what a writer removes meanwhile counts nothing.
+
+    A file that has a second name is left out unless ``shared``: the whole run has those of its processes.
+    """
     try:
         if not path.is_dir():
-            return path.stat().st_size
-        return sum(_size(child) for child in path.iterdir())
+            status = path.stat()
+            return status.st_size if shared or status.st_nlink == 1 else 0
+        return sum(_size(child, shared=shared) for child in path.iterdir())
     except FileNotFoundError:
         return 0

@@ -23,6 +23,7 @@ from embevo.run.reading.annotations import GIVE_AGAIN
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.metadata_repair import restore_metadata
+from embevo.run.repair.ranks import join_recovered, locked_parts, parts_of, relink, take_over
 from embevo.run.repair.rebuilding import rebuild
 from embevo.run.repair.repair import Repair
 from embevo.run.repair.report import Recovery, Unproven
@@ -48,7 +49,7 @@ def recover(path: PathLike, *, unproven: Unproven = "wait") -> Recovery:
             what embevo puts there. Nothing has been removed then.
         OSError: with the path, when the disk is full or not writable; the journal is still there.
     """
-    paths = RunPaths(path)
+    paths = RunPaths(path).whole
     if not has_run(paths):
         raise _not_a_run(paths)
     lock = WriterLock(paths.lock)
@@ -79,12 +80,22 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     done = Recovery(paths.root, removed=settle(paths))
     if not has_run(paths):
         raise _not_a_run(paths)
+    with locked_parts(paths):
+        for own in parts_of(paths):
+            if has_run(own):
+                take_over(done, recover_locked(own, unproven), paths)
+        _recover(paths, unproven, done)
+    return done
+
+
+def _recover(paths: RunPaths, unproven: Unproven, done: Recovery) -> None:
     manifest = usable_manifest(paths, done)
     layout = layout_of(manifest.created.group, manifest.path)
     check_blocks(layout, manifest.blocks, manifest.path)
     _refuse_links([paths.trajectory / name for name in layout.arrays])
-    interrupted = paths.journal.exists()
-    journal, wrong = open_for_recovery(paths, layout) if interrupted else (None, "")
+    has_journal = paths.journal.exists()
+    interrupted = has_journal or paths.unjoined.exists()
+    journal, wrong = open_for_recovery(paths, layout) if has_journal else (None, "")
     if wrong:
         done.lost.append(f"journal: {wrong}; steps that it held and that are not named here may be missing")
     wrong = settle_annotations(paths, manifest)
@@ -93,6 +104,8 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     repair = Repair(paths, layout, manifest, ManifestAppender(manifest), journal, done)
     _sweep(repair)
     repair.appender.trim()
+    if layout.shards is not None:
+        relink(repair, layout.shards)
     try:
         sealed = rebuild(repair, restore_metadata(repair))
         rows = sealed.count if journal is None else seal_tail(repair, journal, sealed, unproven)
@@ -103,9 +116,10 @@ def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     done.removed += sweep_strangers(
         paths, manifest, layout, rows, waiting=done.waiting, interrupted=interrupted
     )
-    if interrupted and not done.waiting:
+    if has_journal and not done.waiting:
         paths.journal.unlink()
-    return done
+    if layout.shards is not None:
+        join_recovered(repair, layout.shards)
 
 
 def _drop_blocks_behind(repair: Repair, rows: int) -> None:

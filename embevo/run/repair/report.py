@@ -24,6 +24,8 @@ class Recovery:
         unproven: what had no checksum left that could be compared, and was taken as it was found.
         waiting: steps that are still in the journal, from the first on that nothing on this machine proves.
         origin: the machine, and its boot, that can prove them; empty if the journal does not say.
+        ahead: of a run of several processes, what some of them had captured and others had not, a line for
+            each; it stays in their runs, and is recorded anew when the run is resumed.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Recovery:
     unproven: list[str] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
     origin: str = ""
+    ahead: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:

@@ -12,7 +12,7 @@ from embevo.run.manifest.entry import Block
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths, snapshot_steps
 
-_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+(\.0){0,2})?")
+_CHUNK: Final = re.compile(r"c\.([0-9]{1,19})(\.[0-9]+){0,3}")
 
 
 def unfinished_writes(paths: RunPaths) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """verify(): is what lies on the disk what was written, and is it all there?"""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
+from embevo.run.repair.ranks import parts_of
 from embevo.run.repair.strangers import unfinished_writes
 
 _SHALLOW_STEPS: Final = 5
@@ -109,7 +110,7 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     found.steps = run.steps
     found.tail_rows = len(run.steps) - run.sealed_rows
     manifest = Manifest(paths.manifest)
-    interrupted = paths.journal.exists()
+    interrupted = paths.journal.exists() or paths.unjoined.exists()
     # Files that are newer than the rows that were seen are the writer's, and not looked at.
     live = writer_of(paths.lock) is not None
     if manifest.torn and not interrupted:
@@ -127,7 +128,18 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     _check_annotations(run, paths, manifest, found)
     _check_checkpoints(paths, found)
     _check_completeness(run, found)
+    for own in parts_of(paths):
+        _take_over(paths, found, verify(own.root, deep=deep))
     return found
+
+
+def _take_over(paths: RunPaths, found: Verification, own: Verification) -> None:
+    """Add what was found in the run of one process to what was found in the whole."""
+    found.checked_files += own.checked_files
+    found.problems += [
+        replace(problem, file=_below(paths, own.path / problem.file)) for problem in own.problems
+    ]
+    found.notes += [f"{_below(paths, own.path)}: {note}" for note in own.notes]
 
 
 def _check_files(paths: RunPaths, manifest: Manifest, entry: Created | Block, found: Verification) -> None:

@@ -1,7 +1,7 @@
 """The one way to create a run, to take it up again, and to close it."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -34,6 +34,7 @@ class RunWriter:
         layout: of the run.
         journal: the ring, writable.
         sealer: seals rows of the ring; its ``rows`` says how many are sealed.
+        after: called when the run was let go of; None for nothing.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class RunWriter:
         self.journal = journal
         appender = ManifestAppender(Manifest(paths.manifest))
         self.sealer = Sealer(paths, layout, appender, rows=rows, sync=sync)
+        self.after: Callable[[], None] | None = None
         self._lock = lock
 
     @classmethod
@@ -115,6 +117,8 @@ class RunWriter:
                 self.paths.journal.unlink()
         finally:
             self._lock.release()
+            if self.after is not None:
+                self.after()
 
 
 class StagedRun:

@@ -1,0 +1,264 @@
+"""Beginning, or taking up again, a run that several processes record together."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.errors import ArgumentError, CreationError
+from embevo.recording.options import check_schedule
+from embevo.recording.sharded import Part
+from embevo.run.disk.lock import WriterLock
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.format.layout_check import layout_of
+from embevo.run.format.schedule import Schedule
+from embevo.run.format.shards import Shards
+from embevo.run.format.token_names import Annotations
+from embevo.run.journal.ring import Journal
+from embevo.run.manifest.manifest import Manifest
+from embevo.run.paths import RunPaths
+from embevo.run.reading.reader import Run
+from embevo.run.repair.recovery import has_run
+from embevo.run.repair.report import Recovery
+from embevo.run.repair.resuming import resume
+from embevo.run.repair.resuming_ranks import recover_part, resume_whole
+from embevo.run.writing.run_writer import RunWriter, StagedRun
+from embevo.run.writing.whole import Whole, create_whole
+
+Prepare = Callable[[Layout, Journal, int], None]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a recorder was asked for, the same in every process.
+
+    Attributes:
+        paths: of the whole run.
+        frame: what the whole run records.
+        store: where each process keeps its pieces; the whole run is a Zarr group.
+        zarr_dtype: of 16-bit arrays.
+        block_steps: S; None for what suits the largest piece.
+        attributes: of the whole run's group.
+        schedule: which steps are recorded.
+        token_count: ``(token,)`` int64, where it is known.
+        annotations: what is said of the tokens.
+        resuming: whether the run that is there is taken up again; None for whether one is there.
+        rewind_to: the last step that it keeps.
+        overwrite: whether a run that is there may be replaced.
+        sync: whether what is written survives a power cut.
+    """
+
+    paths: RunPaths
+    frame: FrameSpec
+    store: Store
+    zarr_dtype: ZarrDtype
+    block_steps: int | None
+    attributes: Mapping[str, Any]
+    schedule: Schedule | None
+    token_count: NDArray[np.int64] | None
+    annotations: Annotations
+    resuming: bool | None
+    rewind_to: int | None
+    overwrite: bool
+    sync: bool
+
+
+@dataclass(frozen=True)
+class Begun:
+    """This process's part of a run.
+
+    Attributes:
+        writer: of its own run; None where it records nothing.
+        recorded: what its own run held already; None for a new one.
+        recovery: what was found and mended, of the whole run in the process that joins it; None for a new
+            one.
+    """
+
+    writer: RunWriter | None
+    recorded: Run | None = None
+    recovery: Recovery | None = None
+
+
+def check_shared(*, store: str, when_full: str, tokens: object) -> None:
+    """ArgumentError on options that several processes cannot have."""
+    if when_full == "drop":
+        raise ArgumentError(
+            "when_full='drop' would have each process drop other steps, and no step would be whole: of "
+            "several processes, when_full is block or error"
+        )
+    if store == "safetensors":
+        raise ArgumentError(
+            "several processes record one Zarr group: store is zarr, or both, which keeps a safetensors file "
+            "of each process's pieces beside. embevo export writes files of whole steps afterwards."
+        )
+    if tokens is not None:
+        raise ArgumentError(
+            "tokens= chooses rows of a matrix that is divided among processes, and its chunks follow the "
+            "pieces: record all tokens, or a callable that gives the rows in every process"
+        )
+
+
+def begin(part: Part, wanted: Wanted, prepare: Prepare) -> Begun:
+    """Make the run, or take it up again: every process calls this, and all go on or none does.
+
+    Args:
+        part: of this process.
+        wanted: what is recorded.
+        prepare: called with the layout, the ring and the first row of this process's own run, before it is
+            put in its place.
+
+    Raises:
+        EmbevoError: of the kind that the first process had that could not go on; it is named.
+    """
+    part.check_same("run_dir", str(wanted.paths.root))
+    part.check_same("what is recorded", wanted.frame.to_json())
+    shards = part.shards(wanted.frame)
+    is_lead = part.rank == shards.lead
+    resuming = wanted.resuming
+    if resuming is None:
+        there = part.everyone(has_run(wanted.paths))
+        resuming = bool(next(found for rank, _, found in there if rank == shards.lead))
+    if resuming:
+        # Rows may be proven on the machine alone that has captured them.
+        _attempt(part, lambda: recover_part(wanted.paths.rank(part.rank)))
+    opened = _attempt(part, lambda: _open_whole(wanted, shards, resuming=resuming) if is_lead else _NONE)
+    keep = next(found for rank, _, found in part.everyone(opened.keep) if rank == shards.lead)
+    writers: list[RunWriter] = []
+    try:
+        return _attempt(
+            part, lambda: _own(part, wanted, shards, opened, prepare=prepare, keep=keep, writers=writers)
+        )
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for writer in writers:
+                writer.close(complete=True)
+        if opened.lock is not None and not writers:
+            opened.lock.release()
+        raise
+
+
+def _attempt(part: Part, work: Callable[[], _T]) -> _T:
+    """Do something that every process has to succeed in."""
+    error: BaseException | None = None
+    try:
+        done = work()
+    except Exception as failed:  # noqa: BLE001 - raised again when all others know of it
+        error = failed
+    part.agree(error)
+    return done
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The whole run, in the process that joins it: its lock, and of a resumed one what is kept of it."""
+
+    lock: WriterLock | None = None
+    recovery: Recovery | None = None
+    keep: int = -1
+
+
+_NONE: Final = _Opened()
+
+
+def _open_whole(wanted: Wanted, shards: Shards, *, resuming: bool) -> _Opened:
+    if resuming:
+        return _Opened(
+            *resume_whole(
+                wanted.paths,
+                wanted.frame,
+                shards,
+                annotations=wanted.annotations,
+                rewind_to=wanted.rewind_to,
+                sync=wanted.sync,
+            )
+        )
+    layout = Layout.new(
+        wanted.frame,
+        block_steps=wanted.block_steps or _block_steps(wanted, shards),
+        store="zarr",
+        zarr_dtype=wanted.zarr_dtype,
+        has_token_count=wanted.token_count is not None,
+        attributes=wanted.attributes,
+        schedule=wanted.schedule,
+        shards=shards,
+    )
+    lock = create_whole(
+        wanted.paths,
+        layout,
+        token_count=wanted.token_count,
+        annotations=wanted.annotations,
+        overwrite=wanted.overwrite,
+        sync=wanted.sync,
+    )
+    return _Opened(lock)
+
+
+def _block_steps(wanted: Wanted, shards: Shards) -> int:
+    """S for the process that has most to record."""
+    return min(block_steps_for(shards.frame(rank, wanted.frame), wanted.zarr_dtype) for rank in shards.ranks)
+
+
+def _own(
+    part: Part,
+    wanted: Wanted,
+    shards: Shards,
+    opened: _Opened,
+    *,
+    prepare: Prepare,
+    keep: int,
+    writers: list[RunWriter],
+) -> Begun:
+    """Make this process's own run, or take it up again where the whole run ends."""
+    if not wanted.paths.manifest.exists():
+        raise CreationError(
+            f"{wanted.paths.root} is not there on {part.host}: record where every process sees it"
+        )
+    if part.rank not in shards.ranks:
+        return Begun(None)
+    whole = layout_of(Manifest(wanted.paths.manifest).created.group, wanted.paths.manifest)
+    own = wanted.paths.rank(part.rank)
+    frame = shards.frame(part.rank, wanted.frame)
+    recorded = None
+    if has_run(own):
+        check_schedule(wanted.schedule, whole.schedule)
+        resumed = resume(own, frame, rewind_to=keep, sync=wanted.sync)
+        recorded, writer = resumed.run, resumed.writer
+        try:
+            prepare(writer.layout, writer.journal, writer.sealer.rows)
+        except BaseException:
+            writer.close(complete=True)
+            raise
+    else:
+        layout = Layout.new(
+            frame,
+            block_steps=whole.block_steps,
+            store=wanted.store,
+            zarr_dtype=whole.attributes["embevo"]["zarr_dtype"],
+            has_token_count=False,
+            attributes={},
+            schedule=whole.schedule,
+            part={
+                "rank": part.rank,
+                "host": part.host,
+                "cells": {
+                    name: list(shards.cell(name, wanted.frame.by_name[name].shape)) for name in frame.by_name
+                },
+            },
+        )
+        staged = StagedRun(own, layout, slots=2 * layout.block_steps, sync=wanted.sync)
+        try:
+            prepare(layout, staged.journal, 0)
+            writer = staged.publish()
+        except BaseException:
+            staged.abandon()
+            raise
+    joined = Whole(wanted.paths, whole, shards, lock=opened.lock, sync=wanted.sync)
+    writer.sealer.sinks.append(joined)
+    writer.after = joined.leave
+    writers.append(writer)
+    return Begun(writer, recorded, opened.recovery)

@@ -1,0 +1,187 @@
+"""The runs of several processes become one: whatever each has sealed, and wherever the joining is killed."""
+
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embevo.errors import NotARunError, RecordingError, RunInUseError
+from embevo.run.reading.reader import open_run
+from embevo.run.reading.summary import summarize
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
+from embevo.run.writing.joining import Joiner
+from embevo.run.writing.whole import join_all
+from support.ranks import BLOCK_STEPS, SHARDS, Ranks, create, values
+
+
+def check(path: Path, steps: list[int]) -> None:
+    """Every reader finds these steps of the whole run, and no others."""
+    run, group = open_run(path), zarr.open_group(path / "trajectory.zarr", mode="r")
+    assert run.steps.tolist() == steps
+    sealed = np.asarray(group["step"][:]).tolist()
+    assert sealed == steps[: len(sealed)]
+    for name in ("embeddings", "bias"):
+        expected = np.array([values(step)[name] for step in steps], np.float32)
+        assert np.array_equal(np.asarray(run[name][:]), expected.reshape(run[name].shape))
+        assert np.array_equal(np.asarray(group[name][:]), expected[: len(sealed)].reshape(group[name].shape))
+    assert run["loss"][:].tolist() == [float(step) for step in steps]
+
+
+def joined(ranks: Ranks) -> Joiner:
+    return join_all(ranks.paths, ranks.layout, SHARDS, sync=False)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(SHARDS.ranks), st.integers(1, 4), st.booleans()), max_size=12),
+    st.booleans(),
+)
+def test_what_all_have_sealed_is_joined_and_what_all_have_captured_is_read(
+    tmp_path_factory: pytest.TempPathFactory, captures: list[tuple[int, int, bool]], at_once: bool
+) -> None:
+    path = tmp_path_factory.mktemp("joined") / "run"
+    ranks = create(path)
+    for rank, count, flush in captures:
+        first = ranks.rows[rank]
+        if first + count - ranks.writers[rank].sealer.rows <= BLOCK_STEPS:
+            ranks.capture(rank, range(10 * first, 10 * (first + count), 10), flush=flush)
+        if not at_once:
+            joined(ranks)
+    rows = joined(ranks).rows
+    assert rows == min(writer.sealer.rows for writer in ranks.writers.values())
+    steps = [10 * row for row in range(min(ranks.rows.values()))]
+    check(path, steps)
+    with pytest.raises(RunInUseError, match="process"):
+        recover(path)
+    ranks.leave()
+    done = recover(path)
+    assert len(done.ahead) == sum(captured > len(steps) for captured in ranks.rows.values())
+    check(path, steps)
+    assert verify(path, deep=True).problems == []
+    assert summarize(path).state == "complete"
+
+
+def test_the_last_to_end_leaves_a_whole_run(tmp_path: Path) -> None:
+    for place, order in enumerate([(0, 1, 3), (3, 1, 0), (1, 0, 3)]):
+        path = tmp_path / str(place)
+        ranks = create(path, joins=True)
+        for rank in SHARDS.ranks:
+            ranks.capture(rank, range(5))
+        for rank in order:
+            assert summarize(path).state != "complete"
+            ranks.close(rank)
+        check(path, list(range(5)))
+        assert np.asarray(zarr.open_group(path / "trajectory.zarr")["step"][:]).tolist() == list(range(5))
+        assert summarize(path).state == "complete"
+        assert verify(path, deep=True).ok
+
+
+def test_the_first_joins_while_all_record(tmp_path: Path) -> None:
+    ranks = create(tmp_path / "run", joins=True)
+    for rank in reversed(SHARDS.ranks):
+        ranks.capture(rank, range(BLOCK_STEPS))
+    while True:
+        group = zarr.open_group(tmp_path / "run" / "trajectory.zarr", mode="r")
+        if len(np.asarray(group["step"][:])) == BLOCK_STEPS:
+            break
+    check(tmp_path / "run", list(range(BLOCK_STEPS)))
+    for rank in SHARDS.ranks:
+        ranks.close(rank)
+
+
+def test_processes_of_other_steps_are_named(tmp_path: Path) -> None:
+    ranks = create(tmp_path / "run")
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, [0, 1, 3 if rank == 1 else 2])
+    with pytest.raises(RecordingError, match=r"rank 0 on node0 .* rank 1 on node1 "):
+        joined(ranks)
+    ranks.leave()
+
+
+def test_where_files_cannot_have_two_names_they_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    ranks = create(tmp_path / "run")
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(5), flush=True)
+    joined(ranks)
+    ranks.leave()
+    check(tmp_path / "run", list(range(5)))
+    assert (tmp_path / "run/trajectory.zarr/embeddings/c.0.1.0").stat().st_nlink == 1
+    assert verify(tmp_path / "run", deep=True).problems == []
+
+
+def test_the_run_of_a_process_leads_to_the_whole(tmp_path: Path) -> None:
+    ranks = create(tmp_path / "run")
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(4))
+    ranks.leave()
+    assert recover(ranks.paths.rank(3).root).path == tmp_path / "run"
+    check(tmp_path / "run", list(range(4)))
+    with pytest.raises(NotARunError):
+        recover(tmp_path / "run" / "ranks")
+
+
+CALLS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.truncate", "os.mkdir"})
+
+
+def killed_at(call: int, work: Any) -> bool:
+    """Do something in a child that is killed before its n-th call that changes the disk; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = call
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            writes = event != "open" or bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+            if event in CALLS and writes:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("what", ["joining", "recovering"])
+def test_killed_at_any_call_it_is_a_prefix_and_recovered_all_there(tmp_path: Path, what: str) -> None:
+    call = 0
+    while True:
+        path = tmp_path / str(call)
+        ranks = create(path)
+        for rank in SHARDS.ranks:
+            ranks.capture(rank, range(2), flush=True)
+        joined(ranks)
+        for rank in SHARDS.ranks:
+            # A short block is sealed anew with more rows, and a block follows.
+            ranks.capture(rank, range(2, 8 if rank else 7), flush=what == "joining")
+        if what == "recovering":
+            ranks.leave()
+        killed = killed_at(call, lambda: joined(ranks) if what == "joining" else recover(path))  # noqa: B023
+        if what == "joining":
+            check(path, list(range(7)))
+        ranks.leave()
+        recover(path)
+        check(path, list(range(7)))
+        assert verify(path, deep=True).problems == []
+        if not killed:
+            break
+        call += 1 if call < 3 else 6
+    assert call > 12

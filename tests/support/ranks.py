@@ -1,0 +1,120 @@
+"""Runs of several processes, written by one, of arrays whose values say where they belong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embevo.run.disk.lock import WriterLock
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout
+from embevo.run.format.shards import Piece, Shards
+from embevo.run.format.token_names import Annotations
+from embevo.run.journal.ring import Frame
+from embevo.run.paths import RunPaths
+from embevo.run.writing.run_writer import RunWriter, StagedRun
+from embevo.run.writing.whole import Whole, create_whole
+
+SHAPE = (11, 4)
+FRAME = FrameSpec.of({"embeddings": ("float32", SHAPE), "bias": ("bfloat16", (11,))}, ("loss",))
+# Rows 4 + 4 + 3, and the bias with the first alone.
+SHARDS = Shards(
+    4,
+    {
+        "embeddings": (Piece(0, (0, 0), (4, 4)), Piece(1, (4, 0), (4, 4)), Piece(3, (8, 0), (3, 4))),
+        "bias": (Piece(0, (0,), (11,)),),
+    },
+)
+BLOCK_STEPS = 3
+
+
+def values(step: int) -> dict[str, NDArray[Any]]:
+    """The arrays of a step."""
+    whole = np.arange(44, dtype=np.float32).reshape(SHAPE) + 1000 * step
+    return {"embeddings": whole, "bias": (np.arange(11) + 16 * step).astype(FRAME.dtype("bias"))}
+
+
+@dataclass
+class Ranks:
+    """The whole run, and the writers of those of its processes."""
+
+    paths: RunPaths
+    layout: Layout
+    writers: dict[int, RunWriter]
+    rows: dict[int, int]
+
+    def capture(self, rank: int, steps: Sequence[int], *, flush: bool = False) -> None:
+        """Capture steps in one process, and seal every full block, or all there is."""
+        writer = self.writers[rank]
+        for step in steps:
+            row = self.rows[rank]
+            found = {name: values(step)[name][piece.box] for name, piece in SHARDS.of(rank).items()}
+            image = writer.layout.frame.image(found)
+            writer.journal.put(Frame(row, step, np.array([float(step)]), image, 0))
+            self.rows[rank] = row + 1
+            writer.sealer.snapshot(writer.journal, row)
+            if self.rows[rank] % BLOCK_STEPS == 0:
+                writer.sealer.seal(writer.journal, self.rows[rank])
+        if flush and writer.sealer.rows < self.rows[rank]:
+            writer.sealer.seal(writer.journal, self.rows[rank])
+
+    def close(self, rank: int) -> None:
+        """End one process, as a recorder does."""
+        writer = self.writers.pop(rank)
+        if writer.sealer.rows < self.rows[rank]:
+            writer.sealer.seal(writer.journal, self.rows[rank])
+        writer.close(complete=True)
+
+    def leave(self) -> None:
+        """Let go of everything that is open, as a kill does: what is in the journals stays there."""
+        for writer in self.writers.values():
+            writer.after = None
+            writer.close(complete=False)
+        self.writers.clear()
+
+
+def create(path: Path, *, joins: bool = False) -> Ranks:
+    """A new run of no rows; with ``joins``, what is sealed is joined as by recorders."""
+    paths = RunPaths(path)
+    layout = Layout.new(
+        FRAME,
+        block_steps=BLOCK_STEPS,
+        store="zarr",
+        zarr_dtype="float32",
+        has_token_count=False,
+        attributes={"config": {"seed": 1}},
+        shards=SHARDS,
+    )
+    lock = create_whole(
+        paths, layout, token_count=None, annotations=Annotations(), overwrite=False, sync=False
+    )
+    writers = {rank: _writer(paths, rank) for rank in SHARDS.ranks}
+    for rank, writer in writers.items() if joins else ():
+        _join(paths, layout, writer, lock if rank == SHARDS.lead else None)
+    if not joins:
+        lock.release()
+    return Ranks(paths, layout, writers, dict.fromkeys(writers, 0))
+
+
+def _writer(paths: RunPaths, rank: int) -> RunWriter:
+    frame = SHARDS.frame(rank, FRAME)
+    cells = {name: list(SHARDS.cell(name, FRAME.by_name[name].shape)) for name in frame.by_name}
+    layout = Layout.new(
+        frame,
+        block_steps=BLOCK_STEPS,
+        store="both",
+        zarr_dtype="float32",
+        has_token_count=False,
+        attributes={},
+        part={"rank": rank, "host": f"node{rank}", "cells": cells},
+    )
+    return StagedRun(paths.rank(rank), layout, slots=2 * BLOCK_STEPS).publish()
+
+
+def _join(paths: RunPaths, layout: Layout, writer: RunWriter, lock: WriterLock | None) -> None:
+    whole = Whole(paths, layout, SHARDS, lock=lock, sync=False)
+    writer.sealer.sinks.append(whole)
+    writer.after = whole.leave
