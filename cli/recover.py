@@ -40,6 +40,8 @@ def recover(ctx: click.Context, run: Path, *, accept_unproven: bool, discard_unp
         click.echo(f"LOST: {what}")
     for what in done.unproven:
         click.echo(f"UNPROVEN: {what}")
+    for what in done.ahead:
+        click.echo(f"AHEAD: {what}")
     if done.waiting:
         click.echo(f"WAITING: {done.how_to_go_on}")
     if done.ok and not (done.sealed or done.removed or done.rebuilt):
