@@ -96,6 +96,8 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
                 f"{summary.unproven_rows:,} more steps, proven only where they were captured",
             )
         )
+    if summary.journal_elsewhere:
+        rows.append(("journal", summary.journal_elsewhere))
     rows.append(("shape", f"{' x '.join(map(str, summary.shape))} (step, token, dim)"))
     arrays = summary.matrices if whole else summary.matrices[:_ARRAYS]
     rows += [(matrix.name, _layout(matrix)) for matrix in arrays]

@@ -42,7 +42,7 @@ def recover(ctx: click.Context, run: Path, *, accept_unproven: bool, discard_unp
         click.echo(f"UNPROVEN: {what}")
     for what in done.ahead:
         click.echo(f"AHEAD: {what}")
-    if done.waiting:
+    if done.waiting or done.elsewhere:
         click.echo(f"WAITING: {done.how_to_go_on}")
     if done.ok and not (done.sealed or done.removed or done.rebuilt):
         click.echo("Nothing to do: the run is in order.")

@@ -40,6 +40,13 @@ _SIGNALLED: Final = 128
 @click.option(
     "--compact", is_flag=True, help="When the training is complete, make the run as small as it gets."
 )
+@click.option(
+    "--journal-dir",
+    type=PathOf(),
+    metavar="DIRECTORY",
+    help="Keep the ring on a local disk, where the run is on a network file system.  "
+    "[default: EMBEVO_JOURNAL_DIR, or the run]",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @settings_options
 @click.pass_context
@@ -53,6 +60,7 @@ def train(
     resume: Path | None,
     rewind: bool,
     compact: bool,
+    journal_dir: Path | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -96,6 +104,7 @@ def train(
             overwrite=overwrite,
             resume=resume is not None,
             rewind=rewind,
+            journal_dir=journal_dir,
             on_begin=begin,
             on_step=progress.step,
         )

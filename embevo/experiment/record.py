@@ -11,7 +11,6 @@ from typing import Final
 from torch import Tensor
 
 from embevo.errors import ResumeError
-from embevo.experiment.arrays import parse_record, recorded_frame
 from embevo.experiment.checkpoint import KEPT, save_checkpoint
 from embevo.experiment.chosen_tokens import chosen_tokens
 from embevo.experiment.config import ExperimentConfig
@@ -21,6 +20,7 @@ from embevo.experiment.environment import deciding_environment, library_versions
 from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.model import resolve_matmul
+from embevo.experiment.planned import plan_of
 from embevo.experiment.resume import check_same, starting_point
 from embevo.experiment.sources import LoopSources, sources_of_loop
 from embevo.recording.recorder import Recorder
@@ -29,8 +29,8 @@ from embevo.run.format.provenance import BYTES, VOCABULARY
 from embevo.run.format.schedule import Schedule
 from embevo.run.format.settings import EXPERIMENT
 from embevo.run.format.token_subset import TokenSubset
-from embevo.run.paths import RunPaths, absolute
-from embevo.run.planning import Machine, Plan, warnings_of
+from embevo.run.paths import PathLike, RunPaths, absolute
+from embevo.run.planning import Machine, warnings_of
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.rewinding import rewind_to
 
@@ -90,6 +90,7 @@ def run_experiment(
     overwrite: bool = False,
     resume: bool = False,
     rewind: bool = False,
+    journal_dir: PathLike | None = None,
     on_begin: Callable[[Beginning], None] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> RunSummary:
@@ -104,6 +105,7 @@ def run_experiment(
         resume: go on with the run that is there, from its newest checkpoint, or from step 0 if it has none.
             Steps that are trained again are compared bit for bit with what was recorded.
         rewind: with ``resume``, drop the steps after the checkpoint instead of comparing them.
+        journal_dir: a directory on a local disk for the ring, as of :class:`Recorder`.
         on_begin: called once before training.
         on_step: called after every step with the step and its loss, a 0-d tensor on the device; reading it
             waits for the device.
@@ -137,7 +139,7 @@ def run_experiment(
         notes.append(_COMPILED)
     loop = TrainingLoop(config, corpus, found.device)
     if resume:
-        notes += _take_up(loop, run_dir, config.steps_to_record(), rewind=rewind)
+        notes += _take_up(loop, run_dir, config.steps_to_record(), rewind=rewind, journal_dir=journal_dir)
     attributes = {
         "config": config.to_kept(),
         EXPERIMENT: config.to_experiment(),
@@ -167,6 +169,7 @@ def run_experiment(
             durability=config.durability,
             sync_seconds=config.sync_seconds,
             sync_steps=config.sync_steps or None,
+            journal_dir=journal_dir,
         ) as recorder,
     ):
         if recorder.recovery is not None:
@@ -191,29 +194,24 @@ def run_experiment(
 
 def _preflight(config: ExperimentConfig, tokens: TokenSubset | None, run_dir: Path) -> list[str]:
     """What the run may not find room for; nothing is measured, and nothing is refused."""
-    frame = recorded_frame(
-        parse_record(config.record), (config.vocab_size, config.dim), config.dtype, tokens=tokens
-    )
-    plan = Plan.of(
-        frame,
-        steps=config.steps,
-        steps_per_second=1,
-        every=config.every,
-        schedule=config.steps_to_record() if config.has_schedule else None,
-        store=config.store,
-        zarr_dtype=config.zarr_dtype,
-    )
-    return warnings_of(plan, Machine.here(run_dir))
+    return warnings_of(plan_of(config, tokens), Machine.here(run_dir))
 
 
-def _take_up(loop: TrainingLoop, run_dir: Path, recorded: Schedule, *, rewind: bool) -> list[str]:
+def _take_up(
+    loop: TrainingLoop,
+    run_dir: Path,
+    recorded: Schedule,
+    *,
+    rewind: bool,
+    journal_dir: PathLike | None,
+) -> list[str]:
     """Put the loop where the run's newest checkpoint says; what the user should know of it."""
     point = starting_point(run_dir, recorded)
     notes = [f"{damage}. An older checkpoint is used." for damage in point.damaged]
     if point.state is not None:
         loop.restore(point.state)
     if rewind:
-        dropped = rewind_to(run_dir, loop.global_step if point.state is not None else -1)
+        dropped = rewind_to(run_dir, loop.global_step if point.state is not None else -1, journal_dir)
         notes.append(f"Dropped {dropped:,} steps that were recorded after the checkpoint.")
     return notes
 

@@ -46,6 +46,7 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.format.schedule import Schedule, at, schedule_of
 from embevo.run.format.token_names import Annotations
+from embevo.run.journal.place import journal_directory
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
@@ -92,6 +93,7 @@ class Recorder:
         sync_seconds: float = 1.0,
         sync_steps: int | None = None,
         block_steps: int | None = None,
+        journal_dir: PathLike | None = None,
         effort: AskedEffort = "auto",
         budget: float = DEFAULT_BUDGET,
     ) -> None:
@@ -141,6 +143,9 @@ class Recorder:
             sync_seconds: with ``power``, how often the journal of unsealed steps is synced.
             sync_steps: with ``power``, sync it also as soon as this many steps wait for it.
             block_steps: S, steps of a block; by default 32 MiB worth of them in Zarr, at most 1,000.
+            journal_dir: a directory on a local disk for the ring, where ``run_dir`` is on a network file
+                system; by default that which the environment variable ``EMBEVO_JOURNAL_DIR`` names, and else
+                the run's own. The run says where its ring is.
             effort: how hard the writer compresses the trajectory: ``small`` as far as pays, ``fast`` by LZ4,
                 ``none`` not at all, or ``auto``, each block as far as training leaves idle cores for it. Any
                 reader reads them all.
@@ -176,6 +181,7 @@ class Recorder:
         said = annotations_of(frame, tokenizer, groups, attributes=attributes)
         self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
         self.paths = self._place = RunPaths(run_dir)
+        journal_dir = journal_directory(journal_dir)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None
@@ -199,11 +205,12 @@ class Recorder:
                 rewind_to=rewind_to,
                 overwrite=overwrite,
                 sync=sync,
+                journal_dir=journal_dir,
             )
             self._begin_part(part, wanted)
             return
         if resume is True or (resume == "auto" and has_run(self.paths)):
-            self._resume(frame, schedule, said, rewind_to=rewind_to, sync=sync)
+            self._resume(frame, schedule, said, rewind_to=rewind_to, sync=sync, journal_dir=journal_dir)
             return
         layout = Layout.new(
             frame,
@@ -223,6 +230,7 @@ class Recorder:
             annotations=said,
             overwrite=overwrite,
             sync=sync,
+            journal_dir=journal_dir,
         )
         try:
             self._prepare(layout, staged.journal, row=0)
@@ -263,10 +271,13 @@ class Recorder:
         *,
         rewind_to: int | None,
         sync: bool,
+        journal_dir: PathLike | None,
     ) -> None:
         """Recover the run, take its short last block up again, and continue after its last row."""
         end_earlier(self._place.root)
-        resumed = resume_run(self._place, frame, annotations=said, rewind_to=rewind_to, sync=sync)
+        resumed = resume_run(
+            self._place, frame, annotations=said, rewind_to=rewind_to, sync=sync, journal_dir=journal_dir
+        )
         self.recovery = resumed.recovery
         self._recorded = RecordedSteps(resumed.run)
         run = resumed.writer

@@ -20,7 +20,7 @@ from embevo.run.format.shards import Shards
 from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.repair.recovery import has_run
 from embevo.run.repair.report import Recovery
@@ -51,6 +51,7 @@ class Wanted:
         rewind_to: the last step that it keeps.
         overwrite: whether a run that is there may be replaced.
         sync: whether what is written survives a power cut.
+        journal_dir: where the rings go; None for the runs of the processes.
     """
 
     paths: RunPaths
@@ -66,6 +67,7 @@ class Wanted:
     rewind_to: int | None
     overwrite: bool
     sync: bool
+    journal_dir: PathLike | None
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ def _own(
     recorded = None
     if has_run(own):
         check_schedule(wanted.schedule, whole.schedule)
-        resumed = resume(own, frame, rewind_to=keep, sync=wanted.sync)
+        resumed = resume(own, frame, rewind_to=keep, sync=wanted.sync, journal_dir=wanted.journal_dir)
         recorded, writer = resumed.run, resumed.writer
         try:
             prepare(writer.layout, writer.journal, writer.sealer.rows)
@@ -250,7 +252,9 @@ def _own(
                 },
             },
         )
-        staged = StagedRun(own, layout, slots=2 * layout.block_steps, sync=wanted.sync)
+        staged = StagedRun(
+            own, layout, slots=2 * layout.block_steps, sync=wanted.sync, journal_dir=wanted.journal_dir
+        )
         try:
             prepare(layout, staged.journal, 0)
             writer = staged.publish()

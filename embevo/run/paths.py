@@ -52,6 +52,11 @@ class RunPaths:
         return self.root / "journal"
 
     @property
+    def journal_at(self) -> Path:
+        """Where the ring is, if it lies outside of the run directory; gone after a clean close too."""
+        return self.root / "journal.at"
+
+    @property
     def lock(self) -> Path:
         """Held by the one writer."""
         return self.root / "writer.lock"
@@ -134,6 +139,7 @@ class RunPaths:
             self.tokens,
             self.ranks,
             self.journal,
+            self.journal_at,
             self.manifest,
         )
 

@@ -45,7 +45,10 @@ def test_killed_at_random(rig: Rig, store: str, seed: int) -> None:
         # What a creation has left behind is where recording over it could fail.
         over = kill["phase"] == STARTED or rng.random() < 0.2
         then = ["check", *(["record over"] if over else [])]
-        request = {"path": path, "options": {"kill": kill}, "then": then}
+        # In every third run the ring lies in a directory of its own.
+        elsewhere = str(rig.path(in_memory=rng.random() < 0.5)) if rng.random() < 0.34 else None
+        options = {"kill": kill, "journal_dir": elsewhere}
+        request = {"path": path, "options": options, "then": then}
         requests.append((plan, request))
     for (plan, request), outcome in rig.ask_all(requests):
         assert outcome["found"].startswith("ok: "), f"{plan} {request} {outcome['found']}"

@@ -114,8 +114,9 @@ class Journal:
                 if error.errno in NO_MAPPING:
                     raise UnsupportedError(
                         f"{path} cannot be mapped into memory: {error.strerror}. The file system there "
-                        "has no shared mappings, and recording needs them: record into a directory on a "
-                        "local disk. A run that is there can be read and recovered when it is copied to one."
+                        "has no shared mappings, and recording needs them: keep the ring on a local disk "
+                        "with journal_dir or EMBEVO_JOURNAL_DIR, or record there. A run that is there can be "
+                        "read and recovered when it is copied to one."
                     ) from error
                 raise DamagedError(f"{path}: its {size:,} bytes cannot be mapped: {error}") from error
             except OverflowError as error:

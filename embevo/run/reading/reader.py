@@ -29,6 +29,7 @@ from embevo.run.format.steps import describe
 from embevo.run.format.token_names import Annotations
 from embevo.run.format.tokens import TokenNames, Tokens
 from embevo.run.journal.ownership import check_journal
+from embevo.run.journal.place import find_ring
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths
@@ -69,6 +70,8 @@ class Run:
         unproven_steps: ``(unproven,)`` int64 steps that were captured after those, and that nothing on this
             machine proves yet: they are in the journal of another machine, or of one that was started anew,
             without a checksum. They are not among ``steps``.
+        journal_elsewhere: where the ring lies that cannot be read here, and may hold steps behind the sealed
+            ones; empty if none can be missing.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -82,6 +85,7 @@ class Run:
         self._journal: Journal | None = None
         self._ranks: RankTail | None = None
         self._journal_id = (0, 0)
+        self.journal_elsewhere = ""
         self._layout_id: Digest | None = None
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -191,17 +195,20 @@ class Run:
         return _mapping(self._manifest.created.group.get("attributes"))
 
     def _open_journal(self) -> None:
+        ring = find_ring(self._paths)
+        path = ring.path or self._paths.journal
+        self.journal_elsewhere = ring.missing
         try:
-            status = self._paths.journal.stat()
+            status = path.stat()
         except OSError as error:
-            if not isinstance(error, FileNotFoundError) or self._paths.journal.is_symlink():
-                raise not_regular(self._paths.journal) from error
+            if not isinstance(error, FileNotFoundError) or path.is_symlink():
+                raise not_regular(path) from error
             # Closed meanwhile: everything is sealed, or will be seen to be at the next look.
             self._journal, self._journal_id = None, (0, 0)
             return
         if self._journal_id != (status.st_dev, status.st_ino):
             with contextlib.suppress(FileNotFoundError):
-                self._journal = Journal(self._paths.journal)
+                self._journal = Journal(path)
                 self._journal_id = (status.st_dev, status.st_ino)
 
     def _open_ranks(self, layout: Layout, shards: Shards) -> RankTail | None:

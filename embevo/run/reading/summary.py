@@ -17,6 +17,7 @@ from embevo.run.disk.regular_file import open_regular
 from embevo.run.format.effort import EFFORTS, FRAME_HEAD, Effort, effort_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
+from embevo.run.journal.place import is_interrupted
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.reader import Run
 
@@ -75,6 +76,8 @@ class RunSummary:
         journal_rows: how many of them are in the journal only.
         unproven_rows: how many more steps are in the journal, and proven only on the machine that captured
             them.
+        journal_elsewhere: where the journal lies that cannot be read here, and may hold more steps; empty if
+            none can be missing.
         first_step: global step of the first row; None if there is no row.
         last_step: global step of the last row; None likewise.
         gaps: steps missing in between, as ``[first, last, stride]``.
@@ -110,6 +113,7 @@ class RunSummary:
     rows: int
     journal_rows: int
     unproven_rows: int
+    journal_elsewhere: str
     first_step: int | None
     last_step: int | None
     gaps: list[list[int]]
@@ -170,7 +174,7 @@ def summarize(path: PathLike) -> RunSummary:
     # The lock is looked at first: a run that is closed between the looks was being written, not interrupted.
     writer = writer_of(paths.lock)
     run = Run(paths.root)
-    has_journal = paths.journal.exists() or paths.unjoined.exists()
+    has_journal = is_interrupted(paths) or paths.unjoined.exists()
     steps = run.steps.tolist()
     schedule = run.layout.schedule
     missing = gaps(steps) if schedule is None or not steps else schedule.missing(steps, steps[0], steps[-1])
@@ -185,6 +189,7 @@ def summarize(path: PathLike) -> RunSummary:
         rows=len(steps),
         journal_rows=len(steps) - run.sealed_rows,
         unproven_rows=len(run.unproven_steps),
+        journal_elsewhere=run.journal_elsewhere,
         first_step=steps[0] if steps else None,
         last_step=steps[-1] if steps else None,
         gaps=missing,

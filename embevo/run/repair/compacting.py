@@ -20,6 +20,7 @@ from embevo.run.disk.regular_file import links_among, read_regular, through_link
 from embevo.run.format.layout import Layout
 from embevo.run.format.recompressing import is_light, recompressed
 from embevo.run.format.steps import describe_ranges
+from embevo.run.journal.place import is_interrupted
 from embevo.run.limits import disk_room
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.damage import damaged_files, difference
@@ -168,7 +169,7 @@ def _spread(files: list[tuple[Block, str]]) -> list[tuple[Block, str]]:
 
 
 def _compact(paths: RunPaths, on_rows: Callable[[int, int], None]) -> Compaction:
-    if paths.journal.exists():
+    if is_interrupted(paths):
         done = recover_to_write(paths)
         if not done.ok:
             raise DamagedError(

@@ -6,6 +6,7 @@ and the length of the file.
 """
 
 import os
+from pathlib import Path
 
 from embevo.errors import DamagedError, NotARunError
 from embevo.run.disk.regular_file import open_regular
@@ -13,10 +14,9 @@ from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import header_is_whole, header_of, journal_bytes
 from embevo.run.journal.ownership import check_journal
 from embevo.run.journal.ring import Journal
-from embevo.run.paths import RunPaths
 
 
-def open_for_recovery(paths: RunPaths, layout: Layout) -> tuple[Journal | None, str]:
+def open_for_recovery(path: Path, layout: Layout) -> tuple[Journal | None, str]:
     """The journal, writable, and what was wrong with it; no journal if nothing of it was left.
 
     Raises:
@@ -25,14 +25,14 @@ def open_for_recovery(paths: RunPaths, layout: Layout) -> tuple[Journal | None, 
     """
     wrong = ""
     try:
-        journal = Journal(paths.journal, writable=True)
+        journal = Journal(path, writable=True)
     except (DamagedError, NotARunError):
-        wrong = _mend(paths, layout)
+        wrong = _mend(path, layout)
         if not wrong:
             raise
-        if paths.journal.stat().st_size == 0:
+        if path.stat().st_size == 0:
             return None, wrong
-        journal = Journal(paths.journal, writable=True)
+        journal = Journal(path, writable=True)
     try:
         check_journal(journal, layout)
     except DamagedError:
@@ -41,9 +41,9 @@ def open_for_recovery(paths: RunPaths, layout: Layout) -> tuple[Journal | None, 
     return journal, wrong
 
 
-def _mend(paths: RunPaths, layout: Layout) -> str:
+def _mend(path: Path, layout: Layout) -> str:
     """Says what was wrong, and is no more; empty if it cannot be mended."""
-    descriptor = open_regular(paths.journal, writable=True)
+    descriptor = open_regular(path, writable=True)
     try:
         size = os.fstat(descriptor).st_size
         head = os.pread(descriptor, 1 << 20, 0)

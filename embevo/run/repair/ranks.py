@@ -51,6 +51,7 @@ def take_over(done: Recovery, own: Recovery, paths: RunPaths) -> None:
     if own.waiting:
         done.waiting = sorted({*done.waiting, *own.waiting})
         done.origin = own.origin
+    done.elsewhere = done.elsewhere or own.elsewhere
 
 
 def relink(repair: Repair, shards: Shards) -> None:
@@ -89,5 +90,5 @@ def join_recovered(repair: Repair, shards: Shards) -> None:
         done.lost.append(
             f"{paths.ranks.name}: {', '.join(missing)} has no run: what it had recorded is not here"
         )
-    if not done.waiting:
+    if not (done.waiting or done.elsewhere):
         paths.unjoined.unlink(missing_ok=True)

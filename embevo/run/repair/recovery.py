@@ -15,6 +15,7 @@ from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.layout_check import layout_of
 from embevo.run.format.steps import describe
 from embevo.run.journal.orphan import wait_for_orphan
+from embevo.run.journal.place import Ring, find_ring, is_interrupted, remove_ring, ring_file
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Rewound
 from embevo.run.manifest.fitting import check_blocks
@@ -40,7 +41,8 @@ def recover(path: PathLike, *, unproven: Unproven = "wait") -> Recovery:
         path: the run directory.
         unproven: what to do with captured rows that nothing on this machine proves. They, and what was
             captured after them, ``wait`` in the journal until ``recover`` is run on the machine that can
-            prove them; or ``accept`` them as they are; or ``discard`` them.
+            prove them; or ``accept`` them as they are; or ``discard`` them. A ring that lies on another
+            machine, or is not where it was, waits too, and is given up with ``discard`` only.
 
     Raises:
         NotARunError: there is no run.
@@ -68,14 +70,14 @@ def recover_to_write(paths: RunPaths) -> Recovery:
         UnprovenError: rows wait in the journal; they are kept there.
     """
     done = recover_locked(paths)
-    if done.waiting:
+    if done.waiting or done.elsewhere:
         raise UnprovenError(f"{paths.root} cannot be written yet: {done.how_to_go_on}")
     return done
 
 
 def recover_locked(paths: RunPaths, unproven: Unproven = "wait") -> Recovery:
     """:func:`recover`, for a caller that holds the writer's lock."""
-    wait_for_orphan(paths.journal)
+    wait_for_orphan(ring_file(paths))
     _refuse_links(paths.parts)
     done = Recovery(paths.root, removed=settle(paths))
     if not has_run(paths):
@@ -93,9 +95,10 @@ def _recover(paths: RunPaths, unproven: Unproven, done: Recovery) -> None:
     layout = layout_of(manifest.created.group, manifest.path)
     check_blocks(layout, manifest.blocks, manifest.path)
     _refuse_links([paths.trajectory / name for name in layout.arrays])
-    has_journal = paths.journal.exists()
+    has_journal = is_interrupted(paths)
     interrupted = has_journal or paths.unjoined.exists()
-    journal, wrong = open_for_recovery(paths, layout) if has_journal else (None, "")
+    ring = _ring(paths, unproven, done)
+    journal, wrong = open_for_recovery(ring, layout) if ring is not None else (None, "")
     if wrong:
         done.lost.append(f"journal: {wrong}; steps that it held and that are not named here may be missing")
     wrong = settle_annotations(paths, manifest)
@@ -114,12 +117,26 @@ def _recover(paths: RunPaths, unproven: Unproven, done: Recovery) -> None:
             journal.close()
     _drop_blocks_behind(repair, rows)
     done.removed += sweep_strangers(
-        paths, manifest, layout, rows, waiting=done.waiting, interrupted=interrupted
+        paths, manifest, layout, rows, waiting=done.waiting, interrupted=interrupted and not done.elsewhere
     )
-    if has_journal and not done.waiting:
-        paths.journal.unlink()
+    if has_journal and not (done.waiting or done.elsewhere):
+        remove_ring(paths)
     if layout.shards is not None:
         join_recovered(repair, layout.shards)
+
+
+def _ring(paths: RunPaths, unproven: Unproven, done: Recovery) -> Path | None:
+    """The ring, if it can be had here; what is said of one that cannot goes into the report."""
+    try:
+        ring = find_ring(paths)
+        missing = ring.missing
+    except DamagedError as error:
+        ring, missing = Ring(None, ""), str(error)
+    if missing and unproven == "discard":
+        done.lost.append(f"{missing}; given up, as was asked for")
+    elif missing:
+        done.elsewhere = missing
+    return ring.path
 
 
 def _drop_blocks_behind(repair: Repair, rows: int) -> None:

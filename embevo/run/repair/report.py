@@ -26,6 +26,8 @@ class Recovery:
         origin: the machine, and its boot, that can prove them; empty if the journal does not say.
         ahead: of a run of several processes, what some of them had captured and others had not, a line for
             each; it stays in their runs, and is recorded anew when the run is resumed.
+        elsewhere: where the ring is that cannot be had here, and may hold steps; empty if none can be
+            missing.
     """
 
     path: Path
@@ -37,18 +39,25 @@ class Recovery:
     waiting: list[int] = field(default_factory=list)
     origin: str = ""
     ahead: list[str] = field(default_factory=list)
+    elsewhere: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether the run is in order now: nothing is lost, unproven, or waits for another machine."""
-        return not (self.lost or self.unproven or self.waiting)
+        return not (self.lost or self.unproven or self.waiting or self.elsewhere)
 
     @property
     def how_to_go_on(self) -> str:
         """What can be done about the steps that wait, for a message; empty if none does."""
+        here = f"embevo recover {shlex.quote(str(self.path))}"
+        if self.elsewhere:
+            # Of a file that is damaged, the error itself says what can be done.
+            give_up = f"{here} --discard-unproven gives them up, with their files in snapshots"
+            return (
+                self.elsewhere if "--discard-unproven" in self.elsewhere else f"{self.elsewhere}; {give_up}."
+            )
         if not self.waiting:
             return ""
-        here = f"embevo recover {shlex.quote(str(self.path))}"
         text = f"{len(self.waiting):,} captured steps ({describe(self.waiting)}) wait in the journal: "
         if self.origin:
             text += (

@@ -9,7 +9,7 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.token_names import Annotations
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.manifest import Manifest
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
 from embevo.run.repair.recovery import has_run, recover_to_write
@@ -43,6 +43,7 @@ def resume(
     annotations: Annotations | None = None,
     rewind_to: int | None = None,
     sync: bool,
+    journal_dir: PathLike | None = None,
 ) -> Resumed:
     """Lock a run, recover it, and take it up again.
 
@@ -53,6 +54,7 @@ def resume(
             is said.
         rewind_to: the last step to keep; None keeps all.
         sync: whether the run, and what is written from now on, survives a power cut.
+        journal_dir: where the ring goes; the run directory, or where the environment says, if None.
 
     Raises:
         NotARunError: there is no run.
@@ -72,7 +74,7 @@ def resume(
         recovery = recover_to_write(paths)
         run = Run(paths.root)
         _check_same(run, frame)
-        dropped = 0 if rewind_to is None else drop_after(paths, rewind_to)
+        dropped = 0 if rewind_to is None else drop_after(paths, rewind_to, journal_dir)
         if dropped:
             run = Run(paths.root)
         if annotations is not None and not annotations.is_empty:
@@ -81,7 +83,8 @@ def resume(
             with contextlib.suppress(DamagedError):
                 annotations = read_annotations(paths, manifest, frame.token_ids).replaced_by(annotations)
             write_annotations(paths, ManifestAppender(manifest), manifest.annotated, annotations, sync=sync)
-        return Resumed(run, recovery, dropped, RunWriter.reopen(paths, lock, sync=sync))
+        writer = RunWriter.reopen(paths, lock, sync=sync, journal_dir=journal_dir)
+        return Resumed(run, recovery, dropped, writer)
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):

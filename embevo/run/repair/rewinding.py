@@ -5,6 +5,7 @@ import numpy as np
 from embevo.errors import NotARunError
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.lock import WriterLock
+from embevo.run.journal.place import remove_ring
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Rewound
 from embevo.run.manifest.manifest import Manifest
@@ -16,7 +17,7 @@ from embevo.run.writing.run_writer import ring_of
 from embevo.run.writing.sealing import Sealer
 
 
-def rewind(paths: RunPaths, rows: int) -> None:
+def rewind(paths: RunPaths, rows: int, journal_dir: PathLike | None = None) -> None:
     """Shorten a run to its first rows; the caller holds the lock, and the journal is gone.
 
     Readers that have it open may see it shrink: this is the one thing that does that.
@@ -26,7 +27,7 @@ def rewind(paths: RunPaths, rows: int) -> None:
     run = Run(paths.root)
     layout = run.layout
     first = rows // layout.block_steps * layout.block_steps
-    journal = ring_of(run, rows)
+    journal = ring_of(run, rows, journal_dir)
     try:
         appender.append(Rewound(first), sync=True)
         for key, data in layout.metadata(first).items():
@@ -37,15 +38,16 @@ def rewind(paths: RunPaths, rows: int) -> None:
         journal.close()
     manifest.refresh()
     sweep_strangers(paths, manifest, layout, rows, waiting=[], interrupted=False)
-    paths.journal.unlink()
+    remove_ring(paths)
 
 
-def rewind_to(path: PathLike, step: int) -> int:
+def rewind_to(path: PathLike, step: int, journal_dir: PathLike | None = None) -> int:
     """Drop what a run holds after a step, so that it is recorded anew; the run is recovered first.
 
     Args:
         path: the run; nothing else may be writing it.
         step: the last step to keep; -1 keeps none.
+        journal_dir: where the ring goes meanwhile; where the environment says, or the run, if None.
 
     Returns:
         How many steps were dropped.
@@ -63,15 +65,15 @@ def rewind_to(path: PathLike, step: int) -> int:
         raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
     try:
         recover_to_write(paths)
-        return drop_after(paths, step)
+        return drop_after(paths, step, journal_dir)
     finally:
         lock.release()
 
 
-def drop_after(paths: RunPaths, step: int) -> int:
+def drop_after(paths: RunPaths, step: int, journal_dir: PathLike | None = None) -> int:
     """:func:`rewind_to`, for a caller that holds the lock and has recovered the run."""
     steps = Run(paths.root).steps
     kept = int(np.searchsorted(steps, step, side="right"))
     if kept < len(steps):
-        rewind(paths, kept)
+        rewind(paths, kept, journal_dir)
     return len(steps) - kept

@@ -19,6 +19,7 @@ from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.settings import last_step_of, schedule_of
 from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
 from embevo.run.format.token_names import MOST_BYTES
+from embevo.run.journal.place import is_interrupted
 from embevo.run.manifest.damage import damaged_files, difference, image_digest
 from embevo.run.manifest.entry import Block, Created
 from embevo.run.manifest.manifest import Manifest
@@ -110,7 +111,7 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     found.steps = run.steps
     found.tail_rows = len(run.steps) - run.sealed_rows
     manifest = Manifest(paths.manifest)
-    interrupted = paths.journal.exists() or paths.unjoined.exists()
+    interrupted = is_interrupted(paths) or paths.unjoined.exists()
     # Files that are newer than the rows that were seen are the writer's, and not looked at.
     live = writer_of(paths.lock) is not None
     if manifest.torn and not interrupted:
@@ -181,7 +182,8 @@ def _check_snapshots(
                 found.problems.append(Problem(_below(paths, path), what, str(step), block.number))
     newest = max(run.steps.tolist(), default=-1)
     known = {*run.steps.tolist(), *run.unproven_steps.tolist()}
-    strangers = {step for step in snapshot_steps(paths.snapshots) if not (live and step > newest)} - known
+    newer = live or bool(run.journal_elsewhere)
+    strangers = {step for step in snapshot_steps(paths.snapshots) if not (newer and step > newest)} - known
     found.problems += [
         Problem(f"snapshots/{snapshot_name(step)}", "belongs to no step of the run", str(step))
         for step in sorted(strangers)
@@ -237,6 +239,8 @@ def _check_tail(run: Run, paths: RunPaths, found: Verification) -> None:
             f"steps {describe(run.unproven_steps.tolist())} wait in the journal, and nothing on this machine "
             "proves them; embevo recover says where they can be proven, and keeps them"
         )
+    if run.journal_elsewhere:
+        found.notes.append(f"{run.journal_elsewhere}; embevo recover says what can be done")
     if found.tail_rows:
         found.notes.append(
             f"{found.tail_rows} steps are in the journal only; embevo recover seals them if nobody is writing"

@@ -9,6 +9,7 @@ from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.rank import among_ranks
 from embevo.run.disk.regular_file import links_among, through_link
 from embevo.run.journal.orphan import wait_for_orphan
+from embevo.run.journal.place import ring_file
 from embevo.run.paths import RunPaths
 from embevo.run.writing.replacing import settle
 
@@ -31,7 +32,7 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
             "Choose a directory that can be made and written to."
         ) from error
     try:
-        wait_for_orphan(paths.journal)
+        wait_for_orphan(ring_file(paths))
         settle(paths)
         _check_free(paths, overwrite=overwrite)
     except BaseException as error:
@@ -59,6 +60,7 @@ def sync_run(paths: RunPaths) -> None:
     for path in (
         paths.manifest,
         paths.journal,
+        paths.journal_at,
         paths.tokens,
         paths.trajectory,
         paths.snapshots,

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from embevo.run.disk.atomic import sync_file
+from embevo.run.journal.place import remove_ring
 from embevo.run.paths import RunPaths
 
 
@@ -100,4 +101,7 @@ def _rename(source: Path, target: Path, moved: list[tuple[Path, Path]]) -> None:
 def _tidy(paths: RunPaths) -> None:
     """What cannot be deleted, such as a directory of another user's, is left for the next time."""
     for path in (paths.staged, paths.incoming, paths.outgoing):
+        for below in (path, *sorted(RunPaths(path).ranks.glob("*"))):
+            with contextlib.suppress(OSError):
+                remove_ring(RunPaths(below))
         shutil.rmtree(path, ignore_errors=True)

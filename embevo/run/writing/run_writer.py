@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from embevo.run.disk.lock import WriterLock
 from embevo.run.format.layout import Layout, identity
 from embevo.run.format.token_names import Annotations
+from embevo.run.journal.place import make_ring, need_ring, remove_ring
 from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.manifest import Manifest
-from embevo.run.paths import RunPaths
+from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.reading.sealed import SealedRows
 from embevo.run.writing.annotating import write_annotations
@@ -73,13 +74,16 @@ class RunWriter:
             raise
 
     @classmethod
-    def reopen(cls, paths: RunPaths, lock: WriterLock, *, sync: bool = False) -> Self:
+    def reopen(
+        cls, paths: RunPaths, lock: WriterLock, *, sync: bool = False, journal_dir: PathLike | None = None
+    ) -> Self:
         """Take a run up again behind its last row; it was recovered, and has no journal.
 
         Args:
             paths: of the run.
             lock: held by the caller; it stays the caller's if this fails.
             sync: whether the run, and what is written from now on, survives a power cut.
+            journal_dir: where the ring goes; the run directory, or where the environment says, if None.
 
         Raises:
             DamagedError: the rows of its short last block are not what was written.
@@ -87,14 +91,14 @@ class RunWriter:
             OSError: with the path.
         """
         run = Run(paths.root)
-        journal = ring_of(run, run.sealed_rows)
+        journal = ring_of(run, run.sealed_rows, journal_dir)
         try:
             if sync:
                 # What was recorded without syncs so far.
                 sync_run(paths)
             return cls(paths, run.layout, lock, journal, rows=run.sealed_rows, sync=sync)
         except BaseException:
-            _remove_ring(journal)
+            _remove_ring(paths, journal)
             raise
 
     def close(self, *, complete: bool) -> None:
@@ -114,7 +118,7 @@ class RunWriter:
         """:meth:`close`, but for the mapping: whoever captures may still hold views into it."""
         try:
             if complete:
-                self.paths.journal.unlink()
+                remove_ring(self.paths)
         finally:
             self._lock.release()
             if self.after is not None:
@@ -138,6 +142,7 @@ class StagedRun:
         annotations: Annotations | None = None,
         overwrite: bool = False,
         sync: bool = False,
+        journal_dir: PathLike | None = None,
     ) -> None:
         """Take the lock and make it.
 
@@ -149,6 +154,7 @@ class StagedRun:
             annotations: what is said of the tokens; None if nothing is.
             overwrite: whether a run that is there may be replaced.
             sync: whether what is written survives a power cut, from now on.
+            journal_dir: where the ring goes; the run directory, or where the environment says, if None.
 
         Raises:
             RunExistsError: the directory holds something.
@@ -161,7 +167,15 @@ class StagedRun:
         self._lock = claim(paths, overwrite=overwrite)
         try:
             staged = stage(paths)
-            self.journal = Journal.create(staged.journal, layout.frame, slots, run=identity(layout))
+            self.journal = make_ring(
+                staged,
+                layout.frame,
+                slots,
+                run=identity(layout),
+                made_for=paths.root,
+                journal_dir=journal_dir,
+            )
+            need_ring(staged)
             manifest = create_run(staged, layout, token_count, sync=sync)
             if annotations is not None:
                 write_annotations(staged, manifest, None, annotations, sync=sync)
@@ -182,7 +196,8 @@ class StagedRun:
             put_in_place(self._paths, sync=self._sync)
         except OSError as error:
             raise cannot_create(self._paths, error) from error
-        self.journal.path = self._paths.journal
+        if self.journal.path == RunPaths(self._paths.staged).journal:
+            self.journal.path = self._paths.journal
         return RunWriter(self._paths, self._layout, self._lock, self.journal, rows=0, sync=self._sync)
 
     def abandon(self) -> None:
@@ -192,8 +207,10 @@ class StagedRun:
         self._lock.release()
 
 
-def ring_of(run: Run, rows: int) -> Journal:
+def ring_of(run: Run, rows: int, journal_dir: PathLike | None = None) -> Journal:
     """A new ring for a run that has none, with those of its first ``rows`` rows that fill no block.
+
+    It goes into ``journal_dir``, or where :func:`journal_directory` says.
 
     Raises:
         DamagedError: they are not what was written.
@@ -202,20 +219,28 @@ def ring_of(run: Run, rows: int) -> Journal:
     paths, layout = RunPaths(run.path), run.layout
     first = rows // layout.block_steps * layout.block_steps
     sealed = SealedRows(paths, Manifest(paths.manifest), layout, run.sealed_rows)
-    journal = Journal.create(paths.journal, layout.frame, 2 * layout.block_steps, run=identity(layout))
+    journal = make_ring(
+        paths,
+        layout.frame,
+        2 * layout.block_steps,
+        run=identity(layout),
+        made_for=paths.root,
+        journal_dir=journal_dir,
+    )
     try:
         refill(journal, sealed, range(first, rows))
+        need_ring(paths)
     except BaseException:
-        _remove_ring(journal)
+        _remove_ring(paths, journal)
         raise
     return journal
 
 
-def _remove_ring(journal: Journal) -> None:
+def _remove_ring(paths: RunPaths, journal: Journal) -> None:
     """Delete a ring whose rows are all in a block."""
     journal.close()
     with contextlib.suppress(OSError):
-        journal.path.unlink()
+        remove_ring(paths)
 
 
 def refill(journal: Journal, sealed: SealedRows, rows: Sequence[int]) -> None:

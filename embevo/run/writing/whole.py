@@ -20,6 +20,7 @@ from embevo.run.disk.lock import WriterLock, writer_of
 from embevo.run.format.layout import Layout
 from embevo.run.format.shards import Shards
 from embevo.run.format.token_names import Annotations
+from embevo.run.journal.place import is_interrupted
 from embevo.run.paths import RunPaths
 from embevo.run.writing.annotating import write_annotations
 from embevo.run.writing.directory import cannot_create, claim
@@ -100,7 +101,7 @@ def join_all(paths: RunPaths, layout: Layout, shards: Shards, *, sync: bool) -> 
 def is_open(paths: RunPaths, rank: int) -> bool:
     """Whether a process records, or was interrupted and has rows in its journal."""
     own = paths.rank(rank)
-    return own.journal.exists() or writer_of(own.lock) is not None
+    return is_interrupted(own) or writer_of(own.lock) is not None
 
 
 class Whole:

@@ -77,6 +77,7 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
                 overwrite=bool(options.get("overwrite")),
                 resume=bool(options.get("resume")),
                 sync_seconds=0.0,
+                journal_dir=options.get("journal_dir"),
                 **sources.arguments,
             )
         )
