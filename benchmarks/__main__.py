@@ -23,6 +23,7 @@ from rich.table import Table
 
 from benchmarks import (
     capture,
+    costs,
     cuda,
     four_tensors,
     frames,
@@ -47,6 +48,7 @@ PARTS = (
     "frames",
     "sources",
     "four-tensors",
+    "costs",
     "plan",
     "cuda",
     "training",
@@ -123,6 +125,7 @@ def main() -> None:
             "frames": lambda: frames.measure(directory, quick=quick),
             "sources": lambda: sources.measure(directory, quick=quick),
             "four-tensors": lambda: four_tensors.measure(directory, quick=quick),
+            "costs": lambda: costs.measure(directory, quick=quick),
             "plan": lambda: plan.measure(directory),
             "cuda": lambda: cuda.measure(directory, quick=quick),
             "training": lambda: training.measure(quick=quick),

@@ -143,6 +143,8 @@ def _steps(text: str | None, every: int, steps: int) -> "Schedule | None":
 
 
 def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
+    from embevo.run.planning import loads_of  # noqa: PLC0415 - loaded when it is needed
+
     arrays = planned.frame.arrays
     shapes = {name: " x ".join(f"{length:,}" for length in spec.shape) for name, spec in arrays}
     if len(set(shapes.values())) == 1:
@@ -182,11 +184,34 @@ def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
         rows.append(
             ("a capture", f"{1000 * blocked:,.3f} ms of memory copy ({size_of(machine.copy_rate)} a second)")
         )
-    if machine.encode_rate is not None:
-        rows.append(("compresses", f"{size_of(machine.encode_rate)} a second, where everything changes"))
+    if machine.encode_seconds:
+        rates = ", ".join(
+            f"{effort} {size_of(1 / seconds)}" for effort, seconds in machine.encode_seconds.items()
+        )
+        rows.append(("compresses", f"in a second of a core, where everything changes: {rates}"))
+        rows.append(("effort", _effort(planned, machine)))
     if machine.write_rate is not None:
         rows.append(("writes", f"{size_of(machine.write_rate)} a second, synced"))
+    if machine.copy_rate is not None:
+        loads = loads_of(planned, machine)
+        tightest = max(loads, key=loads.__getitem__)
+        shares = ", ".join(
+            f"{name} {share:.2%}" for name, share in sorted(loads.items(), key=lambda x: -x[1])
+        )
+        rows.append(("limit", f"{tightest}; taken of each: {shares}"))
     return rows
+
+
+def _effort(planned: "Plan", machine: "Machine") -> str:
+    """What the recorder's own policy will choose, with a core idle and with none."""
+    from embevo.run.writing.expected_effort import expected_effort  # noqa: PLC0415
+
+    size = planned.block_steps * planned.step_bytes
+    seconds = planned.block_steps * planned.every / planned.steps_per_second
+    idle, busy = (expected_effort(machine.encode_seconds, size, seconds, cores) for cores in (1.0, 0.0))
+    if idle == busy:
+        return f"{idle}, whether training leaves a core idle or none"
+    return f"{idle} where training leaves a core idle, {busy} where it uses all"
 
 
 def _files_left(machine: "Machine") -> str:

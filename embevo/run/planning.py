@@ -3,8 +3,8 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.effort import EFFORTS, Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_of_block, stored_dtype
 from embevo.run.format.schedule import Schedule
@@ -167,7 +168,9 @@ class Machine:
         free_disk: bytes that the file system of the run has left.
         memory: bytes that this process can still have.
         copy_rate: bytes a second of a memory copy; None if it was not measured.
-        encode_rate: bytes of recorded matrices that all cores compress in a second; None likewise.
+        encode_rate: bytes of recorded matrices that all cores make into blocks in a second, with the least
+            effort; None likewise.
+        encode_seconds: seconds of a core for a byte of them, by effort; empty likewise.
         write_rate: bytes a second of a written and synced file; None likewise.
         memory_source: what leaves no more memory, such as a control group.
         cores: that this process can use; None if that was not asked.
@@ -178,6 +181,7 @@ class Machine:
     memory: int
     copy_rate: float | None = None
     encode_rate: float | None = None
+    encode_seconds: Mapping[Effort, float] = field(default_factory=dict)
     write_rate: float | None = None
     memory_source: str = "the machine"
     cores: Limit | None = None
@@ -199,10 +203,12 @@ class Machine:
     def measured(cls, directory: Path, plan: Plan, zarr_dtype: ZarrDtype) -> "Machine":
         """What this machine does, timed for a second or so; a temporary file is written and deleted."""
         here = cls.here(directory)
+        encoded = _encoding(plan.frame, zarr_dtype) if plan.store != "safetensors" else {}
         return replace(
             here,
             copy_rate=_copy_rate(),
-            encode_rate=_encode_rate(plan.frame, zarr_dtype) if plan.store != "safetensors" else None,
+            encode_rate=encoded["none"].rate if encoded else None,
+            encode_seconds={effort: found.cpu for effort, found in encoded.items()},
             write_rate=_write_rate(_existing(directory)),
         )
 
@@ -239,10 +245,34 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
         )
     if machine.encode_rate is not None and plan.capture_rate > machine.encode_rate:
         found.append(
-            f"{_gigabytes(plan.capture_rate)} a second would have to be compressed; all cores together "
-            f"manage {_gigabytes(machine.encode_rate)}. Store safetensors only, or record every n-th step."
+            f"{_gigabytes(plan.capture_rate)} a second would have to be made into blocks; all cores together "
+            f"manage {_gigabytes(machine.encode_rate)}, even where nothing is compressed. Store safetensors "
+            "only, or record every n-th step."
         )
     return found
+
+
+def loads_of(plan: Plan, machine: Machine) -> dict[str, float]:
+    """What share of each of the machine's means the recording needs, where that is known.
+
+    Returns:
+        ``memory copies``, ``cores`` and ``disk`` by time, ``memory`` and ``disk space`` by bytes; 1 is all
+        there is. ``cores`` are those for blocks with the least effort.
+    """
+    disk = machine.disk
+    shares = {
+        "memory": plan.memory_bytes / machine.memory if machine.memory else float("inf"),
+        "disk space": plan.disk_bytes_in(disk.block_bytes if disk is not None else 1)
+        / max(machine.free_disk, 1),
+    }
+    for name, needed, rate in (
+        ("memory copies", plan.capture_rate, machine.copy_rate),
+        ("cores", plan.capture_rate, machine.encode_rate),
+        ("disk", plan.disk_rate, machine.write_rate),
+    ):
+        if rate is not None:
+            shares[name] = needed / rate
+    return shares
 
 
 def _shrinks(dtype: str, kind: int, *, changes_little: bool) -> tuple[float, float]:
@@ -291,8 +321,16 @@ def _copy_rate() -> float:
     return 4 * _PROBE_BYTES / (time.perf_counter() - start)
 
 
-def _encode_rate(frame: FrameSpec, zarr_dtype: ZarrDtype) -> float:
-    """Bytes a second at which values that all change a little are encoded in the run's chunks."""
+@dataclass(frozen=True)
+class _Encoded:
+    """What it takes to make blocks: bytes a second on all cores, and seconds of a core for a byte."""
+
+    rate: float
+    cpu: float
+
+
+def _encoding(frame: FrameSpec, zarr_dtype: ZarrDtype) -> dict[Effort, _Encoded]:
+    """Values that all change a little, encoded in the run's chunks with each effort."""
     block = block_steps_for(frame, zarr_dtype)
     name = frame.main
     spec = frame.by_name[name]
@@ -307,10 +345,14 @@ def _encode_rate(frame: FrameSpec, zarr_dtype: ZarrDtype) -> float:
     steps = rng.normal(0, 1e-4, (block, *sample)).astype(np.float32)
     steps[0] += rng.normal(0, 0.02, sample)
     values = steps.cumsum(0, dtype=np.float32).astype(frame.dtype(name))
-    start = time.perf_counter()
-    for _ in encoder.files(values):
-        pass
-    return values.nbytes / (time.perf_counter() - start)
+    found = {}
+    for effort in EFFORTS:
+        start, cpu = time.perf_counter(), time.process_time()
+        for _ in encoder.files(values, effort):
+            pass
+        taken = time.process_time() - cpu
+        found[effort] = _Encoded(values.nbytes / (time.perf_counter() - start), taken / values.nbytes)
+    return found
 
 
 def _write_rate(directory: Path) -> float:

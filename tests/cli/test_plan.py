@@ -128,3 +128,15 @@ def test_a_file_system_with_few_inodes(invoke: Any, tmp_path: Path) -> None:
         assert invoke(*arguments, "--steps", 1000, "--store", "zarr").exit_code == 0
     finally:
         subprocess.run(["umount", mounted], check=True)
+
+
+def test_measuring_names_the_limit_and_the_effort_that_will_be_chosen(invoke: Any, tmp_path: Path) -> None:
+    options = ("--shape", "128x64", "--steps", 5000, "--measure", "--out", tmp_path)
+    slow = invoke("plan", "--rate", 0.001, *options)
+    assert slow.exit_code == 0, slow.output
+    assert "effort          small, whether training leaves a core idle or none" in slow.output
+    assert "limit           " in slow.output
+    fast = invoke("plan", "--rate", 1e9, *options)
+    assert fast.exit_code == 1
+    assert "effort          none, whether training leaves a core idle or none" in fast.output
+    assert "even where nothing is compressed" in fast.output

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, block_steps_for
 from embevo.run.journal.ring import Journal
 from embevo.run.limits import DiskRoom
-from embevo.run.planning import Machine, Plan, warnings_of
+from embevo.run.planning import Machine, Plan, loads_of, warnings_of
+from embevo.run.writing.expected_effort import expected_effort
 from support import written
 
 SCALARS = ("loss", "learning_rate")
@@ -132,3 +134,27 @@ def test_too_few_inodes_too_long_a_file_and_a_disk_in_memory_are_said() -> None:
         plan, replace(plenty, free_disk=plan.disk_bytes, disk=replace(room, block_bytes=4096))
     )
     assert "of it the ring" in blocks
+
+
+def test_the_tightest_of_the_means_is_what_would_give_way_first() -> None:
+    frame = FrameSpec.of({"embeddings": ("float32", (128, 64))}, ())
+    plan = Plan.of(frame, steps=1000, steps_per_second=100)
+    roomy = Machine(10**15, 10**12, copy_rate=1e15, encode_rate=1e15, write_rate=1e15)
+    for name, tight in (
+        ("cores", replace(roomy, encode_rate=plan.capture_rate * 1.25)),
+        ("disk", replace(roomy, write_rate=plan.disk_rate * 1.25)),
+        ("memory copies", replace(roomy, copy_rate=plan.capture_rate * 1.25)),
+        ("memory", replace(roomy, memory=int(plan.memory_bytes * 1.25))),
+    ):
+        loads = loads_of(plan, tight)
+        assert max(loads, key=loads.__getitem__) == name
+        assert loads[name] == pytest.approx(0.8, rel=1e-3)
+
+
+def test_the_expected_effort_is_that_of_the_policy() -> None:
+    cost: dict[Effort, float] = {"none": 1e-10, "fast": 1e-9, "small": 1e-8}
+    # A block of 100 MB in ten seconds: 1, 10 and 100 thousandths of a core.
+    assert expected_effort(cost, 10**8, 10.0, 1.0) == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0) == "fast"
+    assert expected_effort(cost, 10**8, 0.5, 0.0) == "none"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2) == "small"

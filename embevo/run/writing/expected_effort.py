@@ -1,0 +1,50 @@
+"""Which effort a recording will end up with, by the policy that will choose it, before it begins."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from embevo.run.format.effort import Effort
+from embevo.run.writing.effort_choice import DEFAULT_BUDGET, EffortChoice
+
+# The policy takes a few blocks for each effort more.
+_BLOCKS: Final = 40
+
+
+class _SteadyLoad:
+    """A training that always leaves as much."""
+
+    def __init__(self, idle: float) -> None:
+        self.idle = idle
+
+    def look(self) -> float:
+        """Idle cores, beside those that recording itself uses."""
+        return self.idle
+
+
+def expected_effort(
+    seconds_a_byte: Mapping[Effort, float],
+    size: int,
+    seconds: float,
+    idle: float,
+    *,
+    budget: float = DEFAULT_BUDGET,
+) -> Effort:
+    """The effort of the blocks of a recording that is under way for a while.
+
+    Args:
+        seconds_a_byte: seconds of a core that each effort takes here for a byte.
+        size: bytes of a block's matrices, as they are captured.
+        seconds: in which a block is captured.
+        idle: cores that training leaves.
+        budget: share of the time that recording may take from training.
+    """
+    load = _SteadyLoad(idle)
+    choice = EffortChoice("auto", budget, load=load)
+    effort: Effort = "small"
+    for _ in range(_BLOCKS):
+        effort = choice.next(size, seconds)
+        cpu = seconds_a_byte[effort] * size
+        choice.made(effort, size, cpu, cpu)
+        # What recording uses is not idle.
+        load.idle = max(0.0, idle - cpu / seconds)
+    return effort
