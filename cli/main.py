@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "recover": "embevo_cli.recover:recover",
     "compact": "embevo_cli.compact:compact",
     "rewind": "embevo_cli.rewind:rewind",
+    "push": "embevo_cli.push:push",
     "annotate": "embevo_cli.annotate:annotate",
     "ls": "embevo_cli.ls:ls",
     "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",

@@ -78,6 +78,14 @@ class DivergedError(EmbevoError):
     """A step that was run again differs from what had been recorded."""
 
 
+class StorageError(EmbevoError):
+    """Object storage does not answer, or not as it should; asking again may help."""
+
+
+class StorageRefusedError(StorageError):
+    """Object storage refuses: there is no such bucket, or no permission."""
+
+
 # Stored bytes.
 
 

@@ -35,10 +35,11 @@ FLOORS = (
     ("disk",),
     ("format", "checkpoint_files"),
     ("journal",),
-    ("manifest", "planning"),
+    ("manifest", "planning", "cloud"),
     ("reading",),
     ("writing",),
     ("repair", "exchange"),
+    ("mirroring",),
 )
 FLOOR_OF = {f"embevo.run.{room}": floor for floor, names in enumerate(FLOORS) for room in names}
 WITHOUT_TORCH = ("embevo.run", "embevo.analysis", "embevo.viewer")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from embevo.run.mirroring.mirror import Mirror
 from embevo.run.writing.run_writer import RunWriter
 
 
@@ -17,10 +18,11 @@ class Holding:
         error: why a file could not be removed when that was done.
     """
 
-    def __init__(self, run: RunWriter) -> None:
-        """Hold a run that was created or taken up again."""
+    def __init__(self, run: RunWriter, mirror: Mirror | None = None) -> None:
+        """Hold a run that was created or taken up again; its mirror is told when nothing more comes."""
         self.error: OSError | None = None
         self._run = run
+        self._mirror = mirror
         self._once = threading.Lock()
 
     def let_go(self, *, sealed: bool) -> None:
@@ -31,6 +33,9 @@ class Holding:
             self._run.let_go(complete=sealed)
         except OSError as error:
             self.error = error
+        finally:
+            if self._mirror is not None:
+                self._mirror.finish()
 
 
 class Stopped(Protocol):

@@ -22,6 +22,7 @@ from embevo.recording.choose_tokens import Tokens, choose_tokens
 from embevo.recording.framing import frame_of, likeness
 from embevo.recording.holding import Holding, end_earlier, opened
 from embevo.recording.in_flight import InFlight
+from embevo.recording.mirrored import check_mirror, end_mirror, mirror_to
 from embevo.recording.numbers import LAST_STEP, refuse_step, step_of
 from embevo.recording.options import (
     Durability,
@@ -96,6 +97,8 @@ class Recorder:
         journal_dir: PathLike | None = None,
         effort: AskedEffort = "auto",
         budget: float = DEFAULT_BUDGET,
+        mirror: str | None = None,
+        mirror_wait: float = 60.0,
     ) -> None:
         """Create the run, or with ``resume`` continue it, and start the writer thread.
 
@@ -151,15 +154,21 @@ class Recorder:
                 reader reads them all.
             budget: with ``auto``, the share of a step that compressing may take from the loop where no core
                 is idle.
+            mirror: URL in object storage, such as ``s3://bucket/prefix``, to which sealed blocks are sent
+                while recording goes on, by a thread that nobody waits for. Credentials are taken from the
+                environment.
+            mirror_wait: seconds that closing waits for what is not sent yet.
 
         Raises:
-            RunExistsError: the directory holds something.
+            RunExistsError: the directory holds something, or the URL another run.
             RunInUseError: another process is writing the run.
             NotARunError: there is no run to resume.
             FrameMismatchError: a matrix cannot be recorded, or is not what the resumed run records.
             StaleTensorError: a matrix is a copy of what is trained, or not in the module.
             ArgumentError: an option has a value that it cannot have.
             CreationError: the run cannot be created, for want of space or permission.
+            StorageRefusedError: there is no such bucket, or no permission.
+            MissingLibraryError: a mirror is wanted, and obstore is not installed.
         """
         check_options(
             store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability, effort=effort
@@ -180,6 +189,7 @@ class Recorder:
         schedule = schedule_of(steps)
         said = annotations_of(frame, tokenizer, groups, attributes=attributes)
         self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
+        self._mirror = mirror_to(mirror, mirror_wait)
         self.paths = self._place = RunPaths(run_dir)
         journal_dir = journal_directory(journal_dir)
         self._when_full = when_full
@@ -190,7 +200,7 @@ class Recorder:
         sync = durability == "power"
         self._records = True
         if part is not None:
-            check_shared(store=store, when_full=when_full, tokens=tokens)
+            check_shared(store=store, when_full=when_full, tokens=tokens, mirror=mirror)
             wanted = Wanted(
                 self.paths,
                 frame,
@@ -209,7 +219,9 @@ class Recorder:
             )
             self._begin_part(part, wanted)
             return
-        if resume is True or (resume == "auto" and has_run(self.paths)):
+        continues = resume is True or (resume == "auto" and has_run(self.paths))
+        check_mirror(self._mirror, self.paths, resumed=continues)
+        if continues:
             self._resume(frame, schedule, said, rewind_to=rewind_to, sync=sync, journal_dir=journal_dir)
             return
         layout = Layout.new(
@@ -317,7 +329,9 @@ class Recorder:
 
     def _start(self, run: RunWriter) -> None:
         """Have a thread write what is captured."""
-        self._holding = Holding(run)
+        self._holding = Holding(run, self._mirror)
+        if self._mirror is not None:
+            run.sealer.sinks.append(self._mirror)
         run.sealer.effort = self._effort
         self._steps = Steps()
         stillness = Stillness(run.journal, self._steps, self._frozen)
@@ -338,6 +352,8 @@ class Recorder:
             self._steps.stop()
             run.close(complete=True)
             raise
+        if self._mirror is not None:
+            self._mirror.begin(run.paths, block_steps=run.layout.block_steps, rows=run.sealer.rows)
         self._admission = Admission(self._writer, run.journal.slots, self._in_flight, self._when_full)
         opened(self._place.root, self._writer, self._disown)
         # The thread knows nothing of the recorder, and does not keep it alive. At the end of the interpreter
@@ -593,6 +609,7 @@ class Recorder:
         self._journal.close()
         self._steps.stop()
         self._say_still()
+        end_mirror(self._mirror, self.paths.root)
         unremoved = self._writer.holding.error
         if unremoved is not None:
             raise RecordingError(f"cannot remove {unremoved.filename}: {unremoved.strerror}") from unremoved
@@ -621,6 +638,7 @@ class Recorder:
             ring_slots=self._journal.slots,
             ring_bytes=self._journal.size,
             waited_for=self._waited_for,
+            mirror=None if self._mirror is None else self._mirror.stats,
             effort=self._effort.last,
             blocks=dict(self._effort.counts),
         )

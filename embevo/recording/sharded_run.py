@@ -86,7 +86,7 @@ class Begun:
     recovery: Recovery | None = None
 
 
-def check_shared(*, store: str, when_full: str, tokens: object) -> None:
+def check_shared(*, store: str, when_full: str, tokens: object, mirror: object) -> None:
     """ArgumentError on options that several processes cannot have."""
     if when_full == "drop":
         raise ArgumentError(
@@ -102,6 +102,11 @@ def check_shared(*, store: str, when_full: str, tokens: object) -> None:
         raise ArgumentError(
             "tokens= chooses rows of a matrix that is divided among processes, and its chunks follow the "
             "pieces: record all tokens, or a callable that gives the rows in every process"
+        )
+    if mirror is not None:
+        raise ArgumentError(
+            "mirror= sends what one process seals, and here several do: leave it out, and send the "
+            "whole run with embevo push RUN URL, also while it is recorded"
         )
 
 

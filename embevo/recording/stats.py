@@ -7,6 +7,7 @@ from typing import Final, Literal
 import numpy as np
 
 from embevo.run.format.effort import Effort
+from embevo.run.mirroring.mirror import MirrorStats
 
 # Capture times kept for the percentiles: the latest 65,536.
 _KEPT: Final = 1 << 16
@@ -38,6 +39,7 @@ class RecorderStats:
             what is queued on the device is finished before the training goes on.
         effort: with which the last block was compressed; None before there is one.
         blocks: how many were made with each effort: ``none``, ``fast`` and ``small``.
+        mirror: how far the run has been sent to object storage; None if it is not.
     """
 
     captured: int
@@ -57,6 +59,7 @@ class RecorderStats:
     waited_for: tuple[str, ...]
     effort: Effort | None
     blocks: dict[Effort, int]
+    mirror: MirrorStats | None = None
 
 
 NOTHING: Final = RecorderStats(

@@ -112,6 +112,11 @@ class RunPaths:
         return RunPaths(above.parent) if above.name == "ranks" and self.root.name.isdecimal() else self
 
     @property
+    def mirror(self) -> Path:
+        """What the run is called in object storage; only where it is sent to one."""
+        return self.root / "mirror.json"
+
+    @property
     def staged(self) -> Path:
         """A new run that is being made; it counts for nothing, and is discarded if it is never finished."""
         return self.root / ".embevo-new"
@@ -138,6 +143,7 @@ class RunPaths:
             self.analysis_json,
             self.tokens,
             self.ranks,
+            self.mirror,
             self.journal,
             self.journal_at,
             self.manifest,

@@ -1,0 +1,49 @@
+"""``embevo push``: send a run to object storage."""
+
+import json
+from pathlib import Path
+
+import click
+
+from .paths import PathOf
+from .readable import size_of
+
+
+@click.command()
+@click.argument("run", type=PathOf())
+@click.argument("url")
+@click.option("--verify", "read_back", is_flag=True, help="Read everything back and compare its checksums.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    help="Seconds after which a storage that does not answer is given up.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def push(run: Path, url: str, *, read_back: bool, patience: float, as_json: bool) -> None:
+    """Send what RUN has sealed to URL, such as s3://bucket/prefix, from where it stopped.
+
+    What is there is compared with the manifest and not sent again; killed at any moment, it goes on when it
+    is called again, and what is there is a part of the run always. Credentials are taken from the
+    environment. Needs embevo[cloud].
+    """
+    from embevo.run.cloud.bucket import Bucket  # noqa: PLC0415 - numpy and zarr load when they are needed
+    from embevo.run.cloud.patience import Patience  # noqa: PLC0415
+    from embevo.run.mirroring.pushing import Pusher  # noqa: PLC0415
+    from embevo.run.paths import RunPaths  # noqa: PLC0415
+
+    from .progress import measuring  # noqa: PLC0415
+
+    bucket = Bucket(url, Patience(patience))
+    with measuring("sending") as on_rows:
+        pusher = Pusher(RunPaths(run), bucket, on_rows)
+        rows = pusher.push()
+        compared = pusher.compare() if read_back else 0
+    if as_json:
+        found = {"run": str(run), "url": bucket.url, "steps": rows, "sent": pusher.sent_bytes}
+        click.echo(json.dumps({**found, "compared": compared}, indent=2))
+        return
+    click.echo(f"{bucket.url} shows {rows:,} steps; {size_of(pusher.sent_bytes)} were sent now.")
+    if read_back:
+        click.echo(f"{compared:,} objects were read back, and are what was written.")
