@@ -29,6 +29,7 @@ PARTS = {
     "failing calls": ["test_calls.py", "-k", "error"],
     "kills at calls": ["test_calls.py", "-k", "not error"],
     "compaction": ["test_compacting_calls.py"],
+    "file process": ["test_file_process.py"],
     "flips, killed": ["test_flips.py", "-k", "in-killed"],
     "flips, closed": ["test_flips.py", "-k", "not in-killed"],
     "readers": ["test_live_readers.py"],

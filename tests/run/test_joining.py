@@ -13,10 +13,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embevo.errors import NotARunError, RecordingError, RunInUseError
+from embevo.errors import ArgumentError, NotARunError, RecordingError, RunInUseError
+from embevo.run.exchange.exporting import export_snapshots
+from embevo.run.exchange.importing import import_snapshots, inspect_folder
 from embevo.run.reading.reader import open_run
 from embevo.run.reading.summary import summarize
+from embevo.run.repair.compacting import compact
 from embevo.run.repair.recovery import recover
+from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
 from embevo.run.writing.joining import Joiner
 from embevo.run.writing.whole import join_all
@@ -83,6 +87,23 @@ def test_the_last_to_end_leaves_a_whole_run(tmp_path: Path) -> None:
         assert np.asarray(zarr.open_group(path / "trajectory.zarr")["step"][:]).tolist() == list(range(5))
         assert summarize(path).state == "complete"
         assert verify(path, deep=True).ok
+
+
+def test_what_would_part_the_pieces_is_refused_and_the_way_around_works(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    ranks = create(path, joins=True)
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(5))
+        ranks.close(rank)
+    for refused in (lambda: rewind_to(path, 2), lambda: compact(path)):
+        with pytest.raises(ArgumentError, match="export-safetensors"):
+            refused()
+        check(path, list(range(5)))
+    export_snapshots(open_run(path), tmp_path / "files", range(5))
+    import_snapshots(inspect_folder(tmp_path / "files"), tmp_path / "one")
+    rewind_to(tmp_path / "one", 2)
+    compact(tmp_path / "one")
+    assert open_run(tmp_path / "one").steps.tolist() == [0, 1, 2]
 
 
 def test_the_first_joins_while_all_record(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.chunk_files import REPAIR
 from embevo.run.reading.reader import Run
+from embevo.run.repair.ranks import refuse_pieces
 from embevo.run.repair.recovery import recover_to_write
 
 # Of the files of matrices, spread over the run: enough to tell what a run of one training becomes.
@@ -93,7 +94,7 @@ def compact(path: PathLike, *, on_rows: Callable[[int, int], None] | None = None
     Raises:
         NotARunError: there is no run.
         RunInUseError: another process is writing it.
-        ArgumentError: it has safetensors files only.
+        ArgumentError: it has safetensors files only, or several processes have recorded it.
         DamagedError: a file is not what was written, and nothing was touched; or as by ``recover``.
         UnprovenError: captured rows wait in the journal for the machine that can prove them.
         RecordingError: the disk has no room for the largest of its files once more.
@@ -105,6 +106,7 @@ def compact(path: PathLike, *, on_rows: Callable[[int, int], None] | None = None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
     try:
+        refuse_pieces(paths, "compacted")
         return _compact(paths, on_rows or (lambda _done, _rows: None))
     finally:
         with suppress(OSError):

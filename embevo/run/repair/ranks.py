@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from embevo.errors import RunInUseError
+from embevo.errors import ArgumentError, RunInUseError
 from embevo.run.disk.atomic import sync_file
 from embevo.run.disk.checksum import file_digest
 from embevo.run.disk.lock import WriterLock
@@ -39,6 +39,17 @@ def parts_of(paths: RunPaths) -> list[RunPaths]:
     return [
         RunPaths(path) for path in sorted(paths.ranks.iterdir()) if path.name.isdecimal() and path.is_dir()
     ]
+
+
+def refuse_pieces(paths: RunPaths, what: str) -> None:
+    """ArgumentError for a run whose files belong to those of several processes: it cannot be so treated."""
+    parts = parts_of(paths)
+    if parts:
+        raise ArgumentError(
+            f"{paths.root} was recorded by {len(parts)} processes, and shares its files with the piece of "
+            f"each in {paths.ranks}: it cannot be {what}. Make it a run of one piece first: embevo "
+            f"export-safetensors {paths.root} --out FILES, and then embevo import-safetensors FILES --out RUN"
+        )
 
 
 def take_over(done: Recovery, own: Recovery, paths: RunPaths) -> None:

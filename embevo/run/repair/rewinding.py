@@ -11,6 +11,7 @@ from embevo.run.manifest.entry import Rewound
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
+from embevo.run.repair.ranks import refuse_pieces
 from embevo.run.repair.recovery import recover_to_write
 from embevo.run.repair.strangers import sweep_strangers
 from embevo.run.writing.run_writer import ring_of
@@ -55,6 +56,7 @@ def rewind_to(path: PathLike, step: int, journal_dir: PathLike | None = None) ->
     Raises:
         NotARunError: there is no run.
         RunInUseError: another process is writing the run.
+        ArgumentError: several processes have recorded it, each its piece.
         DamagedError: as by ``recover``.
         UnprovenError: captured rows wait in the journal for the machine that can prove them.
     """
@@ -64,6 +66,7 @@ def rewind_to(path: PathLike, step: int, journal_dir: PathLike | None = None) ->
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
     try:
+        refuse_pieces(paths, "rewound as a whole")
         recover_to_write(paths)
         return drop_after(paths, step, journal_dir)
     finally:
