@@ -15,6 +15,7 @@ from .output import prepare
 COMMANDS: Final = {
     "train": "embevo_cli.train:train",
     "analyze": "embevo_cli.analyze:analyze",
+    "audit": "embevo_cli.audit:audit",
     "report": "embevo_cli.report:report",
     "figures": "embevo_cli.figures:figures",
     "animate": "embevo_cli.animate:animate",

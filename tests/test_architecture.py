@@ -46,6 +46,8 @@ WITHOUT_TORCH = ("embevo.run", "embevo.analysis", "embevo.viewer")
 OF_TORCH = {"torch", "transformers", "accelerate"}
 # Imports torch where a tensor is asked for, and nowhere else.
 MAKES_TENSORS = "embevo.run.reading.tensors"
+# Computes with torch's own optimizers, where a run is audited, and is imported only then.
+COMPUTES_STEPS = "embevo.analysis.auditing"
 NEEDS_TORCH = re.compile(
     r"^(?:import|from) (?:torch|transformers|embevo\.recording)\b|^from embevo import .*\bRecorder\b"
     r"|^from support(?:\.(?:captures|slow_transport)| import .*\btensors)\b",
@@ -75,7 +77,8 @@ def _may(module: str, other: str) -> bool:
     if part_of(other, 1) in OUTSIDE:
         return False
     if part_of(other, 1) in OF_TORCH:
-        return room not in WITHOUT_TORCH or (module, other) == (MAKES_TENSORS, "torch")
+        allowed = (module, other) == (MAKES_TENSORS, "torch") or part_of(module, 3) == COMPUTES_STEPS
+        return room not in WITHOUT_TORCH or allowed
     if other == "embevo":
         # The face imports from every room; a room that imported it would import them all.
         return False

@@ -7,6 +7,8 @@ from embevo.errors import MissingLibraryError
 
 try:
     from embevo.analysis.analyze import Analysis, analyze
+    from embevo.analysis.auditing.audit import audit
+    from embevo.analysis.auditing.findings import Audit
     from embevo.analysis.verdicts.thresholds import Thresholds
     from embevo.analysis.verdicts.verdict import Verdict
 except ModuleNotFoundError as error:
@@ -14,4 +16,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingLibraryError("The analysis needs xarray: pip install 'embevo[analysis]'.") from error
 
-__all__ = ["Analysis", "Thresholds", "Verdict", "analyze"]
+__all__ = ["Analysis", "Audit", "Thresholds", "Verdict", "analyze", "audit"]

@@ -11,6 +11,7 @@ from typing import Final
 from torch import Tensor
 
 from embevo.errors import ResumeError
+from embevo.experiment.arrays import ARRAYS, WEIGHTS
 from embevo.experiment.checkpoint import KEPT, save_checkpoint
 from embevo.experiment.chosen_tokens import chosen_tokens
 from embevo.experiment.config import ExperimentConfig
@@ -23,11 +24,12 @@ from embevo.experiment.model import resolve_matmul
 from embevo.experiment.planned import plan_of
 from embevo.experiment.resume import check_same, starting_point
 from embevo.experiment.sources import LoopSources, sources_of_loop
+from embevo.recording.optimizer_settings import optimizer_settings
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
 from embevo.run.format.provenance import BYTES, VOCABULARY
 from embevo.run.format.schedule import Schedule
-from embevo.run.format.settings import EXPERIMENT
+from embevo.run.format.settings import EXPERIMENT, OPTIMIZER
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.planning import Machine, warnings_of
@@ -147,6 +149,9 @@ def run_experiment(
         "versions": library_versions(),
         "environment": environment,
         VOCABULARY: BYTES,
+        OPTIMIZER: optimizer_settings(
+            [loop.optimizer], {ARRAYS[WEIGHTS]: loop.embedding}, loop.embedding, first_step=0
+        ),
     }
     with (
         StopRequest() as stop,

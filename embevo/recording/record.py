@@ -12,11 +12,14 @@ from embevo.errors import ArgumentError, RecordingWarning
 from embevo.recording.learning_rate import LearningRate
 from embevo.recording.model_arrays import ModelArrays, find_arrays
 from embevo.recording.numbers import shown, step_of
+from embevo.recording.optimizer_settings import optimizer_settings
 from embevo.recording.phased import Gradient
 from embevo.recording.recorder import Recorder
 from embevo.recording.scalars import Scalar
+from embevo.recording.sources import Named
 from embevo.recording.stats import RecorderStats
 from embevo.recording.stepping import StepNotice, torch_optimizers
+from embevo.run.format.settings import OPTIMIZER
 from embevo.run.paths import PathLike
 
 EMBEDDINGS_ALONE: Final = ("embeddings",)
@@ -102,7 +105,8 @@ def begin(
     """
     try:
         axes = {**arrays.dimensions, **(dimensions or {})}
-        recorder = Recorder(run_dir, arrays.sources, dimensions=axes, **options)
+        attributes = _attributes(options.get("attributes"), arrays, optimizer, step)
+        recorder = Recorder(run_dir, arrays.sources, dimensions=axes, **{**options, "attributes": attributes})
     except BaseException:
         arrays.close()
         raise
@@ -112,6 +116,15 @@ def begin(
         arrays.close()
         recorder.close()
         raise
+
+
+def _attributes(given: Any, arrays: ModelArrays, optimizer: Any, step: int) -> Any:
+    """The attributes of the run, with the optimizer's settings; what was given under that name stays."""
+    if optimizer is None or not (given is None or isinstance(given, Mapping)):
+        return given
+    parameters = {name: source() for name, source in arrays.sources.items() if isinstance(source, Named)}
+    settings = optimizer_settings(inner_optimizers([optimizer]), parameters, arrays.main(), step)
+    return {**({OPTIMIZER: settings} if settings else {}), **(given or {})}
 
 
 def inner_optimizers(given: Sequence[Any]) -> list[Any]:

@@ -17,6 +17,8 @@ Meaning = Literal["numbers", "content", "sample", "storage", "conduct"]
 Initialisation = Literal["normal", "singular"]
 
 EXPERIMENT: Final = "experiment"
+# What stepped each recorded parameter: the optimizer's class and the settings of the parameter's group.
+OPTIMIZER: Final = "optimizer"
 _BEFORE: Final[dict[str, Meaning]] = {
     "seed": "sample",
     "corpus": "content",
