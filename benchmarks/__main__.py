@@ -30,6 +30,7 @@ from benchmarks import (
     growth,
     machine,
     overhead,
+    pages,
     plan,
     reading,
     size,
@@ -39,21 +40,9 @@ from benchmarks import (
 from benchmarks.result import Result, duration
 from benchmarks.trained import trained_runs
 
-PARTS = (
-    "capture",
-    "overhead",
-    "reading",
-    "size",
-    "codecs",
-    "frames",
-    "sources",
-    "four-tensors",
-    "costs",
-    "plan",
-    "cuda",
-    "training",
-    "growth",
-)
+# Those that take minutes each, and are run when they are named.
+LONG = ("four-tensors", "costs")
+PARTS = tuple(part for part in pages.ORDER if part not in LONG)
 _TRAINED = ("reading", "size", "codecs")
 
 
@@ -84,7 +73,7 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: under a minute")
-    parser.add_argument("--only", help=f"parts, with commas between: {','.join(PARTS)}")
+    parser.add_argument("--only", help=f"parts, with commas between: {','.join(pages.ORDER)}")
     parser.add_argument("--steps", type=int, help="of the runs that are trained to be read and compressed")
     parser.add_argument(
         "--runs", type=Path, help="keep those runs here, and use the ones that are here already"
@@ -95,8 +84,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every sample, the machine and the versions here")
     options = parser.parse_args()
     parts = options.only.split(",") if options.only else PARTS
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    if unknown := set(parts) - set(pages.ORDER):
+        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(pages.ORDER)}")
     # Found out now, and not when everything has been measured.
     for option, folder in (("--out", options.out), ("--json", options.json and options.json.parent)):
         if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -154,7 +143,7 @@ def main() -> None:
     console.print(f"\n{seconds:.0f} seconds")
     if options.json is not None:
         found = {"machine": described, "seconds": seconds, "quick": quick}
-        found["parts"] = {name: results[name].to_json() for name in PARTS if name in results}
+        found["parts"] = {name: results[name].to_json() for name in pages.ORDER if name in results}
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import capture, growth, machine, pages  # noqa: E402
-from benchmarks.__main__ import PARTS, main  # noqa: E402
+from benchmarks.__main__ import LONG, PARTS, main  # noqa: E402
 from benchmarks.result import Ratio, Result, duration  # noqa: E402
 
 
@@ -68,10 +68,22 @@ def test_a_folder_that_is_not_there_is_noticed_before_anything_is_measured(
     assert "absent is no directory that can be written to" in capsys.readouterr().err
 
 
+def test_parts_of_a_later_run_take_the_place_of_the_older_and_say_when_they_were_measured() -> None:
+    whole = json.loads(pages.DATA.read_text())
+    part = {**whole["parts"]["sources"], "about": "Anew."}
+    machine_then = {**whole["machine"], "date": "2031-02-03", "load_at_start": 0.25}
+    found = pages.merged(whole, {"machine": machine_then, "parts": {"sources": part}})
+    assert list(found["parts"]) == list(whole["parts"])
+    assert found["machine"] == whole["machine"]
+    assert "Anew.\n\nMeasured by itself on 2031-02-03, with a load of 0.25 before." in pages.page(found)
+    assert whole["parts"]["sources"]["about"] != "Anew."
+
+
 def test_the_json_is_of_a_whole_run() -> None:
     found = json.loads(pages.DATA.read_text())
     assert not found["quick"]
-    assert tuple(found["parts"]) == PARTS
+    assert [name for name in found["parts"] if name not in LONG] == list(PARTS)
+    assert list(found["parts"]) == [name for name in pages.ORDER if name in found["parts"]]
     # What needs a device may be missing, an alternative may not.
     skipped = [what for part in found["parts"].values() for what in part["skipped"]]
     assert [what for what in skipped if "CUDA" not in what] == []
