@@ -14,6 +14,7 @@ from .output import prepare
 # listed; what is heavy it imports when it runs, so that looking at a run does not wait for torch.
 COMMANDS: Final = {
     "train": "embevo_cli.train:train",
+    "sweep": "embevo_cli.sweep:sweep",
     "analyze": "embevo_cli.analyze:analyze",
     "audit": "embevo_cli.audit:audit",
     "report": "embevo_cli.report:report",

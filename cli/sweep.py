@@ -1,0 +1,211 @@
+"""``embevo sweep``: the runs of a grid, each trained, resumed or skipped as its state asks for."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .analyze import analyze as analyze_command
+from .paths import PathOf
+from .readable import size_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from embevo.experiment.grid import GridRun
+    from embevo.experiment.sweep import Status, Sweep
+
+_SIGNALLED: Final = 128
+
+
+@click.command()
+@click.argument("grid", type=PathOf(), metavar="GRID.toml")
+@click.option("--out", type=PathOf(), help="Directory of the runs.  [default: runs/GRID]")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Train N runs at once."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of each run; kept, because another number gives other bits.  [default: the cores among the jobs]",
+)
+@click.option(
+    "--resumes", type=click.IntRange(0), default=5, show_default=True, metavar="N",
+    help="Resume a run whose process is killed at most N times.",
+)  # fmt: skip
+@click.option("--retry", is_flag=True, help="Train those again that failed.")
+@click.option("--status", "only_status", is_flag=True, help="Show the states and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be trained, and what it takes on the disk.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N",
+    help="With --dry-run: say how long it takes at N steps a second of each run.",
+)  # fmt: skip
+@click.option("--analyze/--no-analyze", default=True, help="In the end, measure the runs and compare them.")
+@click.option("--json", "as_json", is_flag=True, help="Print the states as JSON, and no analysis.")
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    /,
+    *,
+    grid: Path,
+    out: Path | None,
+    jobs: int,
+    threads: int | None,
+    resumes: int,
+    retry: bool,
+    only_status: bool,
+    dry_run: bool,
+    rate: float | None,
+    analyze: bool,
+    as_json: bool,
+) -> None:
+    """Train every combination of the settings in GRID.toml, each as a run of its own.
+
+    Runs that are complete and whole are skipped, interrupted ones resumed. Ctrl-C stops all of them with
+    everything captured sealed; the same command goes on.
+
+    Exits with 0 if all runs are complete, with 1 if one of them failed.
+    """
+    if rate is not None and not dry_run:
+        raise click.UsageError("--rate is for --dry-run: a training is as fast as it is.")
+    from rich.console import Console  # noqa: PLC0415 - loaded when they are needed, zarr above all
+
+    from embevo.experiment.grid import load_grid  # noqa: PLC0415
+    from embevo.experiment.sweep import Sweep  # noqa: PLC0415
+
+    planned = Sweep(out or Path("runs") / grid.stem, load_grid(grid))
+    console = Console(quiet=as_json)
+    if only_status or dry_run:
+        found = planned.statuses()
+    else:
+        found = _trained(ctx, console, planned, jobs=jobs, threads=threads, resumes=resumes, retry=retry)
+        if analyze and not as_json and all(status.state == "complete" for status in found):
+            ctx.invoke(analyze_command, runs=tuple(planned.path(run) for run in planned.runs))
+    if as_json:
+        click.echo(json.dumps({"runs": [status.to_json() for status in found]}, indent=2))
+    elif only_status or dry_run:
+        _print(console, found)
+        if dry_run:
+            _print_plan(console, planned, found, None if rate is None else rate * jobs)
+    ctx.exit(1 if any(status.state == "failed" for status in found) else 0)
+
+
+def _trained(
+    ctx: click.Context,
+    console: "Console",
+    planned: "Sweep",
+    *,
+    jobs: int,
+    threads: int | None,
+    resumes: int,
+    retry: bool,
+) -> "list[Status]":
+    """Train what is to be trained; what has become of the runs then."""
+    from embevo.experiment.interruption import StopRequest  # noqa: PLC0415
+    from embevo.run.disk.lock import WriterLock  # noqa: PLC0415
+    from embevo.run.limits import available_cores  # noqa: PLC0415
+
+    from .sweep_table import SweepTable  # noqa: PLC0415
+    from .sweeping import Training, train_all  # noqa: PLC0415
+
+    planned.out.mkdir(parents=True, exist_ok=True)
+    lock = WriterLock(planned.lock)
+    try:
+        share = max(1, int(available_cores().amount) // jobs)
+        training = Training(planned, threads=planned.threads(threads, share), resumes=resumes)
+        for run in planned.runs if retry else []:
+            planned.retry(run)
+        found = [planned.status(run, verified=True) for run in planned.runs]
+        wanted = [
+            run
+            for run, status in zip(planned.runs, found, strict=True)
+            if status.state not in ("complete", "failed")
+        ]
+        _check_room(planned, wanted)
+        with StopRequest() as stop, SweepTable(console) as table:
+            table.show(found)
+
+            def look() -> bool:
+                table.show([*_now(planned, found)])
+                return stop.signal is not None
+
+            train_all(training, wanted, jobs=jobs, on_look=look)
+            final = _now(planned, found)
+            table.show(final)
+    finally:
+        lock.release()
+    if stop.signal is not None:
+        console.print("Stopped; what was captured is sealed. The same command goes on.", highlight=False)
+        ctx.exit(_SIGNALLED + stop.signal)
+    for status in final:
+        if status.state == "failed":
+            click.echo(f"FAILED: {status.name}: {status.reason}", err=True)
+    return final
+
+
+def _now(planned: "Sweep", before: "list[Status]") -> "list[Status]":
+    """The states; those that were settled when the sweep began are not looked at again."""
+    return [
+        status if status.state in ("complete", "failed") else planned.status(run)
+        for run, status in zip(planned.runs, before, strict=True)
+    ]
+
+
+def _check_room(planned: "Sweep", runs: "list[GridRun]") -> None:
+    """Refuse what will not fit on the disk, however well it can be compressed."""
+    from embevo.errors import ConfigError  # noqa: PLC0415
+    from embevo.run.planning import Machine  # noqa: PLC0415
+
+    least, _ = _disk(runs)
+    free = Machine.here(planned.out).free_disk
+    if least > free:
+        raise ConfigError(
+            f"{len(runs)} runs take at least {size_of(least)} in {planned.out}, and {size_of(free)} are left "
+            "there: choose another --out, fewer runs, --every or --tokens in [fixed]."
+        )
+
+
+def _disk(runs: "list[GridRun]") -> tuple[int, int]:
+    """The least and the most that runs will take on the disk, in bytes."""
+    from embevo.experiment.planned import plan_of  # noqa: PLC0415
+
+    plans = [plan_of(run.config) for run in runs]
+    low = sum(plan.snapshot_bytes + plan.zarr_bytes[0] for plan in plans)
+    return low, sum(plan.snapshot_bytes + plan.zarr_bytes[1] for plan in plans)
+
+
+def _print(console: "Console", found: "list[Status]") -> None:
+    from .sweep_table import line_of, table_of  # noqa: PLC0415
+
+    if console.is_terminal:
+        console.print(table_of(found))
+        return
+    for status in found:
+        console.print(line_of(status), highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_plan(console: "Console", planned: "Sweep", found: "list[Status]", rate: float | None) -> None:
+    """Say what is left to be trained; with the steps a second of all runs together, for how long."""
+    from embevo.run.planning import Machine  # noqa: PLC0415
+
+    left = [
+        run
+        for run, status in zip(planned.runs, found, strict=True)
+        if status.state not in ("complete", "failed")
+    ]
+    low, high = _disk(left)
+    steps = sum(
+        run.config.steps - (status.step or 0)
+        for run, status in zip(planned.runs, found, strict=True)
+        if run in left
+    )
+    free = size_of(Machine.here(planned.out).free_disk)
+    console.print(
+        f"{len(left)} of {len(found)} runs to train, {steps:,} steps: {size_of(low)} to {size_of(high)} in "
+        f"{planned.out}, where {free} are left"
+        + ("." if rate is None else f"; {steps / rate / 3600:,.1f} hours at {rate:g} steps a second."),
+        highlight=False,
+        soft_wrap=True,
+    )

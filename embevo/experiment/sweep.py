@@ -1,0 +1,190 @@
+"""A sweep: the runs of a grid in one directory, and what has become of each, as the disk says.
+
+Nothing is remembered elsewhere: whoever looks, from whatever process, sees the same states. Beside the runs
+lies the directory ``sweep``, with the settings, the log and, where it failed, the reason of each run.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from embevo.errors import ConfigError, EmbevoError
+from embevo.experiment.config import ExperimentConfig
+from embevo.experiment.grid import GridRun
+from embevo.run.disk.atomic import write_file
+from embevo.run.disk.lock import writer_of
+from embevo.run.paths import PathLike, RunPaths, absolute
+from embevo.run.reading.summary import RunSummary, summarize
+from embevo.run.repair.recovery import has_run
+from embevo.run.repair.verification import verify
+
+State = Literal["waiting", "recording", "interrupted", "complete", "failed"]
+# Lines of a log that are looked through for the reason of a failure.
+_REASON_BYTES: Final = 4000
+
+
+@dataclass(frozen=True)
+class Status:
+    """What has become of one run.
+
+    Attributes:
+        name: of the run.
+        path: its directory.
+        state: ``waiting``: nothing is recorded yet; ``recording``: a process writes it now; ``interrupted``:
+            not all of its steps are recorded, and it can be resumed; ``complete``; or ``failed``.
+        step: the last step that is recorded; None if none is.
+        steps: the last step there will be.
+        reason: why it failed, or where it is written; else empty.
+    """
+
+    name: str
+    path: str
+    state: State
+    step: int | None
+    steps: int
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as plain JSON."""
+        return asdict(self)
+
+
+class Sweep:
+    """The runs of a grid below one directory.
+
+    Attributes:
+        out: the directory.
+        runs: of the grid, in its order.
+    """
+
+    def __init__(self, out: PathLike, runs: list[GridRun]) -> None:
+        """Name the runs and where they lie; nothing is made."""
+        self.out = absolute(out)
+        self.runs = runs
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that works on the sweep."""
+        return self.out / "sweep.lock"
+
+    def path(self, run: GridRun) -> Path:
+        """The directory of a run."""
+        return self.out / run.name
+
+    def log(self, run: GridRun) -> Path:
+        """What its training prints."""
+        return self._beside(run, ".log")
+
+    def settings(self, run: GridRun) -> Path:
+        """The settings that its training is started with."""
+        return self._beside(run, ".toml")
+
+    def _beside(self, run: GridRun, ending: str) -> Path:
+        return self.out / "sweep" / f"{run.name}{ending}"
+
+    def threads(self, wanted: int | None, default: int) -> int:
+        """How many threads each training has: decided once, since another number changes the bits.
+
+        Raises:
+            ConfigError: another number is wanted than the sweep was begun with.
+        """
+        file = self.out / "sweep" / "sweep.json"
+        try:
+            kept = int(json.loads(file.read_bytes())["threads"])
+        except FileNotFoundError:
+            kept = wanted or default
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(file, json.dumps({"threads": kept}).encode(), sync=True)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{file} is damaged: it says how many threads each run has, as in {{'threads': 1}}."
+            ) from error
+        if wanted not in (None, kept):
+            raise ConfigError(
+                f"{self.out} was begun with {kept} threads a run, and another number gives other bits: leave "
+                "--threads out, or sweep into another directory."
+            )
+        return kept
+
+    def threads_of(self, run: GridRun) -> int | None:
+        """The threads with which a run was begun; None if it was not."""
+        try:
+            environment = summarize(self.path(run)).attributes.get("environment", {})
+            return int(environment["threads"])
+        except (EmbevoError, OSError, KeyError, ValueError, TypeError):
+            return None
+
+    def status(self, run: GridRun, *, verified: bool = False) -> Status:
+        """What has become of a run; with ``verified``, one that is damaged has failed."""
+        path, steps = self.path(run), run.config.steps
+        failure = self._failure(run)
+        if not has_run(RunPaths(path)):
+            state: State = "failed" if failure else "waiting"
+            return Status(run.name, str(path), state, None, steps, failure)
+        try:
+            summary = summarize(path)
+            wrong = _differences(summary, run.config)
+            if not wrong and verified and _is_whole(summary, steps):
+                wrong = "; ".join(f"{found.file}: {found.what}" for found in verify(path).problems[:3])
+        except (EmbevoError, OSError) as error:
+            return Status(run.name, str(path), "failed", None, steps, str(error))
+        step = summary.last_step
+        if wrong:
+            return Status(run.name, str(path), "failed", step, steps, wrong)
+        if summary.state in ("recording", "unknown"):
+            return Status(run.name, str(path), "recording", step, steps, f"by {summary.writer}")
+        if _is_whole(summary, steps):
+            return Status(run.name, str(path), "complete", step, steps, "")
+        return Status(run.name, str(path), "failed" if failure else "interrupted", step, steps, failure)
+
+    def statuses(self) -> list[Status]:
+        """:meth:`status` of every run."""
+        return [self.status(run) for run in self.runs]
+
+    def is_written(self, run: GridRun) -> bool:
+        """Whether a process writes a run now."""
+        return writer_of(RunPaths(self.path(run)).lock) is not None
+
+    def fail(self, run: GridRun, reason: str) -> None:
+        """Keep why a run failed."""
+        write_file(self._beside(run, ".failed"), reason.encode(errors="replace"), sync=False)
+
+    def retry(self, run: GridRun) -> None:
+        """Forget that a run failed."""
+        self._beside(run, ".failed").unlink(missing_ok=True)
+
+    def _failure(self, run: GridRun) -> str:
+        try:
+            return self._beside(run, ".failed").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def last_words(self, run: GridRun) -> str:
+        """The end of a run's log, where a training that fails says why."""
+        with self.log(run).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _REASON_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        errors = [place for place, line in enumerate(lines) if line.startswith("Error: ")]
+        kept = lines[errors[-1] :] if errors else lines[-1:]
+        return " ".join(line.strip() for line in kept).removeprefix("Error: ")
+
+
+def _is_whole(summary: RunSummary, steps: int) -> bool:
+    return summary.state == "complete" and summary.last_step == steps
+
+
+def _differences(summary: RunSummary, config: ExperimentConfig) -> str:
+    """In what a run is not the one of the grid; empty if it is."""
+    before = {**ExperimentConfig().to_mapping(), **summary.config}
+    # What does not matter for the numbers may differ, and a run says which products auto has chosen.
+    resolved = {"matmul"} if config.matmul == "auto" else set()
+    ignored = {name for name, meaning in config.meanings().items() if meaning == "conduct"} | resolved
+    wrong = [
+        f"{name} is {before.get(name)!r} there and {value!r} in the grid"
+        for name, value in config.to_mapping().items()
+        if name not in ignored and before.get(name) != value
+    ]
+    return f"another run is there: {'; '.join(wrong)}" if wrong else ""

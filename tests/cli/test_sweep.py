@@ -1,0 +1,273 @@
+"""Sweeps: which runs a grid has, what becomes of each, and that disturbing them changes no bit."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embevo import open_run
+from embevo.errors import ConfigError
+from embevo.experiment.config import ExperimentConfig
+from embevo.experiment.grid import load_grid
+from embevo.experiment.record import run_experiment
+from embevo.experiment.sweep import Status, Sweep
+from embevo.run.disk.lock import WriterLock, writer_of
+from embevo.run.paths import RunPaths
+from embevo.run.planning import Machine
+from embevo.run.reading.summary import summarize
+
+Invoke = Callable[..., Any]
+EMBEVO = [sys.executable, "-c", "from embevo_cli.main import main; main()"]
+PAGE = Path(__file__).parents[2] / "docs" / "sweeps.md"
+TINY = {
+    "steps": 1000,
+    "dtype": "float32",
+    "dim": 8,
+    "heads": 1,
+    "layers": 1,
+    "context": 8,
+    "batch": 2,
+    "device": "cpu",
+    "store": "zarr",
+    "checkpoint_every": 100,
+    "checkpoint_seconds": 0.0,
+}
+
+
+def grid_file(folder: Path, grid: dict[str, Any], **fixed: Any) -> Path:
+    path = folder / "grid.toml"
+    path.write_text(tomli_w.dumps({"fixed": {**TINY, **fixed}, "grid": grid}))
+    return path
+
+
+def corpus_file(folder: Path) -> Path:
+    path = folder / "corpus.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog\n" * 50)
+    return path
+
+
+def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    while not is_so():
+        assert process.poll() is None, "the sweep has ended"
+        time.sleep(0.01)
+
+
+def started(grid: Path, out: Path) -> subprocess.Popen[bytes]:
+    options = ["--out", str(out), "--threads", "1", "--jobs", "2", "--no-analyze"]
+    return subprocess.Popen([*EMBEVO, "sweep", str(grid), *options])
+
+
+def pid_of(path: Path) -> int:
+    """The process that writes a run; 0 if none does."""
+    writer = writer_of(RunPaths(path).lock)
+    match = re.match(r"process (\d+) on", writer.name) if writer is not None else None
+    return int(match[1]) if match else 0
+
+
+def halt(path: Path, sweep: subprocess.Popen[bytes], at_step: int = -1) -> int:
+    """Have the process that trains a run do nothing from some step on; which one it is."""
+    until(lambda: bool(pid_of(path)) and last(path) >= at_step, sweep)
+    os.kill(pid_of(path), signal.SIGSTOP)
+    return pid_of(path)
+
+
+def last(path: Path) -> int:
+    steps = open_run(path).steps if (path / "manifest").exists() else []
+    return int(steps[-1]) if len(steps) else -1
+
+
+def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    grid = grid_file(tmp_path, {"init": ["qwen", "normal"]}, corpus=str(corpus_file(tmp_path)))
+    runs, out = load_grid(grid), tmp_path / "out"
+    paths = [out / run.name for run in runs]
+    # Ctrl-C, of the sweep alone.
+    first = started(grid, out)
+    halted = [halt(path, first, at_step=5) for path in paths]
+    first.send_signal(signal.SIGINT)
+    for pid in halted:
+        os.kill(pid, signal.SIGCONT)
+    assert first.wait() == 128 + signal.SIGINT
+    reached = [last(path) for path in paths]
+    assert all(summarize(path).state == "complete" for path in paths), "not all is sealed"
+    assert all(step < TINY["steps"] for step in reached)
+    shown = json.loads(invoke("sweep", grid, "--out", out, "--status", "--json").stdout)["runs"]
+    assert [status["state"] for status in shown] == ["interrupted", "interrupted"]
+    # kill -9 of a worker, and then of the sweep.
+    second = started(grid, out)
+    killed = halt(paths[0], second)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: pid_of(paths[0]) not in (0, killed), second)
+    second.kill()
+    second.wait()
+    # Those that it has left behind are waited for.
+    done = invoke("sweep", grid, "--out", out, "--jobs", "2")
+    assert done.exit_code == 0, done.output
+    assert [status.state for status in Sweep(out, runs).statuses()] == ["complete", "complete"]
+    assert "init" in done.output
+    # As if nothing had happened.
+    torch.set_num_threads(1)
+    for run, path in zip(runs, paths, strict=True):
+        run_experiment(run.config, tmp_path / "alone" / run.name)
+        one, other = open_run(path), open_run(tmp_path / "alone" / run.name)
+        assert one.steps.tolist() == other.steps.tolist()
+        for name in ("embeddings", "loss", "learning_rate"):
+            assert np.asarray(one[name][:]).tobytes() == np.asarray(other[name][:]).tobytes()
+        assert one.attributes["environment"]["threads"] == "1"
+    # What is complete is not trained again.
+    logs = [Sweep(out, runs).log(run).read_bytes() for run in runs]
+    assert invoke("sweep", grid, "--out", out, "--no-analyze").exit_code == 0
+    assert [Sweep(out, runs).log(run).read_bytes() for run in runs] == logs
+    other = invoke("sweep", grid, "--out", out, "--threads", "2")
+    assert other.exit_code == 2
+    assert "begun with 1 threads" in other.output
+
+
+def test_a_run_that_fails_says_why_and_is_tried_again_when_asked(tmp_path: Path, invoke: Invoke) -> None:
+    grid = grid_file(tmp_path, {"seed": [3]}, steps=20, corpus=str(tmp_path / "corpus.txt"))
+    (run,) = load_grid(grid)
+    sweep = Sweep(tmp_path / "out", [run])
+    failed = invoke("sweep", grid, "--out", sweep.out)
+    assert failed.exit_code == 1
+    assert "FAILED: seed=3: " in failed.output
+    assert "corpus.txt" in sweep.status(run).reason
+    log = sweep.log(run).read_bytes()
+    again = invoke("sweep", grid, "--out", sweep.out, "--json")
+    assert again.exit_code == 1
+    assert json.loads(again.stdout)["runs"] == [sweep.status(run).to_json()]
+    assert sweep.log(run).read_bytes() == log, "it was tried again"
+    corpus_file(tmp_path)
+    assert invoke("sweep", grid, "--out", sweep.out, "--retry", "--no-analyze").exit_code == 0
+    assert sweep.status(run).state == "complete"
+    # Damage is found before it is taken for complete.
+    for chunk in (sweep.path(run) / "trajectory.zarr" / "embeddings").glob("c*"):
+        chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    assert sweep.status(run, verified=True).state == "failed"
+    damaged = invoke("sweep", grid, "--out", sweep.out)
+    assert damaged.exit_code == 1
+    assert "embeddings" in damaged.output
+    # So is a run of other settings.
+    other = dataclasses.replace(run, config=dataclasses.replace(run.config, weight_decay=0.5))
+    assert "weight_decay is 0.01 there and 0.5 in the grid" in sweep.status(other).reason
+
+
+def test_two_sweeps_of_one_directory_do_not_meet(tmp_path: Path, invoke: Invoke) -> None:
+    grid = grid_file(tmp_path, {"seed": [1, 2]})
+    sweep = Sweep(tmp_path / "out", load_grid(grid))
+    sweep.out.mkdir()
+    lock = WriterLock(sweep.lock)
+    refused = invoke("sweep", grid, "--out", sweep.out)
+    assert refused.exit_code == 2
+    assert f"process {os.getpid()}" in refused.output
+    # To look is not forbidden, and changes nothing.
+    looked = invoke("sweep", grid, "--out", sweep.out, "--status")
+    assert looked.exit_code == 0
+    assert looked.output.splitlines() == [f"{f'seed={seed}':<30} waiting      - of 1,000" for seed in (1, 2)]
+    planned = invoke("sweep", grid, "--out", sweep.out, "--dry-run", "--rate", "0.1", "--jobs", "2")
+    assert "2 of 2 runs to train, 2,000 steps: " in planned.output
+    assert "; 2.8 hours at 0.2 steps a second." in planned.output
+    assert invoke("sweep", grid, "--out", sweep.out, "--rate", "3").exit_code == 2
+    assert [path.name for path in sweep.out.iterdir()] == ["sweep.lock"]
+    lock.release()
+
+
+def test_what_cannot_fit_on_the_disk_is_not_begun(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Machine.here
+
+    def full(directory: Path) -> Machine:
+        return dataclasses.replace(here(directory), free_disk=1)
+
+    monkeypatch.setattr(Machine, "here", full)
+    grid = grid_file(tmp_path, {"seed": [1, 2]})
+    refused = invoke("sweep", grid, "--out", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "2 runs take at least" in refused.output
+    assert not list((tmp_path / "out").glob("seed*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[grid]\nsede = [1]\n", "unknown setting 'sede'; did you mean seed?"),
+        ("[grid]\nseed = [1]\n[fixed]\nstpes = 3\n", "did you mean steps?"),
+        ("[grid]\nseed = 1\n", r"must be a list of values.*\[fixed\]"),
+        ("[grid]\nseed = []\n", "must be a list of values"),
+        ("[grid]\nseed = [1, 1]\n", "has 1 twice"),
+        ("[grid]\nseed = [1]\n[fixed]\nseed = 2\n", r"in \[grid\] and in \[fixed\]"),
+        ("[grid]\nseed = ['a']\n", "must be a whole number"),
+        ("[girds]\nseed = [1]\n", "'girds' is neither of the tables"),
+        ("seed = [1]\n", "'seed' is neither of the tables"),
+        ("[fixed]\nseed = 1\n", r"has no \[grid\]"),
+        ("[grid\n", "is not TOML"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused_before_anything_runs(
+    tmp_path: Path, invoke: Invoke, text: str, said: str
+) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_grid(grid)
+    assert invoke("sweep", grid, "--out", tmp_path / "out").exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+@given(
+    st.lists(st.text(max_size=60).filter(lambda text: "\0" not in text), min_size=1, max_size=5, unique=True),
+    st.lists(st.integers(0, 2**40), min_size=1, max_size=4, unique=True),
+)
+def test_every_run_has_a_plain_name_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, corpora: list[str], seeds: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("grid")
+    runs = load_grid(grid_file(folder, {"corpus": corpora, "seed": seeds}))
+    assert len({run.name for run in runs}) == len(runs) == len(corpora) * len(seeds)
+    assert all(re.fullmatch(r"[A-Za-z0-9.+,=_~-]{1,120}", run.name) for run in runs)
+    # Every corpus with the same seeds, and the settings that are said.
+    assert [(run.config.corpus, run.config.seed) for run in runs] == [
+        (corpus, seed) for corpus in corpora for seed in seeds
+    ]
+    assert all(run.config.dim == TINY["dim"] for run in runs)
+
+
+def test_states_are_those_of_the_disk(tmp_path: Path) -> None:
+    (run,) = load_grid(grid_file(tmp_path, {"seed": [1]}))
+    sweep = Sweep(tmp_path, [run])
+    assert sweep.status(run) == Status(run.name, str(tmp_path / run.name), "waiting", None, 1000, "")
+    assert ExperimentConfig.from_mapping(run.config.to_mapping()) == run.config
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    text = PAGE.read_text()
+    ((grid, command),) = re.findall(
+        r"<!-- test: grid -->\n```toml\n(.*?)```.*?<!-- test: sweep -->\n```sh\nembevo (.*?)\n```",
+        text,
+        re.DOTALL,
+    )
+    (tmp_path / "grid.toml").write_text(grid)
+    done = subprocess.run(
+        [*EMBEVO, *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (shown,) = re.findall(r"<!-- test: status -->\n```text\n(.*?)```", text, re.DOTALL)
+    looked = subprocess.run(
+        [*EMBEVO, *command.split()[:2], "--status"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert looked.stdout == shown
