@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "compact": "embevo_cli.compact:compact",
     "rewind": "embevo_cli.rewind:rewind",
     "push": "embevo_cli.push:push",
+    "pull": "embevo_cli.pull:pull",
     "annotate": "embevo_cli.annotate:annotate",
     "ls": "embevo_cli.ls:ls",
     "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",

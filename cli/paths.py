@@ -13,12 +13,18 @@ class PathOf(click.Path):
     which would stand for the current directory.
     """
 
-    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+    def __init__(
+        self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True, urls: bool = False
+    ) -> None:
+        """Take a path, or where ``urls`` are taken too, a URL, which stays a text."""
+        self._urls = urls
         super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; click.BadParameter for an empty one, and for one that the system cannot look up."""
         text = str(value)
+        if self._urls and "://" in text:
+            return text
         if not text.strip():
             self.fail("the path is empty: name a file or a directory (. is the current one)", param, ctx)
         try:

@@ -1,6 +1,7 @@
 """``embevo verify``: is the run what was written, and is it all there?"""
 
 import json
+import tempfile
 from pathlib import Path
 
 import click
@@ -12,20 +13,27 @@ from .readable import command_line
 
 
 @click.command()
-@click.argument("run", type=PathOf())
+@click.argument("run", type=PathOf(urls=True))
 @click.option("--deep", is_flag=True, help="Decode every block and compare every matrix, not only ten steps.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
-def verify(ctx: click.Context, run: Path, *, deep: bool, as_json: bool) -> None:
+def verify(ctx: click.Context, run: Path | str, *, deep: bool, as_json: bool) -> None:
     """Compare every file of RUN with its checksum, and its steps with what was asked for.
 
+    A run at a URL, such as s3://bucket/prefix, is brought into a directory for temporary files first, whole.
     Exits with 0 if all is well, with 1 if anything is wrong.
     """
     from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
     from embevo.run.paths import snapshot_name  # noqa: PLC0415 - numpy and zarr load when they are needed
     from embevo.run.repair.verification import verify as check  # noqa: PLC0415
 
-    found = check(run, deep=deep)
+    if isinstance(run, str):
+        from embevo.run.mirroring.pulling import pull  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(prefix="embevo-") as directory:
+            found = check(pull(run, Path(directory) / "run"), deep=deep)
+    else:
+        found = check(run, deep=deep)
     steps = found.steps.tolist()
     if as_json:
         click.echo(
@@ -66,7 +74,9 @@ def verify(ctx: click.Context, run: Path, *, deep: bool, as_json: bool) -> None:
     if found.ok:
         console.print("All is as it was written.", style="green")
     else:
-        mend = command_line("embevo", "recover", run)
         count = len(found.problems)
-        console.print(f"{count} problems. {mend} rebuilds what can be rebuilt.", markup=False, soft_wrap=True)
+        mend = f"{command_line('embevo', 'recover', run)} rebuilds what can be rebuilt."
+        if isinstance(run, str):
+            mend = "embevo push from where the run is sends it again."
+        console.print(f"{count} problems. {mend}", markup=False, soft_wrap=True)
     ctx.exit(0 if found.ok else 1)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from embevo.recording.record import record
     from embevo.recording.recorder import Recorder
     from embevo.run.format.schedule import at, dense_then, every, log_spaced
+    from embevo.run.mirroring.pulling import pull
     from embevo.run.reading.reader import Run, open_run
     from embevo.run.reading.tree import open_runs
     from embevo.run.repair.compacting import compact
@@ -107,6 +108,7 @@ __all__ = [
     "open_run",
     "open_runs",
     "optimizer_state",
+    "pull",
     "record",
     "recover",
     "source",
@@ -132,6 +134,7 @@ _MODULE_OF: Final = {
     "open_run": "embevo.run.reading.reader",
     "open_runs": "embevo.run.reading.tree",
     "optimizer_state": "embevo.recording.makers",
+    "pull": "embevo.run.mirroring.pulling",
     "record": "embevo.recording.record",
     "recover": "embevo.run.repair.recovery",
     "source": "embevo.recording.makers",

@@ -97,4 +97,6 @@ class FaultyProxy:
         return [request.path.split("/", 3)[3] for request in self.requests if request.method == "PUT"]
 
     def gets(self) -> list[str]:
-        return [request.path.split("/", 3)[3] for request in self.requests if request.method == "GET"]
+        """The keys that were got, in order; lists of keys are not among them."""
+        paths = [request.path for request in self.requests if request.method == "GET"]
+        return [path.split("/", 3)[3] for path in paths if "list-type" not in path]

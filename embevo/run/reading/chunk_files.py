@@ -14,8 +14,10 @@ from embevo.run.manifest.damage import why_damaged
 from embevo.run.manifest.entry import Block, Created
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
+from embevo.run.reading.fetching import fetcher_of, url_of
 
 REPAIR: Final = "embevo verify --deep lists all damage; embevo recover rebuilds what can be rebuilt."
+SEND_AGAIN: Final = "Delete it there, and embevo push sends it again from where the run is."
 
 
 class Contents(Protocol):
@@ -79,6 +81,7 @@ class ChunkFiles:
         self._manifest = manifest
         self._lock = Lock()
         self._compared: set[tuple[str, int]] = set()
+        self._fetch = fetcher_of(paths.root)
 
     def check(self, entries: Sequence[Created | Block], name: str) -> None:
         """Compare the files of an array with the manifest, each once for every length it has had.
@@ -116,11 +119,15 @@ class ChunkFiles:
         where = ""
         if isinstance(entry, Block):
             where = f" (block {entry.number}, steps {describe(entry.steps)})"
+        url = url_of(self._paths.root)
+        if url:
+            return DamagedError(f"{url}/{self._paths.trajectory.name}/{key}{where} {what}. {SEND_AGAIN}")
         return DamagedError(f"{self._paths.trajectory / key}{where} {what}. {REPAIR}")
 
     def _contents(self, entry: Created | Block, key: str, *, parts: bool) -> Contents | None:
         """A file that is one of those that were written; None for any other."""
         path = self._paths.trajectory / key
+        self._fetch(f"{self._paths.trajectory.name}/{key}")
         compared = (key, entry.stop) in self._compared
         written = self._written(entry, key)
         try:
@@ -143,11 +150,14 @@ class ChunkFiles:
         return [entry.files[key], *(other.files[key] for other in later)]
 
     def _check(self, entry: Created | Block, key: str) -> None:
+        name = f"{self._paths.trajectory.name}/{key}"
+        self._fetch(name)
         with self._lock:
             if not why_damaged(self._paths, self._manifest, entry, key):
                 return
             # A short last block may have been sealed longer since.
             self._manifest.refresh()
+            self._fetch(name, again=True)
             wrong = why_damaged(self._paths, self._manifest, entry, key)
         if wrong:
             raise self.damaged(entry, key, wrong)

@@ -19,6 +19,7 @@ from embevo.errors import (
     RunReplacedError,
     UnprovenError,
 )
+from embevo.run.cloud.address import is_url
 from embevo.run.disk.checksum import Digest, checksum, digest
 from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
@@ -34,6 +35,7 @@ from embevo.run.journal.ring import Frame, Journal
 from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.annotations import read_annotations
+from embevo.run.reading.brought import Brought
 from embevo.run.reading.chunk_files import REPAIR
 from embevo.run.reading.identity import OpenedRun
 from embevo.run.reading.rank_tail import RankTail
@@ -51,10 +53,16 @@ _TRIES: Final = 200
 def open_run(path: PathLike) -> "Run":
     """Open a run for reading; it may be complete, interrupted, or being written by another process.
 
+    Args:
+        path: of the run directory, or the URL of a run in object storage, such as ``s3://bucket/prefix``: of
+            that, the sealed rows that were sent are seen, and only the blocks that are read are fetched.
+
     Raises:
         NotARunError: the path is not a run, or a run of a newer format.
         DamagedError: metadata, manifest or journal are not what was written.
-        ArgumentError: it is not a path.
+        ArgumentError: it is not a path, or a URL that carries something secret.
+        StorageError: object storage does not answer, or refuses.
+        MissingLibraryError: it is a URL, and obstore is not installed.
     """
     return Run(path)
 
@@ -63,7 +71,8 @@ class Run:
     """A run, read-only. Its rows are those of the last :meth:`refresh`, so that they do not change in use.
 
     Attributes:
-        path: the run directory, absolute and without links.
+        path: the run directory, absolute and without links; of a run at a URL, where it is brought to.
+        url: where the run is in object storage; None of one on the disk.
         layout: shapes, dtypes and chunks of its arrays.
         steps: ``(step,)`` int64 global step of each row, ascending; gaps are steps that were not recorded.
         sealed_rows: rows in the Zarr group; the rest are still in the journal.
@@ -76,7 +85,9 @@ class Run:
 
     def __init__(self, path: PathLike) -> None:
         """Open the run; :func:`open_run` is the usual way."""
-        self._paths = RunPaths(path)
+        self._brought = Brought(path) if isinstance(path, str) and is_url(path) else None
+        self.url = None if self._brought is None else self._brought.url
+        self._paths = RunPaths(path if self._brought is None else self._brought.root)
         self.path = self._paths.root
         check_is_run(self._paths)
         self._opened = OpenedRun(self._paths.manifest)
@@ -98,7 +109,7 @@ class Run:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies, and what is sent to another process, open the run again; no data goes along."""
         last = int(self.steps[-1]) if len(self.steps) else -1
-        return Run._reopened, (str(self.path), self._manifest.mark, len(self.steps), last)
+        return Run._reopened, (self.url or str(self.path), self._manifest.mark, len(self.steps), last)
 
     @classmethod
     def _reopened(cls, path: str, mark: tuple[int, int], rows: int, last: int) -> "Run":
@@ -126,6 +137,9 @@ class Run:
             RunReplacedError: another run was recorded in its place.
             DamagedError: metadata, manifest or journal are not what was written.
         """
+        # The first look was made when it was opened.
+        if self._brought is not None and self.sealed_rows >= 0:
+            self._brought.take_in()
         with self._opened.reading():
             self._refresh()
 

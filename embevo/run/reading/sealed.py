@@ -19,6 +19,7 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.chunk_files import REPAIR, ChunkFiles
 from embevo.run.reading.chunk_reader import ChunkReader
+from embevo.run.reading.fetching import fetcher_of
 from embevo.run.reading.snapshots import read_snapshot
 from embevo.run.reading.step_array import Position, length_of, select
 
@@ -222,6 +223,8 @@ class SealedRows:
 
     def _snapshot_image(self, row: int) -> NDArray[np.uint8]:
         path = self._paths.snapshot(int(self.steps[row]))
+        if self._layout.store == "safetensors":
+            fetcher_of(self._paths.root)(f"{path.parent.name}/{path.name}")
         try:
             return read_snapshot(path, self._layout.frame, self.image_checksum(row))
         except FileNotFoundError as error:
