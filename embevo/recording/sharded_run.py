@@ -96,7 +96,7 @@ def check_shared(*, store: str, when_full: str, tokens: object, mirror: object) 
     if store == "safetensors":
         raise ArgumentError(
             "several processes record one Zarr group: store is zarr, or both, which keeps a safetensors file "
-            "of each process's pieces beside. embevo export-safetensors writes those of whole steps afterwards."
+            "of each process's pieces beside. embevo export-safetensors writes files of whole steps later."
         )
     if tokens is not None:
         raise ArgumentError(
