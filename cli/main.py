@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "sweep": "embevo_cli.sweep:sweep",
     "analyze": "embevo_cli.analyze:analyze",
     "audit": "embevo_cli.audit:audit",
+    "explain": "embevo_cli.explain:explain",
     "report": "embevo_cli.report:report",
     "figures": "embevo_cli.figures:figures",
     "animate": "embevo_cli.animate:animate",

@@ -73,15 +73,17 @@ def test_the_examples_of_the_experiment_run(tmp_path: Path) -> None:
     assert done.stdout.strip() in re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
 
 
-def test_the_example_of_the_audit_runs(tmp_path: Path) -> None:
+def test_the_examples_of_the_audit_run(tmp_path: Path) -> None:
     page = AUDIT.read_text()
     (command,) = re.findall(r"<!-- test: audit train -->\n```sh\nembevo (.*?)\n```", page)
     trained = run([*EMBEVO, *command.split(), "--device", "cpu"], tmp_path)
     assert trained.returncode == 0, trained.stderr
-    ((_, code),) = examples_of(AUDIT)
-    done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
+    examples = examples_of(AUDIT)
+    assert [name for name, _ in examples] == ["audit", "explain"]
+    for _, code in examples:
+        done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
 
 
 def test_the_plan_of_a_large_matrix_is_what_the_page_says(tmp_path: Path) -> None:

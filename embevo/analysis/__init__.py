@@ -9,6 +9,8 @@ try:
     from embevo.analysis.analyze import Analysis, analyze
     from embevo.analysis.auditing.audit import audit
     from embevo.analysis.auditing.findings import Audit
+    from embevo.analysis.explaining.explain import explain
+    from embevo.analysis.explaining.explanation import Explanation
     from embevo.analysis.verdicts.thresholds import Thresholds
     from embevo.analysis.verdicts.verdict import Verdict
 except ModuleNotFoundError as error:
@@ -16,4 +18,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingLibraryError("The analysis needs xarray: pip install 'embevo[analysis]'.") from error
 
-__all__ = ["Analysis", "Audit", "Thresholds", "Verdict", "analyze", "audit"]
+__all__ = ["Analysis", "Audit", "Explanation", "Thresholds", "Verdict", "analyze", "audit", "explain"]

@@ -10,7 +10,7 @@ from embevo.analysis.figures.drawing import Drawing
 Format = Literal["png", "svg", "pdf"]
 FORMATS: Final[tuple[Format, ...]] = ("png", "svg", "pdf")
 # No dates, and no version of matplotlib in what need not have one.
-_METADATA: Final[dict[Format, dict[str, Any]]] = {
+METADATA: Final[dict[Format, dict[str, Any]]] = {
     "png": {"Software": "embevo"},
     "svg": {"Date": None, "Creator": "embevo"},
     "pdf": {"CreationDate": None, "Creator": "embevo", "Producer": "embevo"},
@@ -27,5 +27,5 @@ def render(drawing: Drawing, form: Format, *, dpi: float = 200) -> bytes:
     """
     FigureCanvasAgg(drawing.figure)
     file = io.BytesIO()
-    drawing.figure.savefig(file, format=form, dpi=dpi, metadata=_METADATA[form])
+    drawing.figure.savefig(file, format=form, dpi=dpi, metadata=METADATA[form])
     return file.getvalue()
