@@ -18,6 +18,8 @@ _MOST_LABELS: Final = 40
 # Settings that are shown without saying how many there are.
 _MANY: Final = 8
 # Characters of one setting.
+# Half of a path, or of a command, would be of no use.
+_WHOLE: Final = frozenset({"journal"})
 _LONGEST_VALUE: Final = 60
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def info(run: Path, as_json: bool, settings: bool, whole: bool) -> None:
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    # A path that is longer than a line goes on in the next.
+    table.add_column(overflow="fold")
     console = Console(highlight=False, soft_wrap=False)
     rows = _settings(summary) if settings else _rows(summary, whole=whole)
     if not whole and not settings:
@@ -66,7 +69,12 @@ def _on_one_screen(rows: list[tuple[str, str]], width: int) -> list[tuple[str, s
     found = []
     for label, value in rows:
         longest = width * (2 if label in _LONG else 1)
-        found.append((label, value if len(value) <= longest else f"{value[: longest - 4].rstrip()} ..."))
+        found.append(
+            (
+                label,
+                value if label in _WHOLE or len(value) <= longest else f"{value[: longest - 4].rstrip()} ...",
+            )
+        )
     return found
 
 
@@ -74,7 +82,7 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
     from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
 
     state = state_of(summary)
-    if summary.state == "interrupted":
+    if summary.state == "interrupted" and not summary.journal_elsewhere:
         state += f" ({command_line('embevo', 'recover', Path(summary.path))} seals them)"
     rows = [("run", str(Path(summary.path).resolve())), ("state", state)]
     if summary.rows:

@@ -17,6 +17,8 @@ def state_of(summary: "RunSummary") -> str:
         return f"being written by {summary.writer}"
     if summary.state == "unknown":
         return f"not closed; whether {summary.writer} still writes it cannot be told from here"
+    if summary.state == "interrupted" and summary.journal_elsewhere:
+        return "interrupted, and its journal is not here"
     if summary.state == "interrupted":
         return f"interrupted: {summary.journal_rows:,} rows in the journal"
     return "complete"
