@@ -53,6 +53,7 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
 @click.option(
     "--measure", is_flag=True, help="Time this machine's memory, cores and disk for a second or two."
 )
+@click.option("--mirror", is_flag=True, help="Say what sending it to object storage takes, too.")
 def plan(
     *,
     shape: str,
@@ -70,6 +71,7 @@ def plan(
     optimizer_dtype: str | None,
     out: Path,
     measure: bool,
+    mirror: bool,
 ) -> None:
     """Work out what recording a matrix at every step takes, and whether it fits.
 
@@ -78,6 +80,7 @@ def plan(
     from embevo.errors import ConfigError  # noqa: PLC0415 - loaded when they are needed, zarr above all
     from embevo.experiment.arrays import parse_record, recorded_frame  # noqa: PLC0415
     from embevo.run.format.token_subset import TokenSubset  # noqa: PLC0415
+    from embevo.run.mirroring.planning import MirrorPlan  # noqa: PLC0415
     from embevo.run.planning import Machine, Plan, warnings_of  # noqa: PLC0415
 
     size = _shape(shape)
@@ -111,6 +114,12 @@ def plan(
     machine = Machine.measured(out, planned, zarr_dtype) if measure else Machine.here(out)
     for label, text in _rows(planned, machine):
         click.echo(f"{label:16}{text}")
+    if mirror:
+        sending = MirrorPlan.of(planned, zarr_dtype)
+        click.echo(
+            f"{'mirror':16}{size_of(sending.sent_bytes)} at most, {size_of(sending.rate)} a second; "
+            f"{sending.requests:,} requests, {sending.block_requests:,} a block"
+        )
     found = warnings_of(planned, machine)
     for warning in found:
         click.echo(f"Does not fit: {warning}", err=True)

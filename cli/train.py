@@ -47,6 +47,11 @@ _SIGNALLED: Final = 128
     help="Keep the ring on a local disk, where the run is on a network file system.  "
     "[default: EMBEVO_JOURNAL_DIR, or the run]",
 )
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Send sealed blocks to object storage while it trains, such as s3://bucket/prefix.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @settings_options
 @click.pass_context
@@ -61,6 +66,7 @@ def train(
     rewind: bool,
     compact: bool,
     journal_dir: Path | None,
+    mirror: str | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -105,6 +111,7 @@ def train(
             resume=resume is not None,
             rewind=rewind,
             journal_dir=journal_dir,
+            mirror=mirror,
             on_begin=begin,
             on_step=progress.step,
         )

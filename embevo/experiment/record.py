@@ -93,6 +93,7 @@ def run_experiment(
     resume: bool = False,
     rewind: bool = False,
     journal_dir: PathLike | None = None,
+    mirror: str | None = None,
     on_begin: Callable[[Beginning], None] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> RunSummary:
@@ -108,6 +109,7 @@ def run_experiment(
             Steps that are trained again are compared bit for bit with what was recorded.
         rewind: with ``resume``, drop the steps after the checkpoint instead of comparing them.
         journal_dir: a directory on a local disk for the ring, as of :class:`Recorder`.
+        mirror: URL in object storage to which sealed blocks are sent, as of :class:`Recorder`.
         on_begin: called once before training.
         on_step: called after every step with the step and its loss, a 0-d tensor on the device; reading it
             waits for the device.
@@ -175,6 +177,7 @@ def run_experiment(
             sync_seconds=config.sync_seconds,
             sync_steps=config.sync_steps or None,
             journal_dir=journal_dir,
+            mirror=mirror,
         ) as recorder,
     ):
         if recorder.recovery is not None:

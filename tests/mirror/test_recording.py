@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from embevo_cli.main import embevo
 
 from embevo.errors import ArgumentError, RecordingWarning, RunExistsError, StorageRefusedError
 from embevo.recording.recorder import Recorder
@@ -178,3 +180,16 @@ def test_nobody_is_asked_for_anything_without_a_mirror(tmp_path: Path, proxy: Fa
     assert recorder.stats.mirror is None
     assert not (tmp_path / "run" / "mirror.json").exists()
     assert proxy.requests == []
+
+
+def test_a_training_is_sent_and_a_plan_says_what_that_takes(tmp_path: Path, url: str) -> None:
+    options = ["--steps", "6", "--device", "cpu", "--quiet"]
+    done = CliRunner().invoke(embevo, ["train", "--out", str(tmp_path / "run"), "--mirror", url, *options])
+    assert done.exit_code == 0, done.output
+    assert len(stored.values(url)[0]) == 7
+    planned = CliRunner().invoke(
+        embevo, ["plan", "--shape", "128x64", "--steps", "6000", "--rate", "30", "--mirror"]
+    )
+    # Sixteen files of the matrix and three of vectors, the metadata of six arrays and of the group, a piece
+    # and a look; seven blocks of that.
+    assert "196 requests, 28 a block" in planned.output, planned.output
