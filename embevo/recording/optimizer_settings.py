@@ -1,5 +1,6 @@
 """What an optimizer was told for what is recorded: its class, its implementation, its group's settings."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def optimizer_settings(
 
 def _group_of(optimizer: Any, parameter: Tensor) -> dict[str, Any] | None:
     groups = getattr(optimizer, "param_groups", None) or []
-    return next((group for group in groups if any(held is parameter for held in group["params"])), None)
+    known = (group for group in groups if isinstance(group, dict))
+    return next((group for group in known if any(held is parameter for held in group["params"])), None)
 
 
 def _implementation(group: Mapping[str, Any], parameter: Tensor) -> str:
@@ -69,10 +71,16 @@ def _is_kept(key: object, value: object) -> bool:
         and key not in _LEFT_OUT
         and (
             value is None
-            or isinstance(value, bool | int | float | str)
-            or (isinstance(value, tuple | list) and all(isinstance(part, int | float) for part in value))
+            or isinstance(value, str)
+            or _is_number(value)
+            or (isinstance(value, tuple | list) and all(map(_is_number, value)))
         )
     )
+
+
+def _is_number(value: object) -> bool:
+    """JSON has no infinity."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:
