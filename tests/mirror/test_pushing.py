@@ -53,6 +53,10 @@ def test_a_block_goes_chunks_first_then_its_piece_then_the_group(
         chunks = [place for place, key in enumerate(puts) if f"/c.{block}" in key and "token" not in key]
         groups = [place for place, key in enumerate(puts) if key == "trajectory.zarr/zarr.json"]
         assert max(chunks) < puts.index(piece) < groups[block + 1]
+        # The arrays' own metadata lies between the two.
+        between = puts[puts.index(piece) + 1 : groups[block + 1]]
+        assert all(key.endswith("/zarr.json") for key in between)
+        assert "trajectory.zarr/embeddings/zarr.json" in between
     # Nothing is put without saying what must be there before.
     assert all(request.conditions for request in proxy.requests if request.method == "PUT")
     # What is there is not sent again.

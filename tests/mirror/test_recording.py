@@ -86,6 +86,27 @@ def test_in_an_outage_the_loop_goes_on_and_the_rest_arrives_after_it(
     assert_holds(url, range(40))
 
 
+def test_while_an_answer_is_held_back_steps_are_captured_and_sealed(
+    tmp_path: Path, url: str, proxy: FaultyProxy
+) -> None:
+    recorder = record(tmp_path / "run", url, range(4))
+    wait_until(lambda: recorder.stats.mirror is not None and recorder.stats.mirror.rows == 4)
+    before = len(proxy.requests)
+    proxy.fate = lambda _: "hold"
+    parameter = next(iter(recorder.tensors()))
+    for step in range(4, 40):
+        captures.capture(recorder, parameter, step)
+    recorder.flush()
+    wait_until(lambda: len(proxy.requests) > before)
+    assert captures.steps_on_disk(tmp_path / "run") == list(range(40))
+    assert recorder.stats.mirror is not None
+    assert (recorder.stats.mirror.rows, recorder.stats.mirror.waiting) == (4, 9)
+    proxy.fate = lambda _: "pass"
+    proxy.let_go.set()
+    recorder.close()
+    assert_holds(url, range(40))
+
+
 def test_what_was_not_sent_at_close_is_said_and_pushed_later(
     tmp_path: Path, url: str, proxy: FaultyProxy
 ) -> None:

@@ -14,6 +14,7 @@ from embevo.run.cloud.bucket import Bucket
 from embevo.run.cloud.pieces import SNAPSHOTS, TOKENS, TOKENS_PENDING, TRAJECTORY, piece_key
 from embevo.run.disk.checksum import Digest, digest
 from embevo.run.disk.regular_file import read_regular
+from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.token_names import MOST_BYTES
 from embevo.run.manifest.entry import Annotated, Block, Created, Entry, Rewound
 from embevo.run.manifest.manifest import Manifest
@@ -208,9 +209,8 @@ class Pusher:
                 key: self._file(f"trajectory.zarr/{key}", [written])
                 for key, written in entry.metadata.items()
             }
-        group = "zarr.json"
         shrinks = entry.stop < self._there.rows
-        order = sorted(files, key=lambda key: (key == group) != shrinks)
+        order = sorted(files, key=lambda key: (key == GROUP_METADATA) != shrinks)
         for key in order:
             self._put(TRAJECTORY + key, files[key], keep=True)
         self._there.rows = entry.stop
