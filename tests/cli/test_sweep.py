@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from embevo import open_run
 from embevo.errors import ConfigError
 from embevo.experiment.config import ExperimentConfig
-from embevo.experiment.grid import load_grid
+from embevo.experiment.grid import GridRun, load_grid
 from embevo.experiment.record import run_experiment
 from embevo.experiment.sweep import Status, Sweep
 from embevo.run.disk.lock import WriterLock, writer_of
@@ -91,7 +91,7 @@ def last(path: Path) -> int:
 
 
 def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
-    tmp_path: Path, invoke: Invoke
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = grid_file(tmp_path, {"init": ["qwen", "normal"]}, corpus=str(corpus_file(tmp_path)))
     runs, out = load_grid(grid), tmp_path / "out"
@@ -113,10 +113,22 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     killed = halt(paths[0], second)
     os.kill(killed, signal.SIGKILL)
     until(lambda: pid_of(paths[0]) not in (0, killed), second)
+    orphan = halt(paths[0], second)
     second.kill()
     second.wait()
-    # Those that it has left behind are waited for.
+    # What it has left behind is waited for: that goes on when it is found to be at work.
+    is_written = Sweep.is_written
+
+    def found(sweep: Sweep, run: GridRun) -> bool:
+        writing = is_written(sweep, run)
+        if writing and sweep.path(run) == paths[0]:
+            os.kill(orphan, signal.SIGCONT)
+        return writing
+
+    monkeypatch.setattr(Sweep, "is_written", found)
     done = invoke("sweep", grid, "--out", out, "--jobs", "2")
+    if done.exit_code:
+        os.kill(orphan, signal.SIGKILL)
     assert done.exit_code == 0, done.output
     assert [status.state for status in Sweep(out, runs).statuses()] == ["complete", "complete"]
     assert "init" in done.output
