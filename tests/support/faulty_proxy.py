@@ -43,8 +43,9 @@ class FaultyProxy:
                     if name.lower() in ("if-match", "if-none-match")
                 )
                 request = Request(self.command, self.path, conditions)
+                # Without the lock: a test may look through the proxy at what is there.
+                fate = proxy.fate(request)
                 with proxy._lock:
-                    fate = proxy.fate(request)
                     proxy.requests.append(request)
                 if fate == "hold":
                     proxy.let_go.wait(30)
