@@ -37,8 +37,9 @@ VERBS = frozenset(
         "writes",
     ]
 )
-# What messages name and what is not embevo's: arguments of torch and xarray, an option of wsl.
-FOREIGN_ARGUMENTS = {"set_to_none", "chunks"}
+# What messages name and what is not embevo's: arguments of torch and xarray, the class of an optimizer as
+# a setting, an option of wsl.
+FOREIGN_ARGUMENTS = {"set_to_none", "chunks", "class"}
 FOREIGN_OPTIONS = {"--install"}
 STAND_IN = "VALUE"
 

@@ -32,6 +32,13 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "ls": [[WRONG]],
     "export-safetensors": [[WRONG, "--out", OUT]],
     "import-safetensors": [[WRONG, "--out", OUT]],
+    "view": [[WRONG, "--export", OUT]],
+    "compact": [[WRONG], [WRONG, "--dry-run"]],
+    "sweep": [[WRONG], [WRONG, "--status"]],
+    "audit": [[WRONG]],
+    "explain": [[WRONG, "--token", "0"]],
+    "push": [[WRONG, "URL"]],
+    "pull": [[WRONG, OUT]],
     "merge": [[WRONG, "RUN", "--out", OUT], ["RUN", WRONG, "--out", OUT]],
     "corpus": [["show", WRONG]],
 }
@@ -100,6 +107,7 @@ def test_what_is_no_run_is_refused(invoke: Any, tmp_path: Path, name: str, kind:
         OUT: str(tmp_path / "out"),
         OUT + ".gif": str(tmp_path / "out.gif"),
         "RUN": str(run),
+        "URL": (tmp_path / "bucket").as_uri(),
     }
     for arguments in ARGUMENTS[name]:
         result = invoke(name, *(words.get(word, word) for word in arguments))
@@ -137,6 +145,7 @@ def test_an_unreadable_directory_is_refused(tmp_path: Path, name: str) -> None:
         OUT: str(source / "out/o"),
         OUT + ".gif": str(source / "out/o.gif"),
         "RUN": str(open_to_all),
+        "URL": (source / "out" / "bucket").as_uri(),
     }
     try:
         for arguments in ARGUMENTS[name]:

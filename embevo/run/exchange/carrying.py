@@ -51,7 +51,7 @@ def said_beside(folder: Path, ids: NDArray[np.int64]) -> tuple[Annotations, str]
     except FileNotFoundError:
         return Annotations(), ""
     except (*MALFORMED, DamagedError) as error:
-        return Annotations(), f"{path} is not what embevo says of these {len(ids):,} tokens: {error}"
+        return Annotations(), f"{path} is not what embevo writes of these {len(ids):,} tokens: {error}"
 
 
 def agreed(said: Sequence[Annotations]) -> tuple[Annotations, list[str]]:
