@@ -32,9 +32,12 @@ def push(run: Path, url: str, *, read_back: bool, patience: float, as_json: bool
     from embevo.run.cloud.patience import Patience  # noqa: PLC0415
     from embevo.run.mirroring.pushing import Pusher  # noqa: PLC0415
     from embevo.run.paths import RunPaths  # noqa: PLC0415
+    from embevo.run.reading.reader import open_run  # noqa: PLC0415
 
     from .progress import measuring  # noqa: PLC0415
 
+    # What cannot be read here is not begun there.
+    open_run(run)
     bucket = Bucket(url, Patience(patience))
     with measuring("sending") as on_rows:
         pusher = Pusher(RunPaths(run), bucket, on_rows)
