@@ -290,7 +290,7 @@ def test_a_real_other_node_keeps_what_a_killed_trainer_had_captured(tmp_path: Pa
         import os, signal, torch
         from embevo import Recorder
         from embevo.recording import writer
-        writer.Writer._drain = lambda self, captured: None  # the writer is far behind: it has sealed nothing
+        writer.Writer._drain = lambda self, captured, **_: None  # far behind: it has sealed nothing
         weight = torch.nn.Parameter(torch.zeros(9000, 64))
         recorder = Recorder({str(tmp_path / "run")!r}, {{"embeddings": weight}}, store="zarr", block_steps=8)
         for step in range(5):

