@@ -28,8 +28,7 @@ class RecordEmbeddings(TrainerCallback):
     ``Trainer(..., callbacks=[RecordEmbeddings("runs/mine")])``. It is :func:`embevo.record` for the Trainer,
     and a step is one that the Trainer counts. The loss is the one that the Trainer computes for that step,
     and ``grad_norm`` the norm of the gradient before it is clipped; of several processes the first one
-    records, its own share of them, and under FSDP each process its piece of the model. ``resume="auto"``
-    goes on with the run where the Trainer goes on from a
+    records, its own share of them. ``resume="auto"`` goes on with the run where the Trainer goes on from a
     checkpoint: steps after it are compared with what the run holds.
 
     A training that ends with an exception leaves what was captured in the run: ``open_run`` reads it at once,
