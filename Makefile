@@ -38,7 +38,7 @@ run: $(VENV)/installed
 	@$(VENV)/bin/embevo train $(ARGS)
 
 test: $(VENV)/installed-dev
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python $(if $(PYTEST_ARGS),-m pytest $(PYTEST_ARGS),scripts/run_tests.py)
 
 faults: $(VENV)/installed-dev
 	@$(VENV)/bin/python tests/faults/full.py

@@ -1,5 +1,6 @@
 """Measuring a run on the workers of a Dask cluster, each of which reads the run itself."""
 
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,11 +179,15 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
     except ImportError as error:
         raise MissingLibraryError(f"Measuring on a Dask cluster needs distributed: {_INSTALL}") from error
     if address == "local":
-        with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
-            Client(local) as client,
-        ):
-            yield client
+        # The numbers of threads that distributed sets for its workers would stay in the environment of this
+        # process, and decide how whatever it starts later computes.
+        before = dict(os.environ)
+        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local:
+            for name in os.environ.keys() - before.keys():
+                del os.environ[name]
+            os.environ.update(before)
+            with Client(local) as client:
+                yield client
         return
     try:
         client = Client(address, timeout=_ANSWER_SECONDS)

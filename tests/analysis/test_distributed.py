@@ -31,6 +31,15 @@ def run(tmp_path: Path) -> Path:
     return trajectories.record(tmp_path / "run", values, dead=[2, 4], block_steps=16)
 
 
+def test_the_environment_is_that_of_before(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with ours.cluster("local", 1) as another:
+        assert another.scheduler_info()["workers"]
+        assert os.environ.items() - before.items() == set()
+    assert client.scheduler_info()["workers"]
+
+
 def test_a_cluster_finds_what_one_process_finds(client: Client, run: Path) -> None:
     told: list[tuple[int, int]] = []
     here = analyze(run, keep=False, jobs=1)

@@ -124,4 +124,5 @@ def test_no_module_of_the_analysis_imports_what_records() -> None:
         text = path.read_text()
         assert "embevo.recording" not in text, path
         assert "embevo.experiment" not in text, path
-        assert "import torch" not in text, path
+        # What computes an optimizer's steps again does so with torch's own optimizers.
+        assert "import torch" not in text or path.parent.name == "auditing", path

@@ -133,6 +133,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     assert [status.state for status in Sweep(out, runs).statuses()] == ["complete", "complete"]
     assert "init" in done.output
     # As if nothing had happened.
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for run, path in zip(runs, paths, strict=True):
         run_experiment(run.config, tmp_path / "alone" / run.name)
@@ -141,6 +142,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
         for name in ("embeddings", "loss", "learning_rate"):
             assert np.asarray(one[name][:]).tobytes() == np.asarray(other[name][:]).tobytes()
         assert one.attributes["environment"]["threads"] == "1"
+    torch.set_num_threads(threads)
     # What is complete is not trained again.
     logs = [Sweep(out, runs).log(run).read_bytes() for run in runs]
     assert invoke("sweep", grid, "--out", out, "--no-analyze").exit_code == 0

@@ -83,18 +83,14 @@ def test_the_summary_says_what_there_is_and_what_to_do_next(tmp_path: Path) -> N
     assert printed.stderr == ""
 
 
-def test_a_run_is_compacted_when_that_is_asked_for_and_else_offered_where_it_pays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_compacted_when_that_is_asked_for_and_else_offered_where_it_pays(tmp_path: Path) -> None:
     plain, small = tmp_path / "plain", tmp_path / "small"
-    assert "embevo compact" not in run(*SMALL, "--out", plain).output
+    assert "embevo compact" not in run(*SMALL, "--out", plain, "--effort", "small").output
     result = run(*SMALL, "--out", small, "--compact")
     assert "Compacted: " in result.output
     assert (open_run(plain).compacted_rows, open_run(small).compacted_rows) == (0, 13)
     assert verify(small, deep=True).ok
-    # As of matrices that are too large for more: blocks of few steps, compressed with lz4.
-    monkeypatch.setattr("embevo.recording.recorder.block_steps_for", lambda *_: 5)
-    light = run(*SMALL, "--out", tmp_path / "light")
+    light = run(*SMALL, "--out", tmp_path / "light", "--effort", "fast")
     assert "Little effort was spent on size" in light.output
     assert f"compact {tmp_path / 'light'}" in light.output
     assert open_run(tmp_path / "light").compacted_rows == 0
