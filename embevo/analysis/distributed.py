@@ -182,12 +182,14 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
         # The numbers of threads that distributed sets for its workers would stay in the environment of this
         # process, and decide how whatever it starts later computes.
         before = dict(os.environ)
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local:
+        try:
+            local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        finally:
             for name in os.environ.keys() - before.keys():
                 del os.environ[name]
             os.environ.update(before)
-            with Client(local) as client:
-                yield client
+        with local, Client(local) as client:
+            yield client
         return
     try:
         client = Client(address, timeout=_ANSWER_SECONDS)
