@@ -174,7 +174,7 @@ def test_what_is_said_beside_files_is_not_mixed_up(tmp_path: Path) -> None:
         (tmp_path / "out" / "tokens.json").write_bytes(other)
         found = inspect_folder(tmp_path / "out")
         assert found.said.is_empty
-        assert "is not what embevo says of these 2 tokens" in found.not_said
+        assert "is not what embevo writes of these 2 tokens" in found.not_said
     annotate_run(path, lambda _, __: Annotations(), clear=True)
     export_snapshots(open_run(path), tmp_path / "out", [0], tokens=[0, 2], overwrite=True)
     assert not (tmp_path / "out" / "tokens.json").exists()
