@@ -19,7 +19,7 @@ NEWEST := $(shell for minor in 14 13 12; do \
 # All that the tests of embevo/run need: everything but torch, what needs torch, and the checkers.
 WITHOUT_TORCH := import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	extras = project['optional-dependencies']; \
-	print(*(need for need in project['dependencies'] + extras['analysis'] + extras['animate'] + extras['dev'] \
+	print(*(need for need in project['dependencies'] + extras['analysis'] + extras['animate'] + extras['dask'] + extras['dev'] \
 	if not need.startswith(('embevo', 'torch', 'transformers', 'accelerate', 'lightning', 'mypy', 'ruff'))), sep='\n')
 
 .PHONY: help run test faults lint bench test-newest clean
