@@ -15,7 +15,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 TESTS: Final = ROOT / "tests"
 # About as long as all others together.
-FIRST: Final = ("analysis", "cli", "experiment", "viewer")
+FIRST: Final = ("recording", "run")
 
 
 def halves() -> tuple[list[str], list[str]]:
