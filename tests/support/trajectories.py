@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from embevo.experiment.config import ExperimentConfig
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
+from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
@@ -34,6 +35,7 @@ def record(
     block_steps: int = 64,
     close: bool = True,
     matrix: str = "embeddings",
+    tokens: TokenSubset | None = None,
     effort: AskedEffort = "small",
     **attributes: Any,
 ) -> Path:
@@ -41,15 +43,17 @@ def record(
 
     Token i occurs i + 1 times, and a dead one never; without ``dead`` the counts are not known.
     """
-    rows, tokens, dim = values.shape
+    rows, count, dim = values.shape
     numbers = range(rows) if steps is None else steps
     counts = None
     if dead is not None:
-        counts = np.arange(1, tokens + 1)
+        counts = np.arange(1, count + 1)
         counts[list(dead)] = 0
     path.mkdir(parents=True, exist_ok=True)
     paths = RunPaths(path)
-    frame = FrameSpec.of({matrix: (values.dtype.name, (tokens, dim))}, ("loss", "learning_rate"))
+    frame = FrameSpec.of(
+        {matrix: (values.dtype.name, (count, dim))}, ("loss", "learning_rate"), tokens=tokens
+    )
     layout = Layout.new(
         frame,
         block_steps=block_steps,

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from embevo.run.format.token_subset import TokenSubset
 from embevo.run.reading.reader import open_run
 from embevo.viewer.server import Viewer
 from embevo.viewer.site import Site
+from support import trajectories
 from support.page import Page
 from viewer.test_site import components
 
@@ -322,3 +324,26 @@ def test_at_360_pixels_nothing_is_wider_than_the_screen(browser: object, recorde
         assert page.ask("document.documentElement.scrollWidth") <= 360
         page.press("Home")
         assert page.step == 0
+
+
+def test_a_token_is_the_same_one_in_both_runs_wherever_it_stands(browser: object, tmp_path: Path) -> None:
+    values = trajectories.brownian(20, 10, 4).astype(np.float32)
+    first = trajectories.record(tmp_path / "first", values)
+    chosen = [1, 4, 5, 9]
+    second = trajectories.record(tmp_path / "second", values[:, chosen], tokens=TokenSubset.of(chosen, 10))
+    with Viewer(Site([first, second])).serving() as url, Page.opened(browser, url, state="flat=1") as page:
+        page.ask("embevo.select([5, 2])")
+        page.settle()
+        assert page.ask("[...embevo.runs[1].selected]") == [chosen.index(5)]
+        # A click on a token of the second run selects the same token, not the one at the same place.
+        found = page.positions(1)
+        outermost = int(np.argmax(found[:, 0]))
+        box = page.page.locator(".panel canvas").nth(2).bounding_box()
+        page.page.mouse.click(box["x"] + found[outermost, 0], box["y"] + found[outermost, 1])
+        page.until("embevo.state.selected.size === 1")
+        assert page.ask("[...embevo.state.selected]") == [chosen[outermost]]
+    with Viewer(Site([second, first])).serving() as url, Page.opened(browser, url, state="flat=1") as page:
+        page.ask("embevo.pick(embevo.runs[1], 0, false)")
+        page.settle()
+        assert page.ask("embevo.state.selected.size") == 0
+        assert "is not a token of second" in page.page.inner_text("#status")

@@ -58,10 +58,10 @@ function bind(app, panel) {
 
   const up = (event) => {
     if (!down.delete(event.pointerId)) return;
-    if (corners && path > CLICK) app.select(panel.inside(corners), { add: event.shiftKey });
+    if (corners && path > CLICK) app.select(panel.runs[0].inFirst(panel.inside(corners)), { add: event.shiftKey });
     else if (path <= CLICK && event.type === "pointerup") {
       const found = panel.pick(...at(event));
-      if (found) app.select([found.token], { add: event.shiftKey });
+      if (found) app.pick(panel.runs[found.place], found.token, event.shiftKey);
       else if (!event.shiftKey) app.select([]);
     }
     corners = null;

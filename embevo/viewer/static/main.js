@@ -10,6 +10,7 @@ import { Refused, Unreachable, sourceOfThisPage } from "./source.js";
 import { State } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { Tokens } from "./tokens.js";
+import { twins } from "./twins.js";
 
 const LOOK_MS = 1000;
 const CHARTS_MS = 1500;
@@ -37,6 +38,8 @@ class App {
     this.runs = await Promise.all(this.index.runs.map(({ number }) => Run.open(this.source, number, handlers)));
     document.title = `${this.runs.map((run) => run.meta.name).join(" and ")} · embevo`;
     document.getElementById("title").textContent = this.runs.map((run) => run.meta.name).join("  |  ");
+    for (const run of this.runs.slice(1)) run.twins = twins(this.runs[0], run);
+    this.choose(this.state.selected);
     this.timeline.use(this.runs);
     if (!this.state.stepGiven) this.state.step = this.timeline.last;
     this.state.step = this.timeline.settle(this.state.step);
@@ -124,10 +127,23 @@ class App {
       if (add && tokens.length === 1 && chosen.has(token)) chosen.delete(token);
       else chosen.add(token);
     }
-    this.state.selected = chosen;
+    this.choose(chosen);
     this.tokens.selection();
     this.redraw();
     this.remember();
+  }
+
+  // Select a token of any run; one that the first run does not have is named, and cannot be followed in both.
+  pick(run, token, add) {
+    const [first] = run.inFirst([token]);
+    if (first !== undefined) this.select([first], { add });
+    else this.failed(new Refused(`${this.tokens.name(token, run)} of ${run.meta.name} is not a token of ${this.runs[0].meta.name}: open that run first to select it.`));
+  }
+
+  // What is selected are tokens of the first run; in the others the same tokens are, wherever they stand.
+  choose(tokens) {
+    this.state.selected = new Set([...tokens].filter((token) => token < this.runs[0].tokens));
+    for (const run of this.runs) run.selected = new Set(run.here(this.state.selected));
   }
 
   redraw() {
@@ -176,6 +192,7 @@ class App {
       for (const run of growing) {
         const live = await run.tell(`live-${run.rows}.json`);
         run.meta.state = live.state;
+        if (live.rows < run.rows) throw new Refused(`${run.meta.name} was rewound: load the page anew.`);
         if (live.steps.length) {
           run.grow(live.steps);
           grown = true;
@@ -240,6 +257,7 @@ class App {
     if (wanted !== before || layout !== this.state.layout || common !== this.state.common) await this.see(wanted);
     if (layout !== this.state.layout) this.lay();
     this.state.step = this.timeline.settle(this.state.step);
+    this.choose(this.state.selected);
     this.tokens.selection();
     this.charts.refresh();
     this.marks.draw(this.runs);

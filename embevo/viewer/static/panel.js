@@ -136,7 +136,7 @@ export class Panel {
     }
     const faint = colours.slice();
     for (let token = 0; token < run.tokens; token += 1)
-      if (!state.selected.has(token)) faint[4 * token + 3] *= 0.28;
+      if (!run.selected.has(token)) faint[4 * token + 3] *= 0.28;
       else faint[4 * token + 3] = faint[4 * token + 3] ? 1 : 0;
     this.points.points(pixels, faint, looks);
   }
@@ -144,7 +144,7 @@ export class Panel {
   #trails(run, place, state) {
     const { colours } = this.dressed[place];
     const last = this.shown[place].row;
-    const chosen = state.selected.size ? [...state.selected].filter((token) => token < run.tokens) : null;
+    const chosen = state.selected.size ? [...run.selected] : null;
     const tokens = chosen ?? [...Array(run.tokens).keys()].filter((token) => colours[4 * token + 3] > 0);
     const rows = Math.min(state.trail, last, Math.max(2, Math.floor(MOST_TRAIL_POINTS / Math.max(1, tokens.length))));
     this.trailRows = rows;
@@ -279,7 +279,7 @@ export class Panel {
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
     pen.fillStyle = inkOf("ink");
-    const named = [...state.selected].slice(0, 200);
+    const named = [...run.selected].slice(0, 200);
     if (state.hover && state.hover.panel === this && state.hover.place === place) named.push(state.hover.token);
     for (const token of new Set(named)) {
       if (token >= run.tokens) continue;

@@ -22,6 +22,9 @@ export class Run {
     this.meta = meta;
     this.steps = meta.steps;
     this.view = null;
+    // Positions of the selected tokens, and which tokens of the first run these are.
+    this.selected = new Set();
+    this.twins = null;
     this.charts = { charts: [], events: [], measuring: null, failure: "" };
   }
 
@@ -39,6 +42,16 @@ export class Run {
 
   address(rest) {
     return `data/${this.number}/${rest}`;
+  }
+
+  // Positions here of tokens of the first run; those that are not here are left out.
+  here(tokens) {
+    return this.twins ? [...tokens].map((token) => this.twins.there[token] ?? -1).filter((token) => token >= 0) : [...tokens];
+  }
+
+  // The other way round.
+  inFirst(tokens) {
+    return this.twins ? [...tokens].map((token) => this.twins.back[token] ?? -1).filter((token) => token >= 0) : [...tokens];
   }
 
   async tell(rest) {

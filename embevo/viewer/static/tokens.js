@@ -325,7 +325,7 @@ export class Tokens {
         const who = event.tokens.slice(0, 5).map((token) => tokenLabel(run, token)).join(" ");
         const more = event.tokens.length > 5 ? ` and ${event.tokens.length - 5} more` : "";
         button.textContent = `${event.step.toLocaleString("en")} ${event.kind}${sizes}: ${who}${more}${many ? ` (${run.meta.name})` : ""}`;
-        button.addEventListener("click", () => { this.#app.timeline.go(event.step); this.#app.select(event.tokens); });
+        button.addEventListener("click", () => { this.#app.timeline.go(event.step); this.#app.select(run.inFirst(event.tokens)); });
         item.append(button);
         list.append(item);
       }
