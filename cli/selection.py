@@ -40,9 +40,11 @@ class TokenChoice:
 
     Attributes:
         parts: what stands between the commas.
+        option: that they were given to.
     """
 
     parts: tuple[str, ...]
+    option: str = "--tokens"
 
     def ids_in(self, names: "TokenNames") -> list[int]:
         """The ids, ascending, in a run whose tokens have these names.
@@ -58,7 +60,7 @@ class TokenChoice:
                 return list(parse_tokens(self.parts).ids)
             return tokens_named(self.parts, names)
         except ArgumentError as error:
-            raise click.BadParameter(str(error), param_hint="'--tokens'") from error
+            raise click.BadParameter(str(error), param_hint=f"'{self.option}'") from error
 
 
 def token_choice(ctx: click.Context, param: click.Parameter, value: str | None) -> TokenChoice | None:
@@ -79,7 +81,7 @@ def token_choice(ctx: click.Context, param: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error), ctx, param) from error
     if "" in parts:
         raise click.BadParameter(f"{value!r} has an empty part between its commas", ctx, param)
-    return TokenChoice(tuple(parts))
+    return TokenChoice(tuple(parts), param.opts[0])
 
 
 def token_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:

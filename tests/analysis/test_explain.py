@@ -175,6 +175,8 @@ def test_the_command_tells_the_story_and_draws_it(tmp_path: Path) -> None:
     assert "at step 4" in done.output
     done = CliRunner().invoke(command, ["explain", run, "--token", "3", "--json"])
     assert len(json.loads(done.output)["reach"]) == STEPS
+    unknown = CliRunner().invoke(command, ["explain", run, "--token", "nosuch"])
+    assert "'--token'" in unknown.output
     for wrong in (["--token", "99"], ["--token", "3", "--step", "999"], ["--token", "3", "-o", "story.txt"]):
         done = CliRunner().invoke(command, ["explain", run, *wrong])
         assert done.exit_code == 2, (wrong, done.output)
