@@ -15,11 +15,13 @@ class Holding:
     """A run that is being recorded, until it is let go of.
 
     Attributes:
+        root: the run directory.
         error: why a file could not be removed when that was done.
     """
 
     def __init__(self, run: RunWriter, mirror: Mirror | None = None) -> None:
         """Hold a run that was created or taken up again; its mirror is told when nothing more comes."""
+        self.root = run.paths.root
         self.error: OSError | None = None
         self._run = run
         self._mirror = mirror

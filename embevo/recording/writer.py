@@ -1,5 +1,6 @@
 """The background thread that moves committed rows from the journal into snapshots and blocks."""
 
+import shlex
 import threading
 import time
 from typing import Final
@@ -277,9 +278,8 @@ class Writer:
                 self.released = stop
 
     def _ended(self) -> RecordingError:
-        root = self._journal.path.parent
         return RecordingError(
-            f"the interpreter is ending: nothing more is recorded in {root}. What was captured before the "
+            f"the interpreter is ending: nothing more is recorded in {self.holding.root}. What was captured before the "
             "main thread ended is sealed."
         )
 
@@ -290,7 +290,7 @@ class Writer:
         explained = RecordingError(
             f"writing step {step} failed at {what}. The first {self._sealer.rows} rows are sealed in the "
             f"run, those captured after them are safe in {self._journal.path}. Mend the cause, then run: "
-            f"embevo recover {self._journal.path.parent}"
+            f"embevo recover {shlex.quote(str(self.holding.root))}"
         )
         explained.__cause__ = error
         return explained

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import mmap
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from embevo import open_run
 from embevo.errors import (
     CreationError,
     DamagedError,
+    RecordingError,
     RunInUseError,
     UnprovenError,
     UnsupportedError,
@@ -34,6 +36,7 @@ from embevo.run.repair.recovery import has_run, recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
 from support.faults.rig import quick_or_full
+from support.sinks import NO_SPACE, FailingSink
 
 BLOCK = 4
 DIED = 9
@@ -125,6 +128,28 @@ def test_the_environment_names_the_directory_for_everything_that_makes_a_ring(
     holds(tmp_path / "run", 6)
     assert len(made) == 2
     assert all(path.is_relative_to(scratch) for path in made)
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_is_advised_where_writing_fails_names_the_run_and_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, scratch = tmp_path / "a run", tmp_path / "scratch"
+    with monkeypatch.context() as patched:
+        recording, held = recorder(run, scratch)
+        FailingSink(patched, NO_SPACE, after=2).patch()
+        with pytest.raises(RecordingError, match="No space left") as caught:
+            for step in range(100):
+                capture(recording, held, range(step, step + 1))
+                recording.flush()
+    captured = open_run(run).steps.tolist()
+    with pytest.raises(RecordingError):
+        recording.close()
+    advised = shlex.split(str(caught.value).partition("run: embevo ")[2])
+    done = CliRunner().invoke(embevo, advised)
+    assert done.exit_code == 0, done.output
+    assert captured
+    holds(run, len(captured))
     assert list(scratch.iterdir()) == []
 
 
