@@ -177,6 +177,9 @@ class SnapshotFiles:
         """End the process, by itself or else not, so that what follows is made by this thread alone."""
         self.in_process = False
         if self._socket is not None:
+            # A forked child of the training, such as a worker of a data loader, has it open too.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
         if self._process is not None:

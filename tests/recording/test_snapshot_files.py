@@ -123,6 +123,26 @@ def test_where_no_process_can_be_had_the_thread_makes_them(
     check(tmp_path / "run")
 
 
+def test_it_ends_with_the_recorder_although_a_child_of_the_training_lives_on(tmp_path: Path) -> None:
+    """As the workers of a data loader do, which were forked while it was there."""
+    recorder, weight = start(tmp_path / "run")
+    wait_until(lambda: recorder.stats.file_maker == "process")
+    process = process_of(recorder)
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        go_on(recorder, weight)
+        recorder.close()
+        # It has ended by itself, and was not given up.
+        assert process.returncode == 0
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    check(tmp_path / "run")
+
+
 def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot_files, "PATIENCE_SECONDS", 0.2)
     recorder, weight = start(tmp_path / "run")
