@@ -106,6 +106,21 @@ def test_what_would_part_the_pieces_is_refused_and_the_way_around_works(tmp_path
     assert open_run(tmp_path / "one").steps.tolist() == [0, 1, 2]
 
 
+def test_a_run_that_a_process_still_records_is_not_recorded_over(tmp_path: Path) -> None:
+    """Also when the one that joins has ended, and nobody has the lock of the whole run."""
+    ranks = create(tmp_path / "run", joins=True)
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(5))
+    ranks.close(0)
+    with pytest.raises(RunInUseError, match=r"ranks/00001 is being written by"):
+        create(tmp_path / "run", overwrite=True)
+    for rank in (1, 3):
+        ranks.capture(rank, [5])
+        ranks.close(rank)
+    check(tmp_path / "run", list(range(5)))
+    create(tmp_path / "run", overwrite=True).leave()
+
+
 def test_the_first_joins_while_all_record(tmp_path: Path) -> None:
     ranks = create(tmp_path / "run", joins=True)
     for rank in reversed(SHARDS.ranks):

@@ -76,7 +76,7 @@ class Ranks:
         self.writers.clear()
 
 
-def create(path: Path, *, joins: bool = False) -> Ranks:
+def create(path: Path, *, joins: bool = False, overwrite: bool = False) -> Ranks:
     """A new run of no rows; with ``joins``, what is sealed is joined as by recorders."""
     paths = RunPaths(path)
     layout = Layout.new(
@@ -89,7 +89,7 @@ def create(path: Path, *, joins: bool = False) -> Ranks:
         shards=SHARDS,
     )
     lock = create_whole(
-        paths, layout, token_count=None, annotations=Annotations(), overwrite=False, sync=False
+        paths, layout, token_count=None, annotations=Annotations(), overwrite=overwrite, sync=False
     )
     writers = {rank: _writer(paths, rank) for rank in SHARDS.ranks}
     for rank, writer in writers.items() if joins else ():

@@ -1,44 +1,15 @@
 """Recovering, resuming and verifying the runs of the processes below a whole run."""
 
-import contextlib
-from collections.abc import Iterator
-
-from embevo.errors import ArgumentError, RunInUseError
+from embevo.errors import ArgumentError
 from embevo.run.disk.atomic import sync_file
 from embevo.run.disk.checksum import file_digest
-from embevo.run.disk.lock import WriterLock
 from embevo.run.format.shards import Shards
 from embevo.run.manifest.damage import damaged_files
 from embevo.run.paths import RunPaths
 from embevo.run.repair.repair import Repair
 from embevo.run.repair.report import Recovery
 from embevo.run.writing.joining import Joiner, files_of_part, move_up, put_beside
-
-
-@contextlib.contextmanager
-def locked_parts(paths: RunPaths) -> Iterator[None]:
-    """Hold the locks of the runs of all processes.
-
-    Raises:
-        RunInUseError: one of them is being written.
-    """
-    with contextlib.ExitStack() as held:
-        for own in parts_of(paths):
-            try:
-                lock = WriterLock(own.lock)
-            except RunInUseError as error:
-                raise RunInUseError(f"{paths.root}: {error}") from error
-            held.callback(lock.release)
-        yield
-
-
-def parts_of(paths: RunPaths) -> list[RunPaths]:
-    """The runs of processes that are there, in order of rank."""
-    if not paths.ranks.is_dir():
-        return []
-    return [
-        RunPaths(path) for path in sorted(paths.ranks.iterdir()) if path.name.isdecimal() and path.is_dir()
-    ]
+from embevo.run.writing.part_locks import parts_of
 
 
 def refuse_pieces(paths: RunPaths, what: str) -> None:

@@ -24,13 +24,14 @@ from embevo.run.reading.annotations import GIVE_AGAIN
 from embevo.run.repair.journal_repair import open_for_recovery
 from embevo.run.repair.manifest_repair import usable_manifest
 from embevo.run.repair.metadata_repair import restore_metadata
-from embevo.run.repair.ranks import join_recovered, locked_parts, parts_of, relink, take_over
+from embevo.run.repair.ranks import join_recovered, relink, take_over
 from embevo.run.repair.rebuilding import rebuild
 from embevo.run.repair.repair import Repair
 from embevo.run.repair.report import Recovery, Unproven
 from embevo.run.repair.strangers import sweep_strangers, unfinished_writes
 from embevo.run.repair.tail import seal_tail
 from embevo.run.writing.annotating import settle_annotations
+from embevo.run.writing.part_locks import locked_parts, parts_of
 from embevo.run.writing.replacing import settle
 
 

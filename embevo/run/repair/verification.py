@@ -26,8 +26,8 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
-from embevo.run.repair.ranks import parts_of
 from embevo.run.repair.strangers import unfinished_writes
+from embevo.run.writing.part_locks import parts_of
 
 _SHALLOW_STEPS: Final = 5
 # More files than a folder has; the attribute is untrusted.

@@ -11,6 +11,7 @@ from embevo.run.disk.regular_file import links_among, through_link
 from embevo.run.journal.orphan import wait_for_orphan
 from embevo.run.journal.place import ring_file
 from embevo.run.paths import RunPaths
+from embevo.run.writing.part_locks import locked_parts, parts_of
 from embevo.run.writing.replacing import settle
 
 
@@ -35,6 +36,10 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
         wait_for_orphan(ring_file(paths))
         settle(paths)
         _check_free(paths, overwrite=overwrite)
+        # Processes of a training record on when the one that has the lock of the whole run has ended.
+        with locked_parts(paths):
+            for own in parts_of(paths):
+                wait_for_orphan(ring_file(own))
     except BaseException as error:
         lock.release()
         if isinstance(error, OSError):
