@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.errors import ArgumentError, CreationError
+from embevo.errors import ArgumentError, CreationError, DamagedError
 from embevo.recording.options import check_schedule
 from embevo.recording.sharded import Part
 from embevo.run.disk.lock import WriterLock
@@ -236,11 +236,13 @@ def _own(
         resumed = resume(own, frame, rewind_to=keep, sync=wanted.sync, journal_dir=wanted.journal_dir)
         recorded, writer = resumed.run, resumed.writer
         try:
+            _check_end(own, int(recorded.steps[-1]) if len(recorded.steps) else -1, keep)
             prepare(writer.layout, writer.journal, writer.sealer.rows)
         except BaseException:
             writer.close(complete=True)
             raise
     else:
+        _check_end(own, -1, keep)
         layout = Layout.new(
             frame,
             block_steps=whole.block_steps,
@@ -271,3 +273,18 @@ def _own(
     writer.after = joined.leave
     writers.append(writer)
     return Begun(writer, recorded, opened.recovery)
+
+
+def _check_end(own: RunPaths, last: int, keep: int) -> None:
+    """Raise DamagedError unless this process's own run ends where the whole one does."""
+    if last == keep:
+        return
+    if last < 0:
+        raise DamagedError(
+            f"{own.root} is not there or holds no step, and the whole run has steps up to {keep}: what is "
+            "recorded from now on would not fit behind them. Put it back, or record into a new run."
+        )
+    raise DamagedError(
+        f"{own.root} ends with step {last}, and the whole run has steps up to {keep}: what is recorded from "
+        f"now on would not fit behind them. Resume with rewind_to={last}, from where all have everything."
+    )

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from embevo import open_run
 from embevo.run.exchange.exporting import export_snapshots
 from embevo.run.reading.summary import summarize
 from embevo.run.repair.recovery import recover
+from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
 
 SCRIPT = Path(__file__).parents[1] / "support" / "sharded.py"
@@ -141,6 +143,7 @@ KILLED = {
 @pytest.mark.parametrize("who", list(KILLED))
 def test_what_all_had_captured_outlives_a_kill(tmp_path: Path, who: str) -> None:
     processes, killed = KILLED[who]
+    options: dict[str, Any] = {}
     assert torchrun(processes, tmp_path, "fsdp", killed=killed).returncode != 0
     path = tmp_path / "fsdp"
     rows = [open_run(own).steps.tolist() for own in ranks(path)]
@@ -154,7 +157,19 @@ def test_what_all_had_captured_outlives_a_kill(tmp_path: Path, who: str) -> None
     if processes == 4:
         refused = torchrun(2, tmp_path, "fsdp", resume=True)
         assert "was begun by 4 processes" in refused.stderr
-    resumed = torchrun(processes, tmp_path, "fsdp", resume=True)
+    if who == "one process":
+        # What one process has is not here, or not all of it.
+        own = ranks(path)[1]
+        own.rename(tmp_path / "aside")
+        refused = torchrun(2, tmp_path, "fsdp", resume=True)
+        assert f"{own} is not there or holds no step, and the whole run has steps up to 4" in refused.stderr
+        shutil.rmtree(own, ignore_errors=True)
+        (tmp_path / "aside").rename(own)
+        rewind_to(own, 2)
+        refused = torchrun(2, tmp_path, "fsdp", resume=True)
+        assert f"{own} ends with step 2, " in refused.stderr
+        options["rewind_to"] = 2
+    resumed = torchrun(processes, tmp_path, "fsdp", resume=True, **options)
     assert resumed.returncode == 0, resumed.stderr
     assert verify(path, deep=True).problems == []
     seen = np.load(tmp_path / "fsdp.npz")
