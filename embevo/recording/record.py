@@ -1,5 +1,7 @@
 """One line for any loop: what to record is named, and the optimizer's own hooks do the rest."""
 
+import difflib
+import inspect
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +25,8 @@ from embevo.run.format.settings import OPTIMIZER
 from embevo.run.paths import PathLike
 
 EMBEDDINGS_ALONE: Final = ("embeddings",)
+# What of a recorder's arguments is said otherwise here.
+_NO_OPTIONS: Final = frozenset({"run_dir", "matrices", "dimensions"})
 
 
 def record(
@@ -67,6 +71,7 @@ def record(
             has a value that it cannot have.
         EmbevoError: the run cannot be created, as by :class:`Recorder`.
     """
+    check_names(options)
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model is {shown(model)}; pass the torch.nn.Module that is trained")
     given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
@@ -80,6 +85,16 @@ def record(
         arrays.close()
         raise
     return begin(run_dir, arrays, stepping, step, dimensions=dimensions, options=options)
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Raise ArgumentError on an option that no recorder has."""
+    known = sorted(set(inspect.signature(Recorder).parameters) - _NO_OPTIONS)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else f"; the options are {', '.join(known)}"
+            raise ArgumentError(f"there is no option {name!r}{meant}")
 
 
 def begin(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from embevo import Recorder, open_run
+from embevo import RecordEmbeddings, Recorder, RecordLightning, open_run
 from embevo.errors import ArgumentError
 from embevo.recording.record import record
 
@@ -69,3 +69,22 @@ def test_a_parameter_whose_name_is_none_for_an_array(tmp_path: Path) -> None:
     with record(trained, optimizer, tmp_path / "other", what, **names):
         step(trained, optimizer)
     assert open_run(tmp_path / "other")["unembeddings"].shape == (2, 40, 8)
+
+
+@pytest.mark.parametrize("how", ["record", "Trainer", "Lightning"])
+def test_an_option_that_there_is_not(tmp_path: Path, how: str) -> None:
+    """It is said before anything begins, and which one may be meant."""
+    trained = model()
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
+
+    def make(**options: Any) -> object:
+        if how == "record":
+            return record(trained, optimizer, tmp_path / "run", parameter="0.weight", **options)
+        kind = RecordEmbeddings if how == "Trainer" else RecordLightning
+        return kind(tmp_path / "run", **options)
+
+    with pytest.raises(ArgumentError, match="no option 'block_step'; did you mean block_steps"):
+        make(block_step=3)
+    with pytest.raises(ArgumentError, match="no option 'xyz'; the options are attributes, block_steps, "):
+        make(xyz=1)
+    assert not (tmp_path / "run").exists()

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from embevo.recording.adapters.kept_configuration import plain, versions
 from embevo.recording.model_arrays import find_arrays
-from embevo.recording.record import EMBEDDINGS_ALONE, Recording, begin, inner_optimizers, that_holds
+from embevo.recording.record import (
+    EMBEDDINGS_ALONE,
+    Recording,
+    begin,
+    check_names,
+    inner_optimizers,
+    that_holds,
+)
 from embevo.recording.recorder import Recorder
 from embevo.run.paths import PathLike, absolute
 
@@ -79,6 +86,7 @@ class RecordLightning(Callback):
                 hyperparameters of the module, its optimizer's and the Trainer's settings are kept as
                 ``config``.
         """
+        check_names(options)
         self.recorder: Recorder | None = None
         self._recording: Recording | None = None
         self._optimizer: Any = None

@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from embevo.recording.adapters.accelerator_numbers import AcceleratorNumbers
 from embevo.recording.adapters.kept_configuration import plain, versions
 from embevo.recording.model_arrays import find_arrays
-from embevo.recording.record import EMBEDDINGS_ALONE, Recording, begin, inner_optimizers
+from embevo.recording.record import EMBEDDINGS_ALONE, Recording, begin, check_names, inner_optimizers
 from embevo.recording.recorder import Recorder
 from embevo.recording.sharded import is_divided
 from embevo.run.paths import PathLike, absolute
@@ -66,6 +66,7 @@ class RecordEmbeddings(TrainerCallback):
                 arguments of the Trainer and the configuration of the model are kept as ``config``. Without
                 ``scalars``, ``grad_norm`` is recorded.
         """
+        check_names(options)
         self.recorder: Recorder | None = None
         self._recording: Recording | None = None
         self._numbers: AcceleratorNumbers | None = None
