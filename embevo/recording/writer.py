@@ -279,8 +279,8 @@ class Writer:
 
     def _ended(self) -> RecordingError:
         return RecordingError(
-            f"the interpreter is ending: nothing more is recorded in {self.holding.root}. What was captured before the "
-            "main thread ended is sealed."
+            f"the interpreter is ending: nothing more is recorded in {self.holding.root}. What was captured "
+            "before the main thread ended is sealed."
         )
 
     def _explain(self, error: Exception) -> RecordingError:

@@ -138,10 +138,14 @@ def test_what_is_advised_where_writing_fails_names_the_run_and_works(
     with monkeypatch.context() as patched:
         recording, held = recorder(run, scratch)
         FailingSink(patched, NO_SPACE, after=2).patch()
-        with pytest.raises(RecordingError, match="No space left") as caught:
+
+        def work() -> None:
             for step in range(100):
                 capture(recording, held, range(step, step + 1))
                 recording.flush()
+
+        with pytest.raises(RecordingError, match="No space left") as caught:
+            work()
     captured = open_run(run).steps.tolist()
     with pytest.raises(RecordingError):
         recording.close()
