@@ -40,6 +40,7 @@ class Charts:
         self._thread: threading.Thread | None = None
         self._done = (0, 0)
         self._measured_rows = 0
+        self._rewinds = opened.rewinds
         self._found: dict[str, Any] | None = None
         self._failure = ""
         self._stopping = False
@@ -69,6 +70,8 @@ class Charts:
         """
         rows = self._opened.recorded_rows
         with self._lock:
+            if self._thread is None and self._rewinds != self._opened.rewinds:
+                self._rewinds, self._found, self._measured_rows = self._opened.rewinds, None, 0
             due = self._measured_rows == 0 or rows >= self._measured_rows * (1 + _GROWN)
             complete = rows != self._measured_rows and self._opened.state == "complete"
             wanted = due or complete
@@ -92,21 +95,23 @@ class Charts:
         ]
 
     def _measure(self) -> None:
-        found, failure = None, ""
+        # What nobody has foreseen is printed where the page is served from, and ends nothing but this.
+        found, failure = None, "the measuring has ended with an error, which is printed on the terminal"
         try:
             with _ONE_AT_A_TIME:
                 analysis = analyze(self._opened.path, matrix=self._opened.matrix, on_rows=self._on_rows)
-            found = _told(analysis, self._opened)
+            found, failure = _told(analysis, self._opened), ""
         except _StoppedError:
-            pass
+            failure = ""
         except (EmbevoError, OSError) as error:
             failure = str(error)
-        with self._lock:
-            self._thread = None
-            self._failure = failure
-            if found is not None:
-                self._found = found
-                self._measured_rows = found["measured_rows"]
+        finally:
+            with self._lock:
+                self._thread = None
+                self._failure = failure
+                if found is not None:
+                    self._found = found
+                    self._measured_rows = found["measured_rows"]
 
     def _on_rows(self, done: int, rows: int) -> None:
         if self._stopping:
@@ -121,7 +126,7 @@ def _told(analysis: Analysis, opened: OpenedRun) -> dict[str, Any]:
     steps = opened.steps[opened.steps <= measured[-1]]
     shown = np.searchsorted(measured, steps)
     groups = [str(name) for name in series["group"].to_numpy()]
-    sizes = series["member"].to_numpy().sum(axis=-1)
+    sizes = series["member"].sum("token").to_numpy()
     charts = []
     for name, title, unit in _MEASURED:
         values = series[name].transpose("step", "group").to_numpy()[shown]
@@ -145,11 +150,12 @@ def _told(analysis: Analysis, opened: OpenedRun) -> dict[str, Any]:
         {"row": int(np.searchsorted(steps, step)), "step": int(step), "kind": "freezing", "before": [],
          "after": [], "tokens": np.flatnonzero(moved == step).tolist()}
         for step in np.unique(moved[(moved >= 0) & (moved < measured[-1])]).tolist()
-    ][:_MOST_EVENTS]  # fmt: skip
+    ]  # fmt: skip
+    left_out = max(0, len(analysis.events) - _MOST_EVENTS) + max(0, len(freezing) - _MOST_EVENTS)
     return {
         "charts": charts,
-        "events": sorted([*events, *freezing], key=lambda event: int(event["row"])),
-        "events_left_out": max(0, len(analysis.events) - _MOST_EVENTS),
+        "events": sorted([*events, *freezing[:_MOST_EVENTS]], key=lambda event: int(event["row"])),
+        "events_left_out": left_out,
         "measured_rows": len(measured),
     }
 

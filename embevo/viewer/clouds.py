@@ -48,6 +48,7 @@ class Clouds:
         self._projections: dict[str, tuple[Projection, dict[str, Any]]] = {}
         self._kept: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
+        self._rewinds = self._rewinds_now()
 
     def describe(self, view: ViewName) -> dict[str, Any]:
         """What the page must know of a view: labels of its axes, their ranges, what it was fitted on.
@@ -110,7 +111,16 @@ class Clouds:
         firsts = range(start // size * size, stop, size)
         return [(first, min(first + size, rows)) for first in firsts]
 
+    def _rewinds_now(self) -> list[int]:
+        return [of.rewinds for of in (self._opened, *self._others)]
+
     def _projection(self, view: ViewName) -> tuple[Projection, dict[str, Any]]:
+        rewinds = self._rewinds_now()
+        if rewinds != self._rewinds:
+            # Other rows may have been recorded in the place of those that are kept.
+            self._projections.clear()
+            self._kept.clear()
+            self._rewinds = rewinds
         name = str(view)
         if name not in self._projections:
             projection, said = fit(view, self._opened, self._others)

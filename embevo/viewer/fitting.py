@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from embevo.analysis.measures.components import Components, count_of
 from embevo.errors import ArgumentError
 from embevo.viewer.opened import OpenedRun
-from embevo.viewer.projecting import Projection
+from embevo.viewer.projecting import Projection, finite_points
 from embevo.viewer.view_name import ViewName
 
 # Up to so many elements in all, all rows are read for what is of all of them; of longer runs, some.
@@ -52,17 +52,16 @@ def fit(
     for place, axis in enumerate(view.axes):
         if axis < count:
             basis[place] = components.basis[axis]
-    basis[~np.isfinite(basis)] = 0
     if view.is_sky:
         where = "centroid" if view.kind == "sky-centroid" else "origin"
         along = ", ".join(str(axis + 1) for axis in view.axes)
         across = f"longitude of the direction from the {where} along components {along}, on Mollweide's map"
         return Projection(np.zeros(dim), basis, where), {"labels": [across, "latitude", ""], "fitted": fitted}
-    mean = np.where(np.isfinite(components.mean), components.mean, 0)
-    shares = components.variance / components.variance.sum() if components.variance.any() else None
+    variance = components.variance.sum()
+    shares = components.variance / variance if variance > 0 else None
     own = shares if view.of is None else None
     labels = [_label(axis, count, own) for axis in view.axes]
-    return Projection(mean, basis), {"labels": labels, "fitted": fitted}
+    return Projection(components.mean, basis), {"labels": labels, "fitted": fitted}
 
 
 def some_rows(opened: OpenedRun) -> NDArray[np.int64]:
@@ -98,37 +97,62 @@ def _whose(view: ViewName, opened: OpenedRun, others: Sequence[OpenedRun]) -> Op
 
 
 def _components(view: ViewName, opened: OpenedRun) -> tuple[Components, str]:
-    """The principal components of a view, and what of the run they are of."""
-    rows, _, _ = opened.shape
+    """The principal components of a view, and what of the run they are of.
+
+    Vectors that are not finite have no part in them; where all are none, the components are NaN, and so are
+    all places: a cloud in one point would look like a run that has collapsed.
+    """
+    rows, tokens, _ = opened.shape
     if view.kind == "all":
         chosen = some_rows(opened)
         some = "all steps together" if len(chosen) == rows else f"{len(chosen):,} of {rows:,} steps together"
-        return _of_rows(opened, chosen), f"principal components of {some}"
+        found, unlike = _of_rows(opened, chosen)
+        return found, f"principal components of {some}{_without(unlike, len(chosen) * tokens)}"
     steps = opened.steps
     step = int(steps[-1]) if view.step is None else view.step
     row = int(np.searchsorted(steps, step))
     if row >= rows or steps[row] != step:
         raise ArgumentError(f"{opened.path} has no step {step}: run.steps lists those that it has")
     points = opened.values(slice(row, row + 1))[0].astype(np.float64)
-    return Components.of(points), f"principal components of step {step:,}"
+    finite = finite_points(points)
+    without = _without(tokens - len(finite), tokens)
+    found = Components.of(finite) if len(finite) else Components.nowhere(*points.shape)
+    return found, f"principal components of step {step:,}{without}"
 
 
-def _of_rows(opened: OpenedRun, rows: NDArray[np.int64]) -> Components:
-    """The components of all tokens of some rows, taken together as one cloud."""
+def _without(unlike: int, count: int) -> str:
+    """What to say of vectors that are not finite; nothing where there are none."""
+    if not unlike:
+        return ""
+    if unlike == count:
+        return ": there are none, because no vector is finite"
+    return f", without {unlike:,} of {count:,} vectors that are not finite"
+
+
+def _of_rows(opened: OpenedRun, rows: NDArray[np.int64]) -> tuple[Components, int]:
+    """The components of all tokens of some rows, taken together as one cloud, and how many are not finite."""
     last, tokens, dim = opened.shape
     total, moment = np.zeros(dim), np.zeros((dim, dim))
     # About a point of the cloud, so that nothing is lost where it is far from the origin.
-    about = opened.values(slice(last - 1, last))[0].astype(np.float64).mean(axis=0)
+    about: NDArray[np.float64] | None = None
+    count = 0
     wanted = set(rows.tolist())
     for start, values in opened.blocks(0, last):
         mine = [place for place in range(len(values)) if start + place in wanted]
         for place in mine:
-            points = values[place].astype(np.float64) - about
+            finite = finite_points(values[place].astype(np.float64))
+            if not len(finite):
+                continue
+            about = finite.mean(axis=0) if about is None else about
+            points = finite - about
+            count += len(points)
             total += points.sum(axis=0)
             moment += points.T @ points
-    count = len(rows) * tokens
+    unlike = len(rows) * tokens - count
+    if about is None:
+        return Components.nowhere(tokens, dim), unlike
     mean = total / count
     covariance = moment / count - np.outer(mean, mean)
     if not np.isfinite(covariance).all():
-        return Components.nowhere(tokens, dim)
-    return Components.of_covariance(about + mean, covariance, count_of(count, dim))
+        return Components.nowhere(tokens, dim), unlike
+    return Components.of_covariance(about + mean, covariance, count_of(count, dim)), unlike

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from embevo.analysis.reading import matrix_of, values_of
 from embevo.errors import AnalysisError
 from embevo.run.format.widening import widen
+from embevo.run.manifest.entry import Rewound
+from embevo.run.manifest.manifest import Manifest
+from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 from embevo.run.reading.summary import summarize
 
@@ -31,6 +34,7 @@ class OpenedRun:
         name: what the page calls it.
         matrix: that is shown.
         chosen: ``(step,)`` the rows of the run that are shown, ascending; None for all, also those to come.
+        rewinds: how often it has been rewound; rows that were read before another number was may be others.
     """
 
     path: Path
@@ -38,6 +42,8 @@ class OpenedRun:
     matrix: str
     _run: Run
     chosen: NDArray[np.int64] | None = None
+    rewinds: int = 0
+    _manifest: Manifest = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -54,6 +60,11 @@ class OpenedRun:
             raise AnalysisError(f"{run.path} has no steps yet: there is nothing to see")
         return cls(run.path, name, matrix_of(run, matrix), run)
 
+    def __post_init__(self) -> None:
+        """Count the rewinds so far."""
+        self._manifest = Manifest(RunPaths(self.path).manifest)
+        self.rewinds = _rewinds(self._manifest)
+
     @contextmanager
     def reading(self) -> Iterator[Run]:
         """The run, for as long as nobody else reads or refreshes it."""
@@ -69,6 +80,16 @@ class OpenedRun:
         """
         with self._lock:
             self._run.refresh()
+            self.notice_rewinds()
+
+    def notice_rewinds(self) -> None:
+        """Take in the rows anew if the run was rewound since; errors are those of :meth:`refresh`."""
+        with self._lock:
+            self._manifest.refresh()
+            rewinds = _rewinds(self._manifest)
+            if rewinds != self.rewinds:
+                self._run.refresh()
+                self.rewinds = rewinds
 
     @property
     def state(self) -> str:
@@ -134,3 +155,7 @@ class OpenedRun:
             end = min((start // size + 1) * size, stop)
             yield start, self.values(slice(start, end))
             start = end
+
+
+def _rewinds(manifest: Manifest) -> int:
+    return sum(isinstance(entry, Rewound) for entry in manifest.entries)

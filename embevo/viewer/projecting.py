@@ -34,13 +34,26 @@ class Projection:
         found = np.empty((*values.shape[:2], 3), np.float32)
         for place, row in zip(found, values, strict=True):
             points = row.astype(np.float64)
+            centre: NDArray[np.float64] | float = 0.0
             if self.sky is None:
-                place[...] = (points - self.mean) @ self.basis.T
+                centre = self.mean
+            elif self.sky == "centroid":
+                finite = finite_points(points)
+                centre = finite.mean(axis=0) if len(finite) else np.nan
+            with np.errstate(invalid="ignore", over="ignore"):
+                along = (points - centre) @ self.basis.T
+            if self.sky is None:
+                place[...] = along
                 continue
-            centre = points.mean(axis=0) if self.sky == "centroid" else 0.0
-            place[:, :2] = mollweide((points - centre) @ self.basis.T)
+            place[:, :2] = mollweide(along)
             place[:, 2] = 0
         return found
+
+
+def finite_points(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Those of ``(token, dim)`` vectors of which all numbers are finite."""
+    finite = np.isfinite(points).all(axis=1)
+    return points if finite.all() else points[finite]
 
 
 def mollweide(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -79,6 +79,7 @@ class Subject:
     def describe(self) -> dict[str, Any]:
         """What the page must know of a run before it shows anything."""
         opened = self.opened
+        opened.notice_rewinds()
         rows, tokens, dim = opened.shape
         with opened.reading() as run:
             names = run.token_names
@@ -97,6 +98,7 @@ class Subject:
             "dim": dim,
             "steps": opened.steps.tolist(),
             "recorded_rows": opened.recorded_rows,
+            "rewinds": opened.rewinds,
             "piece_rows": self.clouds.piece_rows,
             "rounded": self.clouds.rounded,
             "state": opened.state,
@@ -112,10 +114,15 @@ class Subject:
         }
 
     def live(self, rows: int) -> dict[str, Any]:
-        """What came after so many rows."""
+        """What came after so many rows; whoever knows another number of rewinds knows other rows."""
         self.opened.refresh()
         steps = self.opened.steps
-        return {"rows": len(steps), "steps": steps[rows:].tolist(), "state": self.opened.state}
+        return {
+            "rows": len(steps),
+            "steps": steps[rows:].tolist(),
+            "state": self.opened.state,
+            "rewinds": self.opened.rewinds,
+        }
 
 
 class Site:

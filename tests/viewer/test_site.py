@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+from embevo import Recorder
 from embevo.errors import ArgumentError
 from embevo.run.reading.reader import open_run
+from embevo.run.repair.rewinding import rewind_to
 from embevo.viewer.piece import pack_places
 from embevo.viewer.projecting import mollweide
 from embevo.viewer.site import NotFoundError, Site
@@ -207,3 +210,83 @@ def test_a_run_of_many_elements_is_rounded_and_says_from_which_rows_its_axes_are
     assert told(site, "data/0/run.json")["rounded"]
     exact = values[:, :, :3]
     assert np.abs(places(site, "raw-0-1-2") - exact).max() <= np.ptp(exact) / 65_534
+
+
+def test_a_vector_that_is_not_finite_takes_the_others_places_from_nobody(tmp_path: Path) -> None:
+    values = trajectories.brownian(20, 10, 4).astype(np.float32)
+    values[7:, 3] = np.nan
+    site = Site([trajectories.record(tmp_path / "run", values)])
+    finite = values[np.isfinite(values).all(axis=2)].astype(np.float64)
+    of = {"final": np.delete(values[-1], 3, axis=0).astype(np.float64), "all": finite}
+    for kind, points in of.items():
+        mean, basis = components(points)
+        np.testing.assert_allclose(places(site, f"{kind}-0-1-2"), (values - mean) @ basis[:3].T, atol=2e-6)
+    assert "without 1 of 10 vectors" in told(site, "data/0/view/final-0-1-2/view.json")["fitted"]
+    assert "without 13 of 200 vectors" in told(site, "data/0/view/all-0-1-2/view.json")["fitted"]
+    sky = places(site, "sky-centroid-0-1-2")
+    assert np.isnan(sky[7:, 3, :2]).all()
+    assert np.isfinite(np.delete(sky, 3, axis=1)).all()
+
+
+def test_where_no_vector_is_finite_there_is_no_cloud_in_one_point(tmp_path: Path) -> None:
+    values = trajectories.brownian(20, 10, 4).astype(np.float32)
+    values[7:] = np.inf
+    site = Site([trajectories.record(tmp_path / "run", values)])
+    assert np.isnan(places(site, "final-0-1-2")).all()
+    assert "no vector is finite" in told(site, "data/0/view/final-0-1-2/view.json")["fitted"]
+    assert np.isfinite(places(site, "all-0-1-2")[:7]).all()
+
+
+def test_charts_have_the_groups_that_have_tokens(tmp_path: Path) -> None:
+    for tokens, dead, groups in (
+        (1, None, ["all"]),
+        (9, [], ["all", "live"]),
+        (9, [2], ["all", "live", "dead"]),
+    ):
+        values = trajectories.brownian(20, tokens, 4).astype(np.float32)
+        run = trajectories.record(tmp_path / f"{tokens}{dead}", values, dead=dead)
+        site = Site([run])
+        charts = site.subjects[0].charts.measured()
+        assert not charts["failure"]
+        assert [list(chart["lines"]) for chart in charts["charts"] if chart["unit"]] == [groups] * 4
+
+
+def test_measuring_that_fails_in_a_way_that_nobody_has_foreseen_says_so_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr("embevo.viewer.charts.analyze", fail)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    charts = site.subjects[0].charts
+    assert "ended with an error" in charts.measured()["failure"]
+    assert charts.tell()["measuring"] is None
+
+
+def write_drawn(run: Path, seed: int, steps: range, *, resume: bool = False) -> None:
+    drawn = torch.Generator().manual_seed(seed)
+    matrix = torch.zeros(10, 4)
+    with Recorder(run, {"embeddings": matrix}, store="zarr", block_steps=16, resume=resume) as recorder:
+        for step in steps:
+            matrix.copy_(torch.randn(10, 4, generator=drawn))
+            recorder.capture(step, loss=float(step))
+
+
+@pytest.mark.parametrize("asked", ["run.json", "live-100.json"])
+def test_rows_recorded_after_a_rewind_are_shown_in_place_of_those_before(tmp_path: Path, asked: str) -> None:
+    run = tmp_path / "run"
+    write_drawn(run, 1, range(100))
+    site = Site([run])
+    before, fitted = places(site, "raw-0-1-2"), places(site, "final-0-1-2")
+    rewinds = told(site, "data/0/run.json")["rewinds"]
+    site.subjects[0].charts.measured()
+    rewind_to(run, 49)
+    write_drawn(run, 2, range(50, 100), resume=True)
+    assert told(site, f"data/0/{asked}")["rewinds"] == rewinds + 1
+    values = open_run(run)["embeddings"][:]
+    assert not np.array_equal(before, values[:, :, :3])
+    np.testing.assert_array_equal(places(site, "raw-0-1-2"), values[:, :, :3])
+    np.testing.assert_array_equal(places(site, "final-0-1-2"), places(Site([run]), "final-0-1-2"))
+    assert not np.array_equal(fitted, places(site, "final-0-1-2"))
+    assert site.subjects[0].charts.measured()["charts"] == Site([run]).subjects[0].charts.measured()["charts"]

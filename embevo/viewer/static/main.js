@@ -191,6 +191,8 @@ class App {
       let grown = false;
       for (const run of growing) {
         const live = await run.tell(`live-${run.rows}.json`);
+        // After a rewind other rows are recorded in the place of those that the page holds.
+        if (live.rewinds !== run.meta.rewinds) return location.reload();
         run.meta.state = live.state;
         if (live.rows < run.rows) throw new Refused(`${run.meta.name} was rewound: load the page anew.`);
         if (live.steps.length) {
