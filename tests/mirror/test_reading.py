@@ -1,6 +1,8 @@
 """A run at a URL is read where it is, brought back whole, and verified."""
 
+import multiprocessing
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,15 @@ from click.testing import CliRunner
 from embevo_cli.main import embevo as command
 
 import embevo
-from embevo.errors import DamagedError, NotARunError, RunExistsError
+from embevo.errors import DamagedError, NotARunError, RunExistsError, StorageRefusedError
 from embevo.run.cloud.bucket import Bucket
 from embevo.run.format.layout import Store
 from embevo.run.mirroring.pulling import pull
 from embevo.run.mirroring.pushing import Pusher
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import open_run
+from embevo.run.repair.compacting import compact
+from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
 from support import written
 from support.faulty_proxy import FaultyProxy
@@ -113,3 +117,69 @@ def test_places_that_are_none_are_named(tmp_path: Path, url: str) -> None:
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(RunExistsError, match=r"thesis\.tex"):
         pull(url, tmp_path / "full")
+
+
+@pytest.mark.parametrize("change", ["compacted", "longer"])
+def test_what_has_it_open_reads_on_where_files_are_replaced(tmp_path: Path, url: str, change: str) -> None:
+    run = written.write_run(tmp_path / "run", rows=8, sealed=6)
+    Pusher(RunPaths(tmp_path / "run"), Bucket(url)).push()
+    expected = open_run(tmp_path / "run")["embeddings"][:6]
+    opened = open_run(url)
+    if change == "longer":
+        for row in (6, 7):
+            run.sealer.snapshot(run.journal, row)
+        run.sealer.seal(run.journal, 8)
+    run.journal.close()
+    if change == "compacted":
+        compact(tmp_path / "run")
+    Pusher(RunPaths(tmp_path / "run"), Bucket(url)).push()
+    # Nothing of the block was fetched before.
+    np.testing.assert_array_equal(opened["embeddings"][4:6], expected[4:6])
+    np.testing.assert_array_equal(opened["embeddings"][:6], expected)
+
+
+def test_what_is_said_of_tokens_since_is_read(tmp_path: Path, url: str) -> None:
+    written.write_run(tmp_path / "run", rows=6, sealed=6).journal.close()
+    Pusher(RunPaths(tmp_path / "run"), Bucket(url)).push()
+    opened = open_run(url)
+    recover(tmp_path / "run")
+    embevo.annotate(tmp_path / "run", groups={"mine": [1, 3]})
+    compact(tmp_path / "run")
+    Pusher(RunPaths(tmp_path / "run"), Bucket(url)).push()
+    np.testing.assert_array_equal(opened["embeddings"][:], open_run(tmp_path / "run")["embeddings"][:])
+    assert opened.groups["mine"].tolist() == [1, 3]
+
+
+def test_a_forked_process_reads_what_is_here_and_refuses_the_rest(tmp_path: Path, url: str) -> None:
+    sent_run(tmp_path / "run", url).journal.close()
+    opened = open_run(url)
+    first = opened["embeddings"][:4]
+
+    def child() -> None:
+        assert opened["embeddings"][:4].tobytes() == first.tobytes()
+        for ask in (lambda: opened["embeddings"][4:], lambda: open_run(url)):
+            with pytest.raises(StorageRefusedError, match="spawn"):
+                ask()
+        # What is done when an interpreter ends, as after os.fork() and sys.exit().
+        weakref.finalize._exitfunc()  # type: ignore[attr-defined]
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    np.testing.assert_array_equal(opened["embeddings"][:], open_run(tmp_path / "run")["embeddings"][:])
+
+
+@pytest.mark.parametrize("left", ["sealed", "journal"])
+def test_what_is_here_and_not_there_is_never_brought_over(tmp_path: Path, url: str, left: str) -> None:
+    path = tmp_path / "run"
+    run = written.write_run(path, rows=8, sealed=4)
+    Pusher(RunPaths(path), Bucket(url)).push()
+    run.journal.close()
+    if left == "sealed":
+        recover(path)
+    before = open_run(path)["embeddings"][:]
+    assert len(before) == 8
+    with pytest.raises(RunExistsError, match="embevo push"):
+        pull(url, path)
+    np.testing.assert_array_equal(open_run(path)["embeddings"][:], before)

@@ -25,6 +25,8 @@ _USER: Final = re.compile(r"//[^/\s@]*@")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _SECRET_NAME: Final = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|SAS|CREDENTIAL", re.IGNORECASE)
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
+# In which processes obstore was used: its threads do not live on in a forked copy, where asking it hangs.
+_USED_IN: Final[set[int]] = set()
 T = TypeVar("T")
 
 
@@ -65,6 +67,8 @@ class Bucket:
             raise MissingLibraryError(
                 f"{self.url}: object storage needs obstore: pip install 'embevo[cloud]'"
             ) from error
+        _check_not_forked(self.url)
+        _USED_IN.add(os.getpid())
         self._obstore: Any = obstore
         try:
             if self.url.startswith("file://"):
@@ -142,6 +146,7 @@ class Bucket:
 
     def _asked(self, ask: Callable[[], T], **absent: T | None) -> T | None:
         """The answer to a request; what is not there is an error unless something stands for it."""
+        _check_not_forked(self.url)
         errors = self._obstore.exceptions
 
         def once() -> T | None:
@@ -159,6 +164,15 @@ class Bucket:
                 raise StorageError(f"{self.url}: {said(error)}") from None
 
         return self.patience(once)
+
+
+def _check_not_forked(url: str) -> None:
+    if _USED_IN - {os.getpid()}:
+        raise StorageRefusedError(
+            f"{url}: a process that was forked from one that has used object storage cannot use it. Start "
+            'processes otherwise: multiprocessing.get_context("spawn"), or a DataLoader with '
+            'multiprocessing_context="spawn"; or embevo pull the run first, and open it from the disk'
+        )
 
 
 def said(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from embevo.run.disk.checksum import Digest, digest, file_digest
 from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import WriterLock
 from embevo.run.format.layout import GROUP_METADATA
+from embevo.run.journal.place import is_interrupted
 from embevo.run.manifest.entry import Block
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.mirroring.claim import WRITER, identity_at, identity_of, keep_identity
@@ -39,7 +40,7 @@ def pull(url: str, path: PathLike, *, patience: float = 300.0, on_rows: OnRows |
 
     Raises:
         NotARunError: there is no run at the URL.
-        RunExistsError: the directory holds something else.
+        RunExistsError: the directory holds something else, or more of the run than is there.
         DamagedError: an object is not what was sent.
         StorageError: the storage does not answer, or refuses.
         OSError: with the path: a file cannot be written.
@@ -54,6 +55,7 @@ def pull(url: str, path: PathLike, *, patience: float = 300.0, on_rows: OnRows |
     paths.root.mkdir(parents=True, exist_ok=True)
     lock = WriterLock(paths.lock)
     try:
+        _check_behind(paths, there, bucket.url)
         keep_identity(paths, run)
         _bring(bucket, paths, there, on_rows or (lambda _here, _there: None))
     finally:
@@ -72,6 +74,19 @@ def _check_free(paths: RunPaths, run: str) -> None:
     if found:
         raise RunExistsError(
             f"{paths.root} already holds {', '.join(sorted(found)[:5])}. Choose another directory."
+        )
+
+
+def _check_behind(paths: RunPaths, there: Run, url: str) -> None:
+    """Raise RunExistsError where a directory holds something of the run that is not at the URL."""
+    try:
+        here = paths.manifest.read_bytes()
+    except FileNotFoundError:
+        here = b""
+    if is_interrupted(paths) or not (there.path / paths.manifest.name).read_bytes().startswith(here):
+        raise RunExistsError(
+            f"{paths.root} holds this run as it is not at {url}: with more in it, or damaged. Nothing was "
+            "changed. embevo push sends what is here; another directory takes what is there."
         )
 
 

@@ -12,6 +12,7 @@ from embevo.run.disk.regular_file import read_regular
 from embevo.run.format.token_names import MOST_BYTES, Annotations
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
+from embevo.run.reading.fetching import fetcher_of
 
 GIVE_AGAIN: Final = (
     "It is nowhere else in the run. embevo annotate RUN --clear forgets what it held, and what is given with "
@@ -34,6 +35,8 @@ def read_annotations(paths: RunPaths, manifest: Manifest, ids: NDArray[np.int64]
         data = _bytes_of(paths, entered)
         if data is not None:
             return _parsed(paths, data, ids)
+        for path in (paths.tokens, paths.tokens_pending):
+            fetcher_of(paths.root)(path.name, again=True)
         manifest.refresh()
     state = "is not what was written" if paths.tokens.exists() else "is missing"
     raise DamagedError(f"{paths.tokens} {state}. {GIVE_AGAIN}")

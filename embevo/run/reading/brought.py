@@ -1,5 +1,6 @@
 """A run in object storage: its manifest and metadata are brought at once, its blocks when they are read."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -17,6 +18,7 @@ from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.reading.fetching import fetch_into, forget
 
+MANIFEST: Final = "manifest"
 _TRIES: Final = 20
 _PAUSE: Final = 0.2
 
@@ -40,26 +42,21 @@ class Brought:
         self._bucket = Bucket(url)
         self.url = self._bucket.url
         self.root = Path(tempfile.mkdtemp(prefix="embevo-")).resolve()
-        weakref.finalize(self, _let_go, self.root)
-        fetch_into(self.root, _Fetcher(self._bucket, self.root), self.url)
-        self._pieces = 0
+        weakref.finalize(self, _let_go, self.root, os.getpid())
+        self._fetcher = _Fetcher(self._bucket, self.root)
+        fetch_into(self.root, self._fetcher, self.url)
         self.take_in()
 
     def take_in(self) -> None:
         """Bring what has been sent since; raises as when it was made."""
-        path = self.root / "manifest"
         for _ in range(_TRIES):
             # The group first: the manifest, which only grows, then knows it.
             group = self._bucket.get(TRAJECTORY + GROUP_METADATA)
-            pieces = read_pieces(self._bucket, self._pieces)
-            if group is None or not (pieces or self._pieces):
-                missing = "manifest" if group else TRAJECTORY + GROUP_METADATA
+            self._fetcher(MANIFEST, again=True)
+            if group is None or not self._fetcher.pieces:
+                missing = MANIFEST if group else TRAJECTORY + GROUP_METADATA
                 raise NotARunError(f"{self.url} is not a run: there is no {missing}")
-            # Behind what is there: whoever has the run open knows it by this file.
-            with path.open("ab") as file:
-                file.writelines(pieces)
-            self._pieces += len(pieces)
-            manifest = Manifest(path)
+            manifest = Manifest(self.root / MANIFEST)
             if manifest.knows_metadata(digest(group.data)):
                 break
             time.sleep(_PAUSE)
@@ -77,9 +74,14 @@ class Brought:
 
 
 class _Fetcher:
-    """Brings files of a run from a bucket into a directory. Several threads may ask at once."""
+    """Brings files of a run from a bucket into a directory. Several threads may ask at once.
+
+    Attributes:
+        pieces: of the manifest that were brought.
+    """
 
     def __init__(self, bucket: Bucket, root: Path) -> None:
+        self.pieces = 0
         self._bucket = bucket
         self._root = root
         self._lock = Lock()
@@ -90,12 +92,22 @@ class _Fetcher:
         with self._lock:
             if path.exists() and not again:
                 return
+            if name == MANIFEST:
+                # Behind what is there: whoever has the run open knows it by this file.
+                with path.open("ab") as file:
+                    for piece in read_pieces(self._bucket, self.pieces):
+                        file.write(piece)
+                        self.pieces += 1
+                return
             stored = self._bucket.get(name)
             if stored is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_file(path, stored.data, sync=False)
 
 
-def _let_go(cache: Path) -> None:
+def _let_go(cache: Path, process: int) -> None:
+    if os.getpid() != process:
+        # In a forked copy of the process that still reads from there.
+        return
     forget(cache)
     shutil.rmtree(cache, ignore_errors=True)

@@ -155,9 +155,11 @@ class ChunkFiles:
         with self._lock:
             if not why_damaged(self._paths, self._manifest, entry, key):
                 return
-            # A short last block may have been sealed longer since.
-            self._manifest.refresh()
+            # A short last block may have been sealed longer since, or the block compacted. The file first:
+            # what takes another's place is in the manifest before it is there.
             self._fetch(name, again=True)
+            self._fetch(self._paths.manifest.name, again=True)
+            self._manifest.refresh()
             wrong = why_damaged(self._paths, self._manifest, entry, key)
         if wrong:
             raise self.damaged(entry, key, wrong)
