@@ -118,7 +118,7 @@ def train(
         progress.finish()
     print_summary(console, summary, config)
     if summary.signal is None and config.store != "safetensors":
-        make_small(console, run_dir, at_once=compact)
+        make_small(console, run_dir, at_once=compact, mirror=mirror)
     say_if_output_failed(f"What was recorded is in {run_dir}.")
     if summary.signal is not None:
         ctx.exit(_SIGNALLED + summary.signal)

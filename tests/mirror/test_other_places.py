@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embevo.errors import RunExistsError
+from embevo.errors import RunExistsError, StorageRefusedError
 from embevo.run.cloud.bucket import Bucket
 from embevo.run.mirroring.pulling import pull
 from embevo.run.mirroring.pushing import Pusher
@@ -33,3 +33,14 @@ def test_a_directory_is_sent_to_and_read_from_as_a_bucket_is(tmp_path: Path) -> 
     other.journal.close()
     with pytest.raises(RunExistsError, match="another run"):
         Pusher(RunPaths(tmp_path / "other"), Bucket(url)).push()
+
+
+def test_a_directory_that_is_missing_is_said_to_be_and_not_made(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/stroe/run"
+    for read in (lambda: open_run(url), lambda: pull(url, tmp_path / "back")):
+        with pytest.raises(StorageRefusedError, match=f"{url}: .*{tmp_path}/stroe/run"):
+            read()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageRefusedError, match=f"file://{tmp_path}/file/run"):
+        Bucket(f"file://{tmp_path}/file/run")

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from embevo_cli import training_compaction
 from embevo_cli.main import embevo
+from embevo_cli.training_compaction import make_small
+from rich.console import Console
 
 from embevo.errors import ArgumentError, RecordingWarning, RunExistsError, StorageRefusedError
 from embevo.recording.recorder import Recorder
@@ -22,6 +25,7 @@ from embevo.run.cloud import patience
 from embevo.run.cloud.bucket import Bucket
 from embevo.run.mirroring.pushing import Pusher
 from embevo.run.paths import RunPaths
+from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
 from support import captures, stored
 from support.faulty_proxy import FaultyProxy
@@ -201,6 +205,43 @@ def test_nobody_is_asked_for_anything_without_a_mirror(tmp_path: Path, proxy: Fa
     assert recorder.stats.mirror is None
     assert not (tmp_path / "run" / "mirror.json").exists()
     assert proxy.requests == []
+
+
+def test_what_a_training_makes_small_at_its_end_is_sent_so(tmp_path: Path, url: str) -> None:
+    options = [
+        "--steps",
+        "2",
+        "--dim",
+        "16",
+        "--layers",
+        "1",
+        "--context",
+        "16",
+        "--device",
+        "cpu",
+        "--compact",
+    ]
+    done = CliRunner().invoke(embevo, ["train", "--out", str(tmp_path / "run"), "--mirror", url, *options])
+    assert done.exit_code == 0, done.output
+    assert f"Sent to {url} as it is now" in done.output
+    assert open_run(url).compacted_rows == 3
+
+
+def test_what_was_made_small_and_cannot_be_sent_is_said_and_pushed_later(
+    tmp_path: Path, url: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_compaction, "_PATIENCE_SECONDS", 0.0)
+    record(tmp_path / "run", url, range(9)).close()
+    proxy.fate = lambda _: "busy"
+    console = Console(record=True, width=80)
+    make_small(console, tmp_path / "run", at_once=True, mirror=url)
+    said = console.export_text()
+    assert "503" in said
+    assert f"push {tmp_path / 'run'} {url}" in said
+    proxy.fate = lambda _: "pass"
+    assert open_run(url).compacted_rows == 0
+    Pusher(RunPaths(tmp_path / "run"), Bucket(url)).push()
+    assert open_run(url).compacted_rows == 9
 
 
 def test_a_training_is_sent_and_a_plan_says_what_that_takes(tmp_path: Path, url: str) -> None:

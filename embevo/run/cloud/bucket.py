@@ -51,12 +51,19 @@ class Bucket:
         patience: with which every request is made.
     """
 
-    def __init__(self, url: object, patience: Patience | None = None) -> None:
+    def __init__(self, url: object, patience: Patience | None = None, *, reads_only: bool = False) -> None:
         """Nothing is asked of the network yet; credentials are those that obstore finds around.
+
+        Args:
+            url: of the prefix.
+            patience: of every request; a minute by default.
+            reads_only: whether nothing will be put there; a directory that is missing is not made then.
 
         Raises:
             ArgumentError: it is no URL of object storage, or carries something secret.
             MissingLibraryError: obstore is not installed.
+            StorageRefusedError: it is a directory that is missing, or cannot be made; or obstore takes no
+                such URL.
         """
         self.url = checked(url)
         self.patience = patience or Patience(60)
@@ -72,7 +79,7 @@ class Bucket:
         self._obstore: Any = obstore
         try:
             if self.url.startswith("file://"):
-                self._store: Any = from_url(self.url, mkdir=True)
+                self._store: Any = from_url(self.url, mkdir=not reads_only)
             else:
                 self._store = from_url(
                     self.url,
@@ -84,7 +91,7 @@ class Bucket:
                     # It is asked again here, where that is seen and can be ended.
                     retry_config={"max_retries": 0, "retry_timeout": _TIMEOUT},
                 )
-        except (obstore.exceptions.BaseError, ValueError) as error:
+        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise StorageRefusedError(f"{self.url}: {said(error)}") from None
 
     def get(self, key: str) -> Stored | None:

@@ -45,7 +45,7 @@ def pull(url: str, path: PathLike, *, patience: float = 300.0, on_rows: OnRows |
         StorageError: the storage does not answer, or refuses.
         OSError: with the path: a file cannot be written.
     """
-    paths, bucket = RunPaths(path), Bucket(url, Patience(patience))
+    paths, bucket = RunPaths(path), Bucket(url, Patience(patience), reads_only=True)
     there = Run(bucket.url)
     claim = bucket.get(WRITER)
     run = None if claim is None else identity_at(claim)

@@ -39,7 +39,7 @@ class Brought:
             StorageError: the storage does not answer, or refuses.
             DamagedError: metadata or manifest are not what was written.
         """
-        self._bucket = Bucket(url)
+        self._bucket = Bucket(url, reads_only=True)
         self.url = self._bucket.url
         self.root = Path(tempfile.mkdtemp(prefix="embevo-")).resolve()
         weakref.finalize(self, _let_go, self.root, os.getpid())
