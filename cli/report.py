@@ -66,19 +66,19 @@ def report(
             analyses.append(analyze(run, limits, matrix=matrix, judge=judge, on_rows=on_rows))
     with measuring("Drawing") as on_figure:
         page = page_of(
-            analyses, out=out.name, replay=_replay(analyses) if replay else "", on_figure=on_figure
+            analyses, out=out.name, replay=_replay(analyses, matrix) if replay else "", on_figure=on_figure
         ).encode()
     write_file(out, page, sync=False)
     click.echo(f"Wrote {out} ({size_of(len(page))})")
 
 
-def _replay(analyses: "Sequence[Analysis]") -> str:
+def _replay(analyses: "Sequence[Analysis]", matrix: str | None) -> str:
     """The page of the first runs; empty for vocabularies that would make the report too large."""
     from embevo.viewer.export import single_page  # noqa: PLC0415 - loaded when it is needed
     from embevo.viewer.site import Site  # noqa: PLC0415
 
-    first = analyses[:_REPLAYED]
+    first = list({analysis.run_path: analysis for analysis in analyses}.values())[:_REPLAYED]
     if max(analysis.summary["tokens"] for analysis in first) > _MOST_TOKENS:
         return ""
-    site = Site([analysis.run_path for analysis in first], analyses[0].summary["matrix"], most_bytes=_BYTES)
+    site = Site([analysis.run_path for analysis in first], matrix, most_bytes=_BYTES)
     return single_page(site)

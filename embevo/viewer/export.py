@@ -5,7 +5,9 @@ import hashlib
 import html
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,8 @@ _NAMED: Final = re.compile(r"^export (?:async )?(?:function|class|const|let) (\w
 def export(site: Site, folder: Path, on_file: Callable[[int, int], None] | None = None) -> int:
     """Write the page and its data for any web server; returns how many bytes that are.
 
+    What is left half done by an error is removed again.
+
     Args:
         site: of the runs.
         folder: that is made; it must not be there, or be empty.
@@ -40,15 +44,29 @@ def export(site: Site, folder: Path, on_file: Callable[[int, int], None] | None 
         raise ArgumentError(f"{folder} is there already: name a folder that is to be made")
     addresses = [*static_names(), *data_addresses(site, VIEWS, ways=True)]
     total = 0
-    for done, address in enumerate(addresses, 1):
-        data = kept(site, address, VIEWS)
-        path = folder / address
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, data, sync=False)
-        total += len(data)
-        if on_file:
-            on_file(done, len(addresses))
+    with ExitStack() as unfinished:
+        unfinished.callback(_remove, folder, whole=not folder.exists())
+        for done, address in enumerate(addresses, 1):
+            data = kept(site, address, VIEWS)
+            path = folder / address
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, data, sync=False)
+            total += len(data)
+            if on_file:
+                on_file(done, len(addresses))
+        unfinished.pop_all()
     return total
+
+
+def _remove(folder: Path, *, whole: bool) -> None:
+    """Remove what is in a folder, and with ``whole`` also itself, as far as that can be done."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if whole:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def single_page(site: Site, views: tuple[str, ...] = VIEWS[:1]) -> str:
@@ -89,7 +107,9 @@ def data_addresses(site: Site, views: tuple[str, ...], *, ways: bool) -> Iterato
         yield f"{run}/run.json"
         yield f"{run}/charts.json"
         pieces = range(-(-rows // subject.clouds.piece_rows))
-        shared = [f"of-0-{view}" for view in views] if number else []
+        # Vectors of another length have no place along the components of the first run.
+        alike = number and subject.opened.shape[2] == site.subjects[0].opened.shape[2]
+        shared = [f"of-0-{view}" for view in views] if alike else []
         for view in (*views, *shared):
             yield f"{run}/view/{view}/view.json"
             yield from (f"{run}/view/{view}/piece-{piece}.bin" for piece in pieces)

@@ -110,6 +110,55 @@ def test_a_report_of_a_vast_vocabulary_has_none_and_stays_small(tmp_path: Path) 
     assert "<iframe" not in out.read_text()
 
 
+@pytest.fixture
+def unlike(tmp_path: Path) -> list[Path]:
+    """Runs of vectors of other lengths, in matrices of other names."""
+    return [
+        trajectories.record(
+            tmp_path / name, trajectories.brownian(20, 10, dim).astype(np.float32), matrix=name
+        )
+        for name, dim in (("wte", 4), ("embeddings", 6))
+    ]
+
+
+def test_runs_of_vectors_of_other_lengths_have_a_page_and_a_report(
+    unlike: list[Path], tmp_path: Path
+) -> None:
+    site = Site(unlike)
+    export(site, tmp_path / "page")
+    site.close()
+    for number in (0, 1):
+        assert (tmp_path / f"page/data/{number}/view/final-0-1-2/view.json").is_file()
+    assert not list((tmp_path / "page/data/1/view").glob("of-0-*"))
+    out = tmp_path / "report.html"
+    # A run that is named twice is replayed once.
+    done = CliRunner().invoke(embevo, ["report", *map(str, [*unlike, unlike[0]]), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "<iframe" in out.read_text()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_stops_an_export_leaves_no_half_of_a_page(
+    recorded: list[Path], tmp_path: Path, *, there: bool
+) -> None:
+    site, folder = Site(recorded[:1]), tmp_path / "page"
+    if there:
+        folder.mkdir()
+
+    def stop(done: int, files: int) -> None:
+        if done > files // 2:
+            assert len(list(folder.rglob("*"))) > done / 2
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(site, folder, stop)
+    assert folder.exists() == there
+    assert not list(tmp_path.rglob("*/*"))
+    # So that the same command can be given again.
+    assert export(site, folder) > 0
+    site.close()
+
+
 def test_a_folder_that_holds_something_is_left_alone(recorded: list[Path], tmp_path: Path) -> None:
     shutil.copy(__file__, tmp_path / "mine")
     site = Site(recorded[:1])
