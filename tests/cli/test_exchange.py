@@ -23,6 +23,9 @@ TORCH = {
     "float64": torch.float64,
 }
 
+_OPTION = click.Option(["--tokens"])
+_COMMAND = click.Context(click.Command("export"))
+
 
 def tensor(step: int, dtype: str) -> torch.Tensor:
     """The encoded matrix of a step as a tensor, by its bits."""
@@ -124,7 +127,7 @@ def test_what_is_no_slice_is_refused(invoke: Any, run: Path, tmp_path: Path, ste
     ],
 )
 def test_tokens_are_ids_characters_and_ranges(text: str, expected: list[int]) -> None:
-    choice = token_choice(None, None, text)
+    choice = token_choice(_COMMAND, _OPTION, text)
     assert choice is not None
     assert choice.ids_in(TokenNames.of({"vocabulary": "bytes"}, np.arange(128), None)) == expected
 
@@ -158,10 +161,10 @@ def test_characters_choose_no_token_of_a_vocabulary_that_is_not_bytes(
 )  # fmt: skip
 def test_tokens_are_chosen_by_their_texts(text: str, expected: list[int]) -> None:
     names = TokenNames(np.arange(7), ("x", " the", "a,b", 'say "a"', b"\xe2", "7", "x"))
-    choice = token_choice(None, None, text)
+    choice = token_choice(_COMMAND, _OPTION, text)
     assert choice is not None
     assert choice.ids_in(names) == expected
-    ambiguous = token_choice(None, None, "x")
+    ambiguous = token_choice(_COMMAND, _OPTION, "x")
     assert ambiguous is not None
     with pytest.raises(click.BadParameter, match="one of the ids 0, 6"):
         ambiguous.ids_in(names)
