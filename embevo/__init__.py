@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from embevo.run.repair.compacting import compact
     from embevo.run.repair.recovery import recover
     from embevo.run.repair.verification import verify
+    from embevo.viewer.notebook import view
 
 __all__ = [
     "AnalysisError",
@@ -113,6 +114,7 @@ __all__ = [
     "recover",
     "source",
     "verify",
+    "view",
 ]
 __version__: Final = "0.1.0"
 
@@ -139,6 +141,7 @@ _MODULE_OF: Final = {
     "recover": "embevo.run.repair.recovery",
     "source": "embevo.recording.makers",
     "verify": "embevo.run.repair.verification",
+    "view": "embevo.viewer.notebook",
 }
 # What can be missing, and what to install.
 _LIBRARIES: Final = {

@@ -18,6 +18,8 @@ from embevo.viewer.view_name import ViewName
 
 # About so many bytes a piece has: little enough to come at once, enough for seconds of playing.
 _PIECE_BYTES: Final = 1 << 20
+# Where little is let through at a time.
+_SMALL_BYTES: Final = 1 << 18
 # Up to so many bytes of exact places in all the page is sent float32.
 _EXACT_BYTES: Final = 64 << 20
 # Projected blocks that are kept.
@@ -32,19 +34,28 @@ class Clouds:
         rounded: whether places are rounded, to 1 / 65,534 of the range of the piece.
     """
 
-    def __init__(self, opened: OpenedRun, others: Sequence[OpenedRun] = (), *, rounded: bool = False) -> None:
+    def __init__(
+        self,
+        opened: OpenedRun,
+        others: Sequence[OpenedRun] = (),
+        *,
+        rounded: bool = False,
+        small: bool = False,
+    ) -> None:
         """Nothing is read before it is asked for.
 
         Args:
             opened: the run.
             others: those before it on the page, whose components it may be shown along.
             rounded: round places, also where they do not take much.
+            small: make pieces small, a quarter of what they are otherwise.
         """
         self._opened = opened
         self._others = others
         rows, tokens, _ = opened.shape
         self.rounded = rounded or rows * tokens * 12 > _EXACT_BYTES
-        self.piece_rows = max(1, _PIECE_BYTES // (tokens * (6 if self.rounded else 12)))
+        piece_bytes = _SMALL_BYTES if small else _PIECE_BYTES
+        self.piece_rows = max(1, piece_bytes // (tokens * (6 if self.rounded else 12)))
         self._projections: dict[str, tuple[Projection, dict[str, Any]]] = {}
         self._kept: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()

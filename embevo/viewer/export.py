@@ -71,6 +71,21 @@ def _remove(folder: Path, *, whole: bool) -> None:
 
 def single_page(site: Site, views: tuple[str, ...] = VIEWS[:1]) -> str:
     """The page and its data as one HTML text, which loads nothing and opens from the disk."""
+    held = "".join(
+        f'<script type="application/octet-stream" data-address="{html.escape(address)}">'
+        f"{base64.b64encode(kept(site, address, views)).decode()}</script>\n"
+        for address in data_addresses(site, views, ways=False)
+    )
+    return _one_text("", held)
+
+
+def notebook_page() -> str:
+    """The page as one HTML text, which asks the notebook that has it in a frame for its data."""
+    return _one_text('<meta name="embevo-source" content="notebook">\n', "")
+
+
+def _one_text(head: str, held: str) -> str:
+    """The page with its modules and its style in it, with more in its head and before its script."""
     script = bundle()
     style = static("style.css").data.decode()
     page = static("index.html").data.decode()
@@ -78,14 +93,9 @@ def single_page(site: Site, views: tuple[str, ...] = VIEWS[:1]) -> str:
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src blob: data:; base-uri 'none'; form-action 'none'"
     )
-    held = "".join(
-        f'<script type="application/octet-stream" data-address="{html.escape(address)}">'
-        f"{base64.b64encode(kept(site, address, views)).decode()}</script>\n"
-        for address in data_addresses(site, views, ways=False)
-    )
     replaced = {
         '<meta charset="utf-8">': '<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n{head}',
         '<link rel="icon" href="icon.svg" type="image/svg+xml">\n': "",
         '<link rel="stylesheet" href="style.css">': f"<style>{style}</style>",
         '<script type="module" src="main.js"></script>\n': "",

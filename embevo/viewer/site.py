@@ -1,6 +1,7 @@
 """Everything that the page is sent, by its address: the same for the server, a folder and a single file."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,13 +67,19 @@ class Subject:
         matrix: str | None = None,
         others: Sequence[OpenedRun] = (),
         most_bytes: int | None = None,
+        *,
+        small: bool = False,
     ) -> None:
-        """Open it, to show at most so many bytes; errors are those of :meth:`~.opened.OpenedRun.of`."""
+        """Open it, to show at most so many bytes, or in ``small`` pieces.
+
+        Errors are those of :meth:`~.opened.OpenedRun.of`.
+        """
         self.opened = OpenedRun.of(path, name, matrix)
         if most_bytes is not None:
             _, tokens, _ = self.opened.shape
             self.opened.thin_out(max(_FEWEST_ROWS, most_bytes // (_ROW_BYTES * tokens)))
-        self.clouds = Clouds(self.opened, others, rounded=most_bytes is not None)
+        rounded = small or most_bytes is not None
+        self.clouds = Clouds(self.opened, others, rounded=rounded, small=small)
         self.stories = Stories(self.opened)
         self.charts = Charts(self.opened)
 
@@ -86,7 +93,7 @@ class Subject:
             known = run.tokens
             ids = run.frame.token_ids
             own = {name: np.searchsorted(ids, members) for name, members in run.groups.items()}
-            config = {key: value for key, value in run.config.items() if isinstance(value, str | int | float)}
+            config = {key: value for key, value in run.config.items() if _can_be_said(value)}
         groups = Groups.of(tokens, known, own)
         return {
             "version": VERSION,
@@ -133,7 +140,12 @@ class Site:
     """
 
     def __init__(
-        self, runs: Sequence[Path], matrix: str | None = None, *, most_bytes: int | None = None
+        self,
+        runs: Sequence[Path],
+        matrix: str | None = None,
+        *,
+        most_bytes: int | None = None,
+        small: bool = False,
     ) -> None:
         """Open the runs.
 
@@ -142,6 +154,7 @@ class Site:
             matrix: which of their matrices; by default the embeddings, or the first.
             most_bytes: of the places and black holes of each run: of longer ones some steps are shown, and
                 places are rounded; None shows all.
+            small: for ways that let little through at a time: places are rounded, and come in small pieces.
 
         Raises:
             NotARunError: one of the paths is not a run.
@@ -152,7 +165,7 @@ class Site:
         self.subjects: list[Subject] = []
         for path, name in zip(runs, short_names(runs), strict=True):
             before = [subject.opened for subject in self.subjects]
-            self.subjects.append(Subject(path, name, matrix, before, most_bytes))
+            self.subjects.append(Subject(path, name, matrix, before, most_bytes, small=small))
         self._routes = (
             (re.compile(r"data/index\.json"), self._index),
             (re.compile(r"data/(\d+)/run\.json"), self._run),
@@ -258,6 +271,11 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise ArgumentError(f"{paths[0]} is named twice: name each run once")
+
+
+def _can_be_said(value: object) -> bool:
+    """Whether JSON has a word for a setting: a text, or a number that is one."""
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _json(value: object) -> Resource:

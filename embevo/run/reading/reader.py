@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -369,6 +370,11 @@ class Run:
         from embevo.run.reading.dataset import dataset_of  # noqa: PLC0415 - most readers need no xarray
 
         return dataset_of(self, native=native, chunks=chunks)
+
+    def view(self, **how: Any) -> Any:
+        """Show it in a notebook: ``embevo.view(run, ...)``, which says what may be given and is raised."""
+        # The face hands it out: nothing that reads runs knows of the viewer.
+        return import_module("embevo").view(self, **how)
 
     def images(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The safetensors images of rows, as ``(step, image)``, bit for bit what was captured.

@@ -10,7 +10,8 @@ const OWN_SHAPES = [2, 3, 0];
 export const PALER = 0.45;
 
 export function dark() {
-  return matchMedia("(prefers-color-scheme: dark)").matches;
+  const chosen = document.documentElement.className;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
 export function colourOf(name, place) {

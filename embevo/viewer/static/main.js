@@ -32,7 +32,11 @@ class App {
 
   async start() {
     this.say("Opening the run ...", true);
-    this.source = sourceOfThisPage();
+    this.source = await sourceOfThisPage();
+    if (this.source.state) this.state.take(this.source.state);
+    if (this.source.theme) document.documentElement.className = this.source.theme;
+    this.source.onLate = (late) => this.late(late);
+    this.source.onTheme = (theme) => { document.documentElement.className = theme; this.dress(); };
     this.index = await this.source.json("data/index.json");
     const handlers = { changed: () => this.redraw(), failed: (error) => this.failed(error) };
     this.runs = await Promise.all(this.index.runs.map(({ number }) => Run.open(this.source, number, handlers)));
@@ -275,6 +279,11 @@ class App {
 
   silence() {
     document.getElementById("status").hidden = true;
+  }
+
+  late(late) {
+    if (late) this.say("Waiting for the kernel: it answers when the cell that runs has ended. If it was restarted, run the cell of this page again.", true);
+    else this.silence();
   }
 
   failed(error) {
