@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "analyze": "embevo_cli.analyze:analyze",
     "audit": "embevo_cli.audit:audit",
     "explain": "embevo_cli.explain:explain",
+    "diff": "embevo_cli.diff:diff",
     "report": "embevo_cli.report:report",
     "figures": "embevo_cli.figures:figures",
     "animate": "embevo_cli.animate:animate",

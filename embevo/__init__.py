@@ -42,6 +42,7 @@ from embevo.errors import (
 )
 
 if TYPE_CHECKING:
+    from embevo.analysis.differing.diff import diff
     from embevo.recording.adapters.lightning_callback import RecordLightning
     from embevo.recording.adapters.optimizer_hook import capture_every_step
     from embevo.recording.adapters.trainer_callback import RecordEmbeddings
@@ -103,6 +104,7 @@ __all__ = [
     "compact",
     "count_tokens",
     "dense_then",
+    "diff",
     "every",
     "gradient",
     "log_spaced",
@@ -130,6 +132,7 @@ _MODULE_OF: Final = {
     "compact": "embevo.run.repair.compacting",
     "count_tokens": "embevo.recording.count_tokens",
     "dense_then": "embevo.run.format.schedule",
+    "diff": "embevo.analysis.differing.diff",
     "every": "embevo.run.format.schedule",
     "gradient": "embevo.recording.makers",
     "log_spaced": "embevo.run.format.schedule",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import embevo
 import embevo.analysis
+from embevo.analysis.differing.difference import ArrayDifference, Difference, FirstDifference
 from embevo.recording.record import Recording
 from embevo.run.repair.report import Recovery
 from embevo.run.repair.verification import Problem, Verification
@@ -21,7 +22,7 @@ from embevo.run.repair.verification import Problem, Verification
 PAGE: Final = Path(__file__).parents[1] / "docs/api.md"
 PUBLIC: Final = (embevo, embevo.analysis)
 # What functions give back, and nobody makes.
-_GIVEN: Final = (Recording, Recovery, Verification, Problem)
+_GIVEN: Final = (Recording, Recovery, Verification, Problem, Difference, ArrayDifference, FirstDifference)
 
 _HEAD: Final = """# What is public
 

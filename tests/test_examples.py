@@ -13,6 +13,7 @@ README = ROOT / "README.md"
 RECORDING = ROOT / "docs" / "recording.md"
 EXPERIMENT = ROOT / "docs" / "experiment.md"
 AUDIT = ROOT / "docs" / "audit.md"
+DIFF = ROOT / "docs" / "diff.md"
 OF_RECORDING = [
     "record",
     "accelerate",
@@ -80,6 +81,15 @@ def test_the_examples_of_the_audit_run(tmp_path: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     examples = examples_of(AUDIT)
     assert [name for name, _ in examples] == ["audit", "explain"]
+    for _, code in examples:
+        done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
+
+
+def test_the_examples_of_differences_run(tmp_path: Path) -> None:
+    examples = examples_of(DIFF)
+    assert [name for name, _ in examples] == ["seeds", "diff", "rotation"]
     for _, code in examples:
         done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
         assert done.returncode == 0, done.stderr

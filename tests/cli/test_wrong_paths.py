@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "sweep": [[WRONG], [WRONG, "--status"]],
     "audit": [[WRONG]],
     "explain": [[WRONG, "--token", "0"]],
+    "diff": [[WRONG, "RUN"], ["RUN", WRONG]],
     "push": [[WRONG, "URL"]],
     "pull": [[WRONG, OUT]],
     "merge": [[WRONG, "RUN", "--out", OUT], ["RUN", WRONG, "--out", OUT]],
