@@ -14,6 +14,8 @@ from .selection import MATRIX_HELP
 @click.option(
     "--frames", type=click.IntRange(2, 100_000), default=240, show_default=True, help="Steps shown."
 )
+@click.option("--from", "first", type=click.IntRange(0), metavar="STEP", help="The first step that is shown.")
+@click.option("--to", "last", type=click.IntRange(0), metavar="STEP", help="The last step that is shown.")
 @click.option("--fps", type=click.IntRange(1, 60), default=24, show_default=True, help="Of them a second.")
 @click.option("--labels", is_flag=True, help="Name the frequent tokens, where there is room.")
 @click.option(
@@ -36,6 +38,8 @@ def animate(
     *,
     out: Path,
     frames: int,
+    first: int | None,
+    last: int | None,
     fps: int,
     labels: bool,
     magnify: float,
@@ -63,6 +67,11 @@ def animate(
     check_destination(out, overwrite=overwrite)
     with measuring(f"Measuring {run}") as on_rows:
         analysis = analyze(run, matrix=matrix, on_rows=on_rows)
+    recorded = analysis.series["step"].to_numpy()
+    between = (int(recorded[0]) if first is None else first, int(recorded[-1]) if last is None else last)
     with measuring("Filming") as on_frame:
-        shown = film(analysis, out, frames=frames, fps=fps, labels=labels, view=view, on_frame=on_frame)
+        shown = film(
+            analysis, out, frames=frames, fps=fps, labels=labels, view=view, between=between,
+            on_frame=on_frame,
+        )  # fmt: skip
     click.echo(f"Wrote {out}: {shown:,} steps ({size_of(out.stat().st_size)})")

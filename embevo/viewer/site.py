@@ -13,8 +13,10 @@ import numpy as np
 
 from embevo.analysis.measures.groups import GROUPS, Groups
 from embevo.errors import ArgumentError
+from embevo.viewer.carried import tokens_of, zipped
 from embevo.viewer.charts import Charts
 from embevo.viewer.clouds import Clouds
+from embevo.viewer.filming import Filming
 from embevo.viewer.opened import OpenedRun
 from embevo.viewer.stories import Stories
 from embevo.viewer.view_name import ViewName
@@ -31,6 +33,7 @@ _ROW_BYTES: Final = 10
 _FEWEST_ROWS: Final = 24
 _JSON: Final = "application/json"
 _BINARY: Final = "application/octet-stream"
+_ZIP: Final = "application/zip"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Subject:
         self.clouds = Clouds(self.opened, others, rounded=rounded, small=small)
         self.stories = Stories(self.opened)
         self.charts = Charts(self.opened)
+        self.filming = Filming(self.opened)
 
     def describe(self) -> dict[str, Any]:
         """What the page must know of a run before it shows anything."""
@@ -178,11 +182,17 @@ class Site:
             (re.compile(r"data/(\d+)/token/(\d+)/neighbours\.json"), self._neighbours),
             (re.compile(r"data/(\d+)/token/(\d+)/near-(\d+)\.json"), self._near),
             (re.compile(r"data/(\d+)/token/(\d+)/bits-(\d+)\.json"), self._bits),
+            (re.compile(r"data/(\d+)/tokens/([0-9.-]+)/way\.zip"), self._zipped),
+            (re.compile(r"data/(\d+)/film/begin-(\d{1,18})-(\d{1,18})\.json"), self._begin_film),
+            (re.compile(r"data/(\d+)/film/told\.json"), self._filming),
+            (re.compile(r"data/(\d+)/film/stop\.json"), self._stop_film),
+            (re.compile(r"data/(\d+)/film/(\d+-\d+\.(?:mp4|gif))"), self._film),
         )
 
     def close(self) -> None:
-        """Stop what is being measured."""
+        """Stop what is being measured or filmed."""
         for subject in self.subjects:
+            subject.filming.stop()
             subject.charts.stop()
 
     def get(self, address: str) -> Resource:
@@ -242,6 +252,27 @@ class Site:
 
     def _bits(self, number: str, token: str, row: str) -> Resource:
         return _json(self._subject(number).stories.bits(int(token), int(row)))
+
+    def _zipped(self, number: str, tokens: str) -> Resource:
+        opened = self._subject(number).opened
+        return Resource(_ZIP, zipped(opened, tokens_of(tokens, opened.shape[1])))
+
+    def _begin_film(self, number: str, first: str, last: str) -> Resource:
+        return _json(self._subject(number).filming.begin(int(first), int(last)))
+
+    def _filming(self, number: str) -> Resource:
+        return _json(self._subject(number).filming.tell())
+
+    def _stop_film(self, number: str) -> Resource:
+        filming = self._subject(number).filming
+        filming.stop()
+        return _json(filming.tell())
+
+    def _film(self, number: str, name: str) -> Resource:
+        found = self._subject(number).filming.film(name)
+        if found is None:
+            raise NotFoundError(f"there is no film {name}: begin-FROM-TO.json makes one")
+        return Resource(*found)
 
 
 def static_names() -> list[str]:

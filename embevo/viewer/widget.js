@@ -14,7 +14,7 @@ function render({ model, el }) {
   const frame = document.createElement("iframe");
   frame.title = "embevo: the run as it moves";
   // The page may neither touch the notebook nor be anything but this page.
-  frame.setAttribute("sandbox", "allow-scripts allow-downloads");
+  frame.setAttribute("sandbox", "allow-scripts allow-downloads allow-forms");
   Object.assign(frame.style, { width: "100%", border: "1px solid #8886", borderRadius: "6px", display: "block" });
   const size = () => { frame.style.height = `${model.get("height")}px`; };
   let port = null;
@@ -24,7 +24,7 @@ function render({ model, el }) {
     if (answer.of !== mine) return;
     const [view] = buffers ?? [];
     const data = view ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : null;
-    if (answer.number > 0) port?.postMessage({ number: answer.number, refused: answer.refused, data }, data ? [data] : []);
+    if (answer.number > 0) port?.postMessage({ ...answer, data }, data ? [data] : []);
     else if (data) frame.srcdoc = new TextDecoder().decode(data);
     else el.textContent = answer.refused;
   };
@@ -32,7 +32,7 @@ function render({ model, el }) {
     if (source !== frame.contentWindow || data?.embevo !== "ready") return;
     const channel = new MessageChannel();
     port = channel.port1;
-    port.onmessage = (asked) => model.send({ of: mine, number: asked.data.number, address: asked.data.address });
+    port.onmessage = (asked) => model.send({ of: mine, ...asked.data });
     source.postMessage({ embevo: "port", state: model.get("state"), theme: theme() }, "*", [channel.port2]);
   };
 

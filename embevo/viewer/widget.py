@@ -11,6 +11,8 @@ from embevo.errors import EmbevoError
 from embevo.viewer.export import notebook_page
 from embevo.viewer.site import NotFoundError, Site
 
+# A notebook's server drops what comes too fast: a long answer is asked for in parts of so many bytes.
+_PART: Final = 1 << 19
 _SCRIPT: Final = files("embevo.viewer").joinpath("widget.js").read_text("utf-8")
 
 
@@ -31,6 +33,7 @@ class Widget(anywidget.AnyWidget):
         super().__init__(**traits)
         self._site = site
         self._answering = ThreadPoolExecutor(1, "embevo-widget")
+        self._long: tuple[str, bytes] = ("", b"")
         self.on_msg(self._asked)
 
     def close(self) -> None:
@@ -43,17 +46,27 @@ class Widget(anywidget.AnyWidget):
         super().close()
 
     def _asked(self, _: object, question: Any, __: object) -> None:
-        """Take a question: ``of`` an output, a ``number`` that its answer has, and an ``address``."""
+        """Take a question: ``of`` an output, with a ``number``, an ``address``, and ``from`` which byte on.
+
+        The answer has how many bytes there are in ``all``, and those from there on, as many as go at once.
+        """
         self._answering.submit(self._answer, question)
 
     def _answer(self, question: dict[str, Any]) -> None:
         said = {"of": question["of"], "number": question["number"]}
+        start = int(question.get("from", 0))
         try:
-            data = self._read(str(question["address"]))
+            data = self._read(str(question["address"]), start)
         except (EmbevoError, NotFoundError, OSError) as error:
             self.send({**said, "refused": str(error)})
         else:
-            self.send(said, buffers=[data])
+            part = data[start : start + _PART] if "from" in question else data
+            self.send({**said, "all": len(data)}, buffers=[part])
 
-    def _read(self, address: str) -> bytes:
-        return notebook_page().encode() if address == "page.html" else self._site.get(address).data
+    def _read(self, address: str, start: int) -> bytes:
+        if start and self._long[0] == address:
+            return self._long[1]
+        data = notebook_page().encode() if address == "page.html" else self._site.get(address).data
+        if len(data) > _PART:
+            self._long = address, data
+        return data

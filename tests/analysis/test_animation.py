@@ -37,12 +37,13 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     return analyze(drawn.record_singular(tmp_path_factory.mktemp("film") / "run"))
 
 
-@given(st.integers(1, 20_000), st.integers(1, 500))
-def test_frames_go_from_the_first_row_to_the_last_ever_faster(rows: int, frames: int) -> None:
-    chosen = frame_rows(rows, frames)
-    assert len(chosen) == min(rows, frames)
+@given(st.integers(1, 20_000), st.integers(1, 500), st.just(0) | st.integers(0, 19_999))
+def test_frames_go_from_the_first_row_to_the_last_ever_faster(rows: int, frames: int, first: int) -> None:
+    first = min(first, rows - 1)
+    chosen = frame_rows(rows, frames, first)
+    assert len(chosen) == min(rows - first, frames)
     assert chosen[-1] == rows - 1
-    assert len(chosen) == 1 or chosen[0] == 0
+    assert len(chosen) == 1 or chosen[0] == first
     strides = np.diff(chosen)
     assert (strides > 0).all()
     # Rounding may shorten a stride by one.
@@ -144,6 +145,13 @@ def test_a_gif_shows_each_step_with_the_live_and_the_dead(analysis: Analysis, tm
     animate(analysis, again, frames=4, fps=10, labels=True)
     assert again.read_bytes() == out.read_bytes()
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["again.gif", "out.gif"]
+
+
+def test_a_part_of_a_run_is_shown_where_that_is_asked_for(analysis: Analysis, tmp_path: Path) -> None:
+    steps = analysis.series["step"].to_numpy().tolist()
+    assert animate(analysis, tmp_path / "out.gif", frames=99, between=(steps[2], steps[4])) == 3
+    with pytest.raises(NothingToDrawError, match="no step from"):
+        animate(analysis, tmp_path / "none.gif", between=(steps[-1] + 1, steps[-1] + 9))
 
 
 def test_black_holes_are_ringed_and_counted(

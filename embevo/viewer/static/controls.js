@@ -56,7 +56,8 @@ export function bindControls(app) {
   act("follow", () => { state.follow = true; timeline.go(timeline.last); });
   $("slider").addEventListener("input", () => timeline.go(timeline.stepOf(Number($("slider").value) / 1e6)));
   $("help-open").addEventListener("click", () => $("help").showModal());
-  for (const how of ["png", "svg", "csv"]) $(`save-${how}`).addEventListener("click", () => app.save(how));
+  $("save-zarr").hidden = !app.index.served;
+  for (const how of ["png", "svg", "csv", "zarr"]) $(`save-${how}`).addEventListener("click", () => app.save(how));
 
   const keys = {
     " ": () => play(app), Home: () => timeline.go(timeline.first), End: () => timeline.go(timeline.last),

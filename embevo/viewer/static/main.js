@@ -3,9 +3,10 @@
 import { Charts, Marks } from "./charts.js";
 import { bindControls, reflect } from "./controls.js";
 import { bindDragging } from "./dragging.js";
+import { bindFilming } from "./filming.js";
 import { Panel } from "./panel.js";
 import { Run } from "./run.js";
-import { saveCsv, savePng, saveSvg } from "./save.js";
+import { saveCsv, savePng, saveSvg, saveZarr } from "./save.js";
 import { Refused, Unreachable, sourceOfThisPage } from "./source.js";
 import { State } from "./state.js";
 import { Timeline } from "./timeline.js";
@@ -51,6 +52,7 @@ class App {
     this.lay();
     bindControls(this);
     bindDragging(this);
+    bindFilming(this);
     this.silence();
     this.tokens.selection();
     requestAnimationFrame((now) => this.picture(now));
@@ -282,7 +284,7 @@ class App {
   }
 
   late(late) {
-    if (late) this.say("Waiting for the kernel: it answers when the cell that runs has ended. If it was restarted, run the cell of this page again.", true);
+    if (late) this.say("Waiting for the kernel, which is at work: it answers when the cell that runs has ended. If it was restarted, run the cell of this page again.", true);
     else this.silence();
   }
 
@@ -301,6 +303,7 @@ class App {
     note.textContent = "Working ...";
     try {
       if (how === "csv") note.textContent = await saveCsv(this, () => new Promise((done) => setTimeout(done, 30)));
+      else if (how === "zarr") note.textContent = await saveZarr(this);
       else note.textContent = how === "png" ? await savePng(this) : saveSvg(this);
     } catch (error) {
       note.textContent = error.message;

@@ -3,6 +3,8 @@
 import { inkOf } from "./looks.js";
 import { tokenId, tokenLabel } from "./run.js";
 
+const MOST_ADDRESS = 60000;
+
 export async function savePng(app) {
   const boxes = app.panels.map((panel) => panel.canvas);
   const picture = document.createElement("canvas");
@@ -80,6 +82,27 @@ export async function saveCsv(app, wait) {
   return offer(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }), name(app, "csv"));
 }
 
+// All numbers of the selected tokens at every recorded step, as a zip that zarr opens; made where the run is.
+export async function saveZarr(app) {
+  const tokens = [...app.state.selected].sort((a, b) => a - b);
+  const [run] = app.runs;
+  if (!tokens.length) return "Select tokens first: their vectors are what is saved.";
+  const address = run.address(`tokens/${ranges(tokens)}/way.zip`);
+  if (address.length > MOST_ADDRESS) return "So many tokens, not beside each other, cannot be named in one request: select fewer.";
+  return offer(new Blob([await app.source.bytes(address)], { type: "application/zip" }), `${run.meta.name.replaceAll("/", "-")}-${tokens.length}-tokens.zarr.zip`);
+}
+
+// 0-3.7 for 0, 1, 2, 3, 7.
+function ranges(tokens) {
+  const parts = [];
+  for (const token of tokens) {
+    const last = parts.at(-1);
+    if (last && last[1] === token - 1) last[1] = token;
+    else parts.push([token, token]);
+  }
+  return parts.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(".");
+}
+
 function quoted(text) {
   return `"${text.replaceAll('"', '""')}"`;
 }
@@ -93,7 +116,7 @@ function name(app, ending) {
   return `${run}-${app.state.view}-step-${Math.round(app.state.step)}.${ending}`;
 }
 
-function offer(blob, file) {
+export function offer(blob, file) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = file;

@@ -51,7 +51,7 @@ export class Embedded {
 const WINDOW_MS = 3000;
 const WINDOW_BYTES = 2000000;
 const LATE_MS = 4000;
-const AGAIN_MS = 15000;
+const AGAIN_MS = 6000;
 
 // Asked of the notebook that has this page in a frame; its kernel answers when it has nothing else to do.
 export class Asked {
@@ -81,13 +81,28 @@ export class Asked {
     });
   }
 
+  // A long answer comes in parts.
   async bytes(address) {
+    const first = await this.#part(address, 0);
+    if (first.data.byteLength >= first.all) return first.data;
+    const whole = new Uint8Array(first.all);
+    whole.set(new Uint8Array(first.data));
+    for (let from = first.data.byteLength; from < first.all;) {
+      const { data, all } = await this.#part(address, from);
+      if (all !== first.all || !data.byteLength) throw new Refused(`${address} has changed while it was sent: ask for it again.`);
+      whole.set(new Uint8Array(data), from);
+      from += data.byteLength;
+    }
+    return whole.buffer;
+  }
+
+  async #part(address, from) {
     await this.#room();
     this.#last += 1;
     const number = this.#last;
     return new Promise((done, refused) => {
-      this.#open.set(number, { address, done, refused, since: Date.now(), asked: Date.now() });
-      this.#port.postMessage({ number, address });
+      this.#open.set(number, { address, from, done, refused, since: Date.now(), asked: Date.now() });
+      this.#port.postMessage({ number, address, from });
     });
   }
 
@@ -95,7 +110,7 @@ export class Asked {
     return JSON.parse(new TextDecoder().decode(await this.bytes(address)));
   }
 
-  #answered({ number, refused, data }) {
+  #answered({ number, refused, data, all }) {
     const waiting = this.#open.get(number);
     if (!waiting) return;
     this.#open.delete(number);
@@ -103,7 +118,7 @@ export class Asked {
     if (refused !== undefined) waiting.refused(new Refused(refused));
     else {
       this.#had.push([Date.now(), data.byteLength]);
-      waiting.done(data);
+      waiting.done({ data, all });
     }
   }
 
@@ -117,7 +132,7 @@ export class Asked {
     for (const [number, waiting] of this.#open)
       if (now - waiting.asked > AGAIN_MS) {
         waiting.asked = now;
-        this.#port.postMessage({ number, address: waiting.address });
+        this.#port.postMessage({ number, address: waiting.address, from: waiting.from });
       }
   }
 
