@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "pull": "embevo_cli.pull:pull",
     "annotate": "embevo_cli.annotate:annotate",
     "ls": "embevo_cli.ls:ls",
+    "export": "embevo_cli.export:export",
     "export-safetensors": "embevo_cli.export_safetensors:export_safetensors",
     "merge": "embevo_cli.merge:merge",
     "import-safetensors": "embevo_cli.import_safetensors:import_safetensors",

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -90,6 +90,18 @@ class Clouds:
             return pack_representatives(
                 np.concatenate([representatives(values) for _, values in self._opened.blocks(start, stop)])
             )
+
+    def all_places(self, view: ViewName) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All rows of a view in order, exactly, as ``(first row, (row, token, 3) places)`` of a block each.
+
+        Raises:
+            ArgumentError: there is no such component or step.
+            DamagedError: stored bytes are not what was written.
+        """
+        with self._lock:
+            projection = self._projection(view)[0]
+        for start, values in self._opened.blocks(0, self._opened.shape[0]):
+            yield start, projection.of(values)
 
     def _rows_of(self, number: int) -> tuple[int, int]:
         rows, _, _ = self._opened.shape

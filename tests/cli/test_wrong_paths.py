@@ -30,6 +30,7 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "rewind": [[WRONG, "--to", "1"]],
     "annotate": [[WRONG, "--clear"]],
     "ls": [[WRONG]],
+    "export": [[WRONG, "--tensorboard-projector", OUT]],
     "export-safetensors": [[WRONG, "--out", OUT]],
     "import-safetensors": [[WRONG, "--out", OUT]],
     "view": [[WRONG, "--export", OUT]],
