@@ -43,6 +43,11 @@ _COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
     "--basis", type=click.Choice(["final", "all"]), default="final", show_default=True,
     help="Fit the principal components to the last row, or to all rows.",
 )  # fmt: skip
+@click.option(
+    "--measures", default="default", show_default=True, metavar="NAME,...|default|all|core",
+    help="Which measures to take beside those of verdicts and figures; docs/analysis.md lists them.",
+)  # fmt: skip
+@click.option("--exact", is_flag=True, help="Compare all tokens in pairs, however many there are.")
 @click.option("--keep/--no-keep", default=True, help="Keep analysis.zarr and analysis.json in the run.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", show_default="all cores",
@@ -61,6 +66,8 @@ def analyze(
     matrix: str | None,
     judge: bool,
     basis: str,
+    measures: str,
+    exact: bool,
     keep: bool,
     jobs: int | None,
     dask: str | None,
@@ -89,6 +96,8 @@ def analyze(
                         matrix=matrix,
                         judge=judge,
                         basis="all" if basis == "all" else "final",
+                        measures=measures,
+                        exact=exact,
                         keep=keep,
                         jobs=None if dask else jobs,
                         client=client,
@@ -162,13 +171,13 @@ def _measures(summary: "dict[str, Any]", groups: list[str]) -> "Iterable[tuple[s
 
     by_group = [summary["groups"][name] for name in groups]
     yield "tokens", [f"{of['tokens']:,}" for of in by_group]
-    for variable in told():
+    for variable in told(by_group):
         if variable.told is not None and variable.told.change:
             label = f"{variable.label}, first to last row"
             yield (
                 label,
                 [
-                    f"{_number(of[f'{variable.name}_first'])} to {_number(last_of(of, variable))}"
+                    f"{_number(of.get(f'{variable.name}_first'))} to {_number(last_of(of, variable))}"
                     for of in by_group
                 ],
             )

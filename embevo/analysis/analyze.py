@@ -1,7 +1,7 @@
 """analyze(): everything that is measured of a run, and the verdicts, in one call."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
-from embevo.analysis.cache import FORMAT, fingerprint, load, save, save_rest
+from embevo.analysis.cache import FORMAT, MEASURED, fingerprint, load, save, save_rest
 from embevo.analysis.measurement import outline_of
-from embevo.analysis.measures.outline import Basis
-from embevo.analysis.measures.registry import digest
+from embevo.analysis.measures.outline import Basis, Outline
+from embevo.analysis.measures.registry import chosen, digest
 from embevo.analysis.reading import matrix_of
 from embevo.analysis.series import build_series
 from embevo.analysis.stretches import jobs_of, measure
@@ -92,6 +92,8 @@ def analyze(
     matrix: str | None = None,
     judge: bool = False,
     basis: Basis = "final",
+    measures: str | Sequence[str] = "default",
+    exact: bool = False,
     keep: bool = True,
     jobs: int | None = None,
     client: "Client | None" = None,
@@ -105,6 +107,10 @@ def analyze(
         matrix: which one, of a run with several; by default ``embeddings``, or the first.
         judge: judge a run that is not the experiment's by its predictions, too.
         basis: whether the principal components are those of the last row or of all rows together.
+        measures: names of those to take beside what verdicts and figures are made of: ``default``, ``all``,
+            ``core`` for none, or names, in a sequence or with commas. One that does not apply to the run is
+            absent. Where more was kept in the run than is asked for, all of that is found.
+        exact: compare all tokens in pairs, where otherwise some stand for all if there are many.
         keep: look for, and leave behind, ``analysis.zarr`` and ``analysis.json`` in the run. A directory that
             cannot be written is no error.
         jobs: how many threads measure; by default as many as there are cores for this process. What is found
@@ -117,13 +123,14 @@ def analyze(
         NotARunError: the path is not a run.
         AnalysisError: the run has no steps, no such matrix, or there is no such threshold; or ``judge``, and
             the matrix is not the embeddings.
-        ArgumentError: ``jobs`` is less than 1, or given with a client.
+        ArgumentError: ``jobs`` is less than 1, or given with a client; or there is no such measure.
         DamagedError: stored bytes are not what was written.
     """
     threads = jobs_of(jobs)
     if client is not None and jobs is not None:
         raise ArgumentError("jobs are threads here, and a client's workers measure elsewhere: give one")
     opened = run if isinstance(run, Run) else open_run(run)
+    names = chosen(measures)
     limits = thresholds if isinstance(thresholds, Thresholds) else Thresholds.of(thresholds)
     if not len(opened.steps):
         raise AnalysisError(f"{opened.path} has no steps yet: there is nothing to measure")
@@ -139,6 +146,8 @@ def analyze(
         "matrix": name,
         "basis": basis,
         "fit": [limits.msd_min_lag, limits.msd_max_share],
+        "exact": exact,
+        MEASURED: list(names),
     }
     paths = RunPaths(opened.path)
     kept = load(paths, key) if keep else None
@@ -146,7 +155,20 @@ def analyze(
         # What is not a number makes others that are none; signalling NaNs say so wherever they are copied.
         with np.errstate(invalid="ignore", over="ignore"):
             series, summary, events = _measure(
-                opened, name, basis, limits, jobs=threads, client=client, on_rows=on_rows
+                opened,
+                outline_of(
+                    opened,
+                    name,
+                    basis=basis,
+                    min_lag=limits.msd_min_lag,
+                    max_share=limits.msd_max_share,
+                    measures=names,
+                    exact=exact,
+                ),
+                name,
+                jobs=threads,
+                client=client,
+                on_rows=on_rows,
             )
     else:
         series, summary, events = kept.series, kept.rest["summary"], kept.rest["events"]
@@ -179,7 +201,7 @@ def analyze(
         if kept is None:
             save(paths, key, series, rest)
         else:
-            save_rest(paths, key, rest, kept.rest["files"])
+            save_rest(paths, kept.rest["key"], rest, kept.rest["files"])
     except OSError as error:
         note = f"the analysis was not kept in the run: {error.filename or paths.analysis}: {error.strerror}"
         return dataclasses.replace(found, note=note)
@@ -188,18 +210,15 @@ def analyze(
 
 def _measure(
     run: Run,
+    outline: Outline,
     name: str,
-    basis: Basis,
-    limits: Thresholds,
     *,
     jobs: int,
     client: "Client | None",
     on_rows: Callable[[int, int], None] | None,
 ) -> tuple[xr.Dataset, dict[str, Any], list[dict[str, Any]]]:
     """The series, the summary and the events."""
-    rows = len(run.steps)
-    outline = outline_of(run, name, basis=basis, min_lag=limits.msd_min_lag, max_share=limits.msd_max_share)
-    tell = (lambda done: on_rows(done, rows)) if on_rows else None
+    tell = (lambda done: on_rows(done, outline.rows)) if on_rows else None
     if client is None:
         found = measure(run, name, tell, outline, jobs)
     else:

@@ -32,7 +32,9 @@ from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 
 # Raised when the way in which it is kept changes; what is kept has the digest of the measures for that.
-FORMAT: Final = 2
+FORMAT: Final = 3
+# What of a key may be more than is asked for: the names of measures.
+MEASURED: Final = "measured"
 _CHUNK_ELEMENTS: Final = 1 << 20
 # Threads of a process share the name that they write under, and which warnings are silenced.
 _ONE_AT_A_TIME: Final = threading.Lock()
@@ -65,17 +67,23 @@ class Kept:
 
 
 def load(paths: RunPaths, key: Mapping[str, Any]) -> Kept | None:
-    """What was kept, if it is there, whole, and of this key; None otherwise."""
+    """What was kept, if it is there, whole, of this key, and no less than that; None otherwise."""
     try:
         rest = json.loads(paths.analysis_json.read_bytes())
-        if rest["key"] != dict(key) or rest["files"] != _files(paths.analysis):
+        same = {**rest["key"], MEASURED: None} == {**key, MEASURED: None}
+        if (
+            not same
+            or not set(key[MEASURED]) <= set(rest["key"][MEASURED])
+            or rest["files"] != _files(paths.analysis)
+        ):
             return None
         with xr.open_zarr(paths.analysis, chunks=None, consolidated=True) as opened:
             series = opened.load()
     except (OSError, *MALFORMED):
         return None
-    for name in ("group", "event"):
-        series[name] = series[name].astype(object)
+    for name, coordinate in series.coords.items():
+        if coordinate.dtype.kind not in "biuf":
+            series[name] = coordinate.astype(object)
     return Kept(series, rest)
 
 

@@ -111,7 +111,9 @@ def compare(analyses: Sequence[Analysis]) -> Comparison:
     for analysis in analyses:
         members.setdefault(_identity(analysis), []).append(analysis)
     labels = _labels([group[0] for group in members.values()])
-    groups = tuple(_group(label, group) for label, group in zip(labels, members.values(), strict=True))
+    # What was measured of one run may not apply to another.
+    names = list(dict.fromkeys(name for analysis in analyses for name in quantities_of(analysis)))
+    groups = tuple(_group(label, group, names) for label, group in zip(labels, members.values(), strict=True))
     effects = tuple(
         Effect.of(one.label, other.label, first.name, first.values, second.values)
         for one, other in combinations(groups, 2)
@@ -125,16 +127,16 @@ def quantities_of(analysis: Analysis) -> dict[str, float]:
     summary = analysis.summary
     values = {
         f"{label}, in the last row": last_of(summary["groups"][group], variable)
-        for label, variable, group in told_by_group()
+        for label, variable, group in told_by_group(summary["groups"])
     }
     values |= {label_of(name): summary[name] for name in ("live_dead_distance", "freeze_step", "loss_last")}
     values[label_of("exponents.centroid")] = summary["exponents"]["centroid"]["all"]["value"]
     return {name: number_of(value) for name, value in values.items()}
 
 
-def _group(label: str, analyses: Sequence[Analysis]) -> Group:
+def _group(label: str, analyses: Sequence[Analysis], names: Sequence[str]) -> Group:
     numbers = [quantities_of(analysis) for analysis in analyses]
-    quantities = tuple(Quantity.of(name, [of[name] for of in numbers]) for name in numbers[0])
+    quantities = tuple(Quantity.of(name, [of.get(name, math.nan) for of in numbers]) for name in names)
     verdicts: list[Verdict] = []
     outcomes: dict[str, dict[str, int]] = {}
     for alike in zip(*(analysis.verdicts for analysis in analyses), strict=True):

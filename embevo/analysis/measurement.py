@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, Row
 from embevo.analysis.measures.events import Event, Events
+from embevo.analysis.measures.grid import spaced_rows
 from embevo.analysis.measures.groups import Groups
 from embevo.analysis.measures.measure import Measure, Whole
 from embevo.analysis.measures.outline import Basis, Outline
-from embevo.analysis.measures.registry import MEASURES
+from embevo.analysis.measures.registry import measures_of
+from embevo.analysis.measures.snapshots import Snapshots
 from embevo.errors import ArgumentError
 from embevo.run.format.settings import labels_of
+from embevo.run.format.widening import widen
 from embevo.run.reading.reader import Run
 
 
@@ -70,7 +73,8 @@ class Stretch:
             )
         self.outline = outline
         self.start = self.stop = start
-        self.measures = tuple(measure(outline, start) for measure in MEASURES)
+        self.measures = tuple(measure(outline, start) for measure in measures_of(outline))
+        self._snapshots = Snapshots(outline)
         self._before = None if before is None else Row.of(before, outline.dtype)
         self._first: NDArray[Any] | None = None
         self._last: NDArray[Any] | None = None
@@ -80,6 +84,7 @@ class Stretch:
         block = Block(self.outline, self.stop, values, self._before)
         for measure in self.measures:
             measure.take(block)
+        self._snapshots.take(block)
         self._before = block.last
         if self._first is None:
             self._first = values[0].copy()
@@ -96,6 +101,7 @@ class Stretch:
             raise ArgumentError(f"rows up to {self.stop} and those from {later.start} on are not adjacent")
         for mine, other in zip(self.measures, later.measures, strict=True):
             mine.merge(other)
+        self._snapshots.merge(later._snapshots)
         self._before, self.stop = later._before, later.stop
         self._first = later._first if self._first is None else self._first
         self._last = self._last if later._last is None else later._last
@@ -111,14 +117,21 @@ class Stretch:
                 f"rows {self.start} to {self.stop} were measured of a run of {self.outline.rows}: "
                 "measure and merge the others first"
             )
-        whole = Whole(self._first, self._last)
+        whole = Whole(self._first, self._last, self._snapshots.finish())
         for measure in self.measures:
             whole.arrays.update(measure.finish(whole))
         return Measurement(self.outline, whole.arrays, self.measures)
 
 
 def outline_of(
-    run: Run, name: str, *, basis: Basis = "final", min_lag: float = 10.0, max_share: float = 0.1
+    run: Run,
+    name: str,
+    *,
+    basis: Basis = "final",
+    min_lag: float = 10.0,
+    max_share: float = 0.1,
+    measures: tuple[str, ...] | None = None,
+    exact: bool = False,
 ) -> Outline:
     """What is known of a matrix of a run before it is read, and what is asked of it."""
     _, tokens, dim = run[name].shape
@@ -137,4 +150,16 @@ def outline_of(
         basis=basis,
         min_lag=min_lag,
         max_share=max_share,
+        logits=_logits(run),
+        measures=measures,
+        exact=exact,
     )
+
+
+def _logits(run: Run) -> NDArray[np.float64] | None:
+    """``(measured_step, token)`` mean logits of the whole vocabulary, where they were recorded."""
+    spec = run.frame.by_name.get("logits")
+    if spec is None or spec.dimensions != ("token",) or run.frame.tokens is not None:
+        return None
+    rows = spaced_rows(len(run.steps))
+    return np.asarray(widen(run["logits"][rows]), np.float64)

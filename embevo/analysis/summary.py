@@ -37,9 +37,11 @@ def summarize(found: Measurement, series: xr.Dataset) -> dict[str, Any]:
 
 
 def _of_group(series: xr.Dataset, index: int, size: int) -> dict[str, Any]:
-    """First and last values of what tables show of a group; empty for an empty group."""
+    """First and last values of what tables show of a group and was measured; empty for an empty group."""
     values: dict[str, Any] = {"tokens": size}
     for variable in told() if size else ():
+        if variable.name not in series:
+            continue
         column = series[variable.name].values[:, index]
         if variable.told is not None and variable.told.change:
             values[f"{variable.name}_first"] = column[0]

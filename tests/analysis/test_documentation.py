@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from embevo.analysis import Thresholds, analyze
-from embevo.analysis.measures.registry import MEASURES, VARIABLES
+from embevo.analysis.measurement import outline_of
+from embevo.analysis.measures.registry import MEASURES, VARIABLES, measures_of
+from embevo.run.reading.reader import open_run
 from support import trajectories
 
 TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
@@ -17,10 +21,13 @@ TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
 def test_the_three_lines_run(tmp_path: Path) -> None:
     values = trajectories.brownian(30, 4, 3).astype("float32")
     trajectories.record(tmp_path / "runs/mine", values, dead=[1, 2])
-    ((name, code),) = re.findall(r"<!-- test: ([\w ]+) -->\n```python\n(.*?)```", TEXT, re.DOTALL)
-    assert name == "three lines"
+    trajectories.record(tmp_path / "runs/yours", 2 * values)
+    (name, code), (other, compared) = re.findall(
+        r"<!-- test: ([\w ]+) -->\n```python\n(.*?)```", TEXT, re.DOTALL
+    )
+    assert (name, other) == ("three lines", "two runs")
     assert len([line for line in code.splitlines() if line]) == 3
-    program = f"{code}\nprint(radius.dims, radius.sizes['step'])"
+    program = f"{code}\nprint(radius.dims, radius.sizes['step'])\n{compared}"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path,
@@ -28,7 +35,10 @@ def test_the_three_lines_run(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("('step',) 30\n", "")
+    first, second = done.stdout.splitlines()
+    assert (first, done.stderr) == ("('step',) 30", "")
+    # One is the other, twice as large.
+    assert [float(number) for number in second.split()] == pytest.approx([1, 0], abs=1e-6)
 
 
 def test_the_examples_of_the_page_on_scaling_run(tmp_path: Path) -> None:
@@ -78,9 +88,12 @@ def test_the_script_writes_the_tables_that_are_there(tmp_path: Path) -> None:
 
 def test_units_and_labels_are_those_of_the_series(tmp_path: Path) -> None:
     values = trajectories.brownian(30, 4, 3).astype("float32")
-    series = analyze(trajectories.record(tmp_path / "run", values, dead=[1]), keep=False).series
+    path = trajectories.record(tmp_path / "run", values, dead=[1])
+    series = analyze(path, keep=False).series
     assert {name: variable.dims for name, variable in series.variables.items()} == {
-        name: variable.dimensions for name, variable in VARIABLES.items()
+        variable.name: variable.dimensions
+        for measure in measures_of(outline_of(open_run(path), "embeddings"))
+        for variable in measure.variables
     }
     for name, variable in series.variables.items():
         assert variable.attrs["units"] == VARIABLES[str(name)].unit

@@ -48,7 +48,7 @@ def test_every_table_takes_its_labels_from_the_measures(
     console = CliRunner().invoke(embevo, ["analyze", str(paths[0]), "--no-keep"]).output
     report = list(numbers_of(found[0]))
     together = [quantity.name for quantity in compare(found).groups[0].quantities]
-    for variable in registry.told():
+    for variable in registry.told(found[0].summary["groups"].values()):
         assert variable.label in console
         groups = variable.told.groups if variable.told else ()
         for labels in (report, together):

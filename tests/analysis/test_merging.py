@@ -8,7 +8,7 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,7 +16,7 @@ from embevo.analysis.measurement import Measurement, Stretch
 from embevo.analysis.measures import events
 from embevo.analysis.measures.groups import Groups
 from embevo.analysis.measures.outline import Outline
-from embevo.analysis.measures.registry import VARIABLES
+from embevo.analysis.measures.registry import VARIABLES, chosen, measures_of
 from embevo.errors import ArgumentError
 from embevo.run.format.tokens import Tokens
 from support import trajectories
@@ -33,7 +33,9 @@ def values_of(rows: int, seed: int, dtype: type) -> NDArray[Any]:
     return values.astype(dtype)
 
 
-def outline_of(steps: Sequence[int], dtype: type, basis: Literal["final", "all"]) -> Outline:
+def outline_of(
+    steps: Sequence[int], dtype: type, basis: Literal["final", "all"], measures: str = "core"
+) -> Outline:
     count = np.arange(TOKENS)
     count[1:5] = 0
     return Outline(
@@ -45,6 +47,7 @@ def outline_of(steps: Sequence[int], dtype: type, basis: Literal["final", "all"]
         basis=basis,
         min_lag=1,
         max_share=0.5,
+        measures=chosen(measures),
     )
 
 
@@ -83,6 +86,7 @@ def assert_same(one: Measurement, other: Measurement) -> None:
         assert one.numbers[name] == other.numbers[name], name
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_stretches_merged_in_order_are_one_pass(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 170), "rows")
@@ -96,7 +100,9 @@ def test_stretches_merged_in_order_are_one_pass(data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(1, max(1, rows - 1)), max_size=5, unique=True), "cuts")
     bounds = [0, *sorted(cut for cut in cuts if cut < rows), rows]
     sizes = st.lists(st.integers(1, 60), min_size=1, max_size=4)
-    outline = outline_of(steps.tolist(), dtype, basis)
+    outline = outline_of(
+        steps.tolist(), dtype, basis, data.draw(st.sampled_from(["all", "core"]), "measures")
+    )
 
     whole = measured(outline, values, 0, rows, [rows], sent=False).finish()
     stretches = [
@@ -164,12 +170,14 @@ def test_stretches_that_do_not_meet_are_refused() -> None:
 
 
 def test_every_variable_is_given_by_its_measure() -> None:
-    values, outline = values_of(20, 0, np.float32), outline_of(range(20), np.float32, "final")
+    values, outline = values_of(20, 0, np.float32), outline_of(range(20), np.float32, "final", "all")
     whole = measured(outline, values, 0, 20, [5], sent=False)
     for measure in whole.measures:
         assert len({variable.name for variable in measure.variables}) == len(measure.variables)
     arrays = whole.finish().arrays
-    assert arrays.keys() == VARIABLES.keys() - {"loss", "learning_rate", "token_count"}
+    declared = {variable.name for measure in measures_of(outline) for variable in measure.variables}
+    assert arrays.keys() == declared - {"loss", "learning_rate", "token_count"}
+    assert len(declared) > 80
     sizes: dict[str, int] = {}
     for name, array in arrays.items():
         dimensions = VARIABLES[name].dimensions

@@ -11,6 +11,7 @@ from embevo.analysis.measures.geometry import Cloud, norms
 from embevo.analysis.measures.identity import representatives
 from embevo.analysis.measures.lattice import displacement, places
 from embevo.analysis.measures.outline import Outline
+from embevo.analysis.measures.spectra import Spectra
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -52,11 +53,27 @@ class Block:
     before: Row | None
     _clouds: dict[int, Cloud] = field(default_factory=dict)
     _points_of: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    _spectra: dict[tuple[int, int], Spectra] = field(default_factory=dict)
 
     @property
     def stop(self) -> int:
         """Number of the row after the last."""
         return self.start + len(self.values)
+
+    @property
+    def measured(self) -> list[int]:
+        """Places of those rows in the block that costly measures are taken at."""
+        chosen = self.outline.measured
+        return [int(row) - self.start for row in chosen[(chosen >= self.start) & (chosen < self.stop)]]
+
+    def spectra(self, place: int, group: int) -> Spectra:
+        """How wide the tokens of a group are in each direction, in the row at a place of the block."""
+        key = (place, group)
+        if key not in self._spectra:
+            ids = self.outline.groups.ids[group]
+            row = self.points[place]
+            self._spectra[key] = Spectra.of(row if len(ids) == len(row) else row[ids])
+        return self._spectra[key]
 
     @property
     def steps(self) -> NDArray[np.int64]:

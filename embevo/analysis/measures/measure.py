@@ -6,7 +6,7 @@ numbers, so stretches can be measured in other threads or processes and merged i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
-from embevo.analysis.measures.groups import GroupName
+from embevo.analysis.measures.groups import GroupName, Groups
 from embevo.analysis.measures.outline import Outline
 
 # Of what of a run a variable is made.
@@ -86,11 +86,13 @@ class Whole:
     Attributes:
         first: ``(token, dim)`` values of the first row.
         last: of the last.
+        snapshots: ``(measured_step, token, dim)`` values of the measured rows, of the tokens that are kept.
         arrays: what the measures have given so far, in the order of the list, by name of the variable.
     """
 
     first: NDArray[Any]
     last: NDArray[Any]
+    snapshots: NDArray[Any]
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -119,6 +121,16 @@ class Measure(ABC):
         self.start = start
         self._kept: dict[str, list[NDArray[Any]]] = {}
 
+    @classmethod
+    def called(cls) -> str:
+        """The name by which it is chosen: that of its file."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def applies(cls, outline: Outline) -> bool:  # noqa: ARG003 - it is what others look at
+        """Whether a run holds what this measures; if not, there is none of its variables."""
+        return True
+
     @abstractmethod
     def take(self, block: Block) -> None:
         """Measure the rows of a block, which come right after those of the block before."""
@@ -141,6 +153,23 @@ class Measure(ABC):
         """Keep arrays over the steps of a block, by name of the variable."""
         for name, array in arrays.items():
             self._kept.setdefault(name, []).append(array)
+
+    def at_measured(
+        self, block: Block, value: Callable[[int, int], float], groups: Groups | None = None
+    ) -> NDArray[np.float64]:
+        """``(measured_step, group)`` of the measured rows of a block; NaN for groups without tokens.
+
+        Args:
+            block: the rows.
+            value: of the place of a row in the block, and the number of a group.
+            groups: whose tokens are looked at; by default all of each.
+        """
+        places = block.measured
+        found = self.by_group(len(places))
+        for group, ids in enumerate((groups or self.outline.groups).ids):
+            for number, place in enumerate(places if len(ids) else ()):
+                found[number, group] = value(place, group)
+        return found
 
     def by_group(self, rows: int, *shape: int) -> NDArray[np.float64]:
         """``(step, group, ...)`` NaN, to be filled in."""

@@ -4,14 +4,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.grid import spaced_rows
 from embevo.analysis.measures.groups import Groups
 
 Basis = Literal["final", "all"]
+# What is kept of the measured rows, unless all of them is asked for.
+_KEPT_BYTES: Final = 64 << 20
+# Up to so many tokens every pair is compared.
+MOST_PAIRED: Final = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,9 @@ class Outline:
         basis: whether principal components are those of the last row or of all rows together.
         min_lag: shortest lag that exponents are fitted to, steps.
         max_share: the longest, as a share of the length of the run.
+        logits: ``(measured_step, token)`` mean logits of the whole vocabulary; None where not recorded.
+        measures: names of the measures to take beside those that are always taken; None for the usual ones.
+        exact: look at all tokens and all their pairs, whatever time and memory that takes.
     """
 
     steps: NDArray[np.int64]
@@ -47,6 +55,9 @@ class Outline:
     basis: Basis = "final"
     min_lag: float = 10.0
     max_share: float = 0.1
+    logits: NDArray[np.float64] | None = None
+    measures: tuple[str, ...] | None = None
+    exact: bool = False
 
     @property
     def rows(self) -> int:
@@ -68,3 +79,29 @@ class Outline:
         """How many rows lie between the last gap, or the start of the run, and a row; 0 right after it."""
         gaps = np.flatnonzero(~self.follows[: row + 1])
         return row - int(gaps[-1]) if len(gaps) else row
+
+    @cached_property
+    def measured(self) -> NDArray[np.int64]:
+        """The rows that costly measures are taken at."""
+        return spaced_rows(self.rows)
+
+    @cached_property
+    def kept(self) -> Groups:
+        """Every k-th token of each group, so that the measured rows of them fit into 64 MiB."""
+        row = self.dim * max(4, self.dtype.itemsize) * len(self.measured)
+        return self.groups if self.exact else self.groups.sampled(max(1, _KEPT_BYTES // row))
+
+    @cached_property
+    def sample(self) -> Groups:
+        """Of these every k-th token of each group, so that there are about 1,000 to compare in pairs."""
+        return self.kept if self.exact else self.kept.sampled(MOST_PAIRED)
+
+    @cached_property
+    def kept_places(self) -> tuple[NDArray[np.int64], ...]:
+        """For each group the places of its kept tokens among all that are kept."""
+        return tuple(np.searchsorted(self.kept.together, ids) for ids in self.kept.ids)
+
+    @cached_property
+    def sample_places(self) -> tuple[NDArray[np.int64], ...]:
+        """For each group the places of its tokens in the sample."""
+        return tuple(np.searchsorted(self.sample.together, ids) for ids in self.sample.ids)

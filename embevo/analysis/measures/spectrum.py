@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.components import Components
+from embevo.analysis.measures.grid import spaced_rows
 from embevo.analysis.measures.measure import Measure, Variable, Whole
 
 _SPECTRA: Final = 16
@@ -50,6 +51,5 @@ class Spectrum(Measure):
 
 
 def spectrum_rows(rows: int) -> NDArray[np.int64]:
-    """Rows whose spectrum is taken: the first, the last, and some between, evenly spaced in the logarithm."""
-    between = np.geomspace(1, max(rows - 1, 1), _SPECTRA - 1).round().astype(np.int64)
-    return np.unique(np.concatenate([[0], between[between < rows]]))
+    """Rows whose spectrum is taken."""
+    return spaced_rows(rows, _SPECTRA)

@@ -38,7 +38,7 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
         label_of("loss"): _arrow(summary["loss_first"], summary["loss_last"]),
         f"{label_of('unigram_entropy')} (nats)": _number(summary["unigram_entropy"]),
         f"{label_of('unigram_loss')} (nats)": _number(summary["unigram_loss"]),
-        **{label: _told(groups[group], variable) for label, variable, group in told_by_group()},
+        **{label: _told(groups[group], variable) for label, variable, group in told_by_group(groups)},
         label_of("live_dead_distance"): distance,
         label_of("events"): events or "none",
         label_of("dead_coherence"): _number(summary["dead_coherence"]),
@@ -57,7 +57,7 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
 def _of_own_group(values: Mapping[str, Any], exponent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Lines of a group of the user's own: its size, what tables tell of all tokens, and how it spreads."""
     yield "number", f"{values['tokens']:,}"
-    for _, variable, group in told_by_group():
+    for _, variable, group in told_by_group({"": values}):
         if group == "all":
             yield variable.label, _told(values, variable)
     yield label_of("exponents.tokens"), _fit(exponent)
