@@ -105,7 +105,7 @@ def _total(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.
         return np.asarray(signed_displacement(now, before).sum(axis=2), np.float64)
     # Sums of places of 32 bits are exact in 64, and there is nothing to keep of the elements.
     total = now.sum(axis=2, dtype=np.int64) - before.sum(axis=2, dtype=np.int64)
-    return total.astype(np.float64)
+    return np.asarray(total, np.float64)
 
 
 def signed_displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.float64]:
