@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from embevo.errors import WeakerPromiseWarning
+from embevo.run.disk.direct import DIRECT, LEAST_BYTES, REFUSED, write_direct
 from embevo.run.disk.system import fcntl
 
 PARTIAL: Final = ".partial"
@@ -19,13 +20,14 @@ _LARGE_BYTES: Final = 1 << 20
 NO_SYNCING: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 
 
-def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> None:
+def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool, direct: bool = False) -> None:
     """Write a file so that a reader sees the old bytes or all the new ones.
 
     Args:
         path: where the file goes; its directory exists.
         data: the bytes.
         sync: fsync the file before the rename and the directory after it, so that a power cut keeps it too.
+        direct: write a large file past the kernel's cache, where that can be done.
 
     Raises:
         OSError: with the path; the file is then as it was before.
@@ -36,14 +38,17 @@ def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> Non
     try:
         # What a link of that name points to is not embevo's to overwrite.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(partial, flags, 0o666)
+        past = DIRECT if direct and len(data) >= LEAST_BYTES else 0
+        descriptor = _opened(partial, flags, past)
         try:
             view = memoryview(data)
+            if past:
+                view = write_direct(descriptor, view)
             while view:
                 view = view[os.write(descriptor, view) :]
             if sync:
                 flush(descriptor)
-            elif len(data) >= _LARGE_BYTES:
+            elif len(data) >= _LARGE_BYTES and not past:
                 _begin_writeback(descriptor)
         finally:
             os.close(descriptor)
@@ -54,6 +59,16 @@ def write_file(path: Path | str, data: bytes | memoryview, *, sync: bool) -> Non
         raise OSError(error.errno, error.strerror, name) from error
     if sync:
         sync_file(Path(name).parent)
+
+
+def _opened(path: str, flags: int, past: int) -> int:
+    """A descriptor of a file, with the flags of ``past`` where the file system knows them."""
+    try:
+        return os.open(path, flags | past, 0o666)
+    except OSError as error:
+        if not past or error.errno not in REFUSED:
+            raise
+        return os.open(path, flags, 0o666)
 
 
 def _begin_writeback(descriptor: int) -> None:

@@ -8,11 +8,12 @@ and CRC-32C at work without the lock, on all cores where a block has many chunks
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import google_crc32c
 import numpy as np
@@ -21,7 +22,15 @@ from numpy.typing import NDArray
 
 from embevo.run.format.dtypes import NUMPY_DTYPES, fill_of
 from embevo.run.format.effort import Effort, blosc_of
-from embevo.run.format.frames import LEAST_ELEMENTS, fast_halves, stored_frame, stored_halves
+from embevo.run.format.frames import (
+    LEAST_ELEMENTS,
+    fast_halves,
+    frame_bytes,
+    halves_bytes,
+    stored_frame,
+    stored_halves,
+)
+from embevo.run.format.room import Room
 from embevo.run.format.widening import widen
 
 _SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
@@ -32,6 +41,8 @@ _CRC_BYTES: Final = 4
 # the rows lie. Of all steps at once, rows that lie a power of two apart take six times as long.
 _TILE_STEPS: Final = 32
 _BFLOAT16: Final = NUMPY_DTYPES["bfloat16"]
+_Part = TypeVar("_Part")
+_Made = TypeVar("_Made")
 # Where the index of a shard says that there is no chunk.
 _NO_CHUNK: Final = np.uint64(2**64 - 1)
 
@@ -80,61 +91,111 @@ class ChunkEncoder:
         )
 
     def files(
-        self, values: NDArray[Any], effort: Effort = "small", beside: list[float] | None = None
+        self,
+        values: NDArray[Any],
+        effort: Effort = "small",
+        beside: list[float] | None = None,
+        room: Room | None = None,
     ) -> Iterator[bytes | memoryview]:
         """The files of one block, of ``(row, token, dim)`` values, or of other axes, in the recorded dtype.
 
         A block of less than S rows, and a last chunk of fewer tokens, are filled up with NaN, or zeros where
         the dtype has none. To ``beside`` the seconds of a core are added that threads of their own take.
+        Files whose bytes are stored as they are lie in ``room``, where one is given.
         """
         parts = [values[:, first : first + self.tokens] for first in range(0, values.shape[1], self.tokens)]
+        room = room or Room()
+        if effort == "none":
+            yield from self._stored_files(parts, beside, room)
+            return
         if not self.sharded:
             yield from (self._chunk(part, effort) for part in parts)
             return
+        chunks = _together(partial(self._chunk, effort=effort), parts, beside)
+        while shard := list(islice(chunks, self.file_tokens // self.tokens)):
+            yield self._shard(shard)
 
-        def made(part: NDArray[Any]) -> bytes | memoryview:
-            began = time.thread_time()
-            chunk = self._chunk(part, effort)
-            if beside is not None:
-                beside.append(time.thread_time() - began)
-            return chunk
+    def _stored_files(
+        self, parts: Sequence[NDArray[Any]], beside: list[float] | None, room: Room
+    ) -> Iterator[memoryview]:
+        """Files of chunks that are stored as they are: how long each is, is known before."""
+        size = self._stored_bytes(parts[0])
+        if not self.sharded:
+            halves = room.take(2 * self._elements(parts[0])) if self._in_halves(parts[0]) else None
+            for part in parts:
+                whole = room.take(size)
+                self._store(part, whole, halves)
+                yield whole.data
+            return
+        count = self.file_tokens // self.tokens
+        shards = [parts[first : first + count] for first in range(0, len(parts), count)]
+        wholes = [room.take(len(shard) * size + _index_bytes(count)) for shard in shards]
+        places = [
+            whole[place * size : (place + 1) * size]
+            for whole, shard in zip(wholes, shards, strict=True)
+            for place in range(len(shard))
+        ]
 
-        with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
-            try:
-                chunks = pool.map(made, parts)
-            except RuntimeError:
-                # The interpreter is ending, and no pool takes anything any more: one chunk after the other.
-                chunks = (self._chunk(part, effort) for part in parts)
-            while shard := list(islice(chunks, self.file_tokens // self.tokens)):
-                yield self._shard(shard)
+        def store(number: int) -> None:
+            self._store(parts[number], places[number], None)
 
-    def _shard(self, chunks: Sequence[bytes | memoryview]) -> bytes:
+        for _ in _together(store, range(len(parts)), beside):
+            pass
+        for whole, shard in zip(wholes, shards, strict=True):
+            whole[len(shard) * size :] = np.frombuffer(_index([size] * len(shard), count), np.uint8)
+            yield whole.data
+
+    def _shard(self, chunks: Sequence[bytes]) -> bytes:
         """The file of consecutive chunks: they, and then where each is."""
-        index = np.full((self.file_tokens // self.tokens, 2), _NO_CHUNK, "<u8")
-        offset = 0
-        for place, data in enumerate(chunks):
-            index[place] = offset, len(data)
-            offset += len(data)
-        where = index.tobytes()
-        return b"".join((*chunks, where, _crc32c(where)))
+        return b"".join((*chunks, _index([len(data) for data in chunks], self.file_tokens // self.tokens)))
 
-    def _chunk(self, values: NDArray[Any], effort: Effort) -> bytes | memoryview:
-        """A compressed chunk, followed by its CRC-32C."""
+    def _laid(self, values: NDArray[Any]) -> tuple[int, ...]:
+        """The shape of the chunk of some values, in its order."""
         shape = (self.steps, self.tokens, *values.shape[2:])
-        elements = math.prod(shape)
-        laid = tuple(shape[axis] for axis in self.order)
+        return tuple(shape[axis] for axis in self.order)
+
+    def _elements(self, values: NDArray[Any]) -> int:
+        return math.prod(self._laid(values))
+
+    def _in_halves(self, values: NDArray[Any]) -> bool:
+        """Whether 16-bit numbers are widened, and lie in the chunk without the zeros that this adds."""
         is_widened = values.dtype == _BFLOAT16 and self.dtype == np.float32
-        if is_widened and effort != "small" and elements >= LEAST_ELEMENTS:
+        return is_widened and self._elements(values) >= LEAST_ELEMENTS
+
+    def _stored_bytes(self, values: NDArray[Any]) -> int:
+        """Length of the chunk of some values that is stored as it is, with its CRC-32C."""
+        elements = self._elements(values)
+        if self._in_halves(values):
+            return halves_bytes(elements) + _CRC_BYTES
+        return frame_bytes(elements, self.dtype.itemsize) + _CRC_BYTES
+
+    def _store(
+        self, values: NDArray[Any], whole: NDArray[np.uint8], halves: NDArray[np.uint8] | None
+    ) -> None:
+        """Make the chunk of some values where it will lie, so that its bytes are copied once.
+
+        Args:
+            values: of the chunk.
+            whole: ``(byte,)``, of the length of the chunk.
+            halves: memory for it as 16-bit numbers; None to take what is fresh.
+        """
+        laid = self._laid(values)
+        if self._in_halves(values):
+            own = np.empty(laid, np.uint16) if halves is None else halves.view(np.uint16).reshape(laid)
+            self._lay(values, own, _BFLOAT16)
+            stored_halves(own.reshape(-1), whole[:-_CRC_BYTES])
+        else:
+            held = stored_frame(self._elements(values), self.dtype.itemsize, whole[:-_CRC_BYTES])
+            self._lay(values, held.reshape(laid), self.dtype)
+        whole[-_CRC_BYTES:] = np.frombuffer(_crc32c(whole[:-_CRC_BYTES]), np.uint8)
+
+    def _chunk(self, values: NDArray[Any], effort: Effort) -> bytes:
+        """A compressed chunk, followed by its CRC-32C."""
+        laid = self._laid(values)
+        if effort != "small" and self._in_halves(values):
             halves = np.empty(laid, np.uint16)
             self._lay(values, halves, _BFLOAT16)
-            if effort == "none":
-                return _finished(stored_halves(halves.reshape(-1), _CRC_BYTES))
             return _joined(fast_halves(halves.reshape(-1)))
-        if effort == "none":
-            # Made where it will lie, so that its bytes are copied once.
-            whole, held = stored_frame(elements, self.dtype.itemsize, _CRC_BYTES)
-            self._lay(values, held.reshape(laid), self.dtype)
-            return _finished(whole)
         chunk = np.empty(laid, f"u{self.dtype.itemsize}")
         self._lay(values, chunk, self.dtype)
         blosc = self.compressor
@@ -151,7 +212,12 @@ class ChunkEncoder:
         filled = laid[:rows, :tokens]
         # Bits are copied, not numbers: no conversion may touch the payload of a NaN.
         if self.order[-1] != 0 and values.dtype == dtype:
-            filled[...] = values.view(chunk.dtype)
+            bits = values.view(chunk.dtype)
+            if values.ndim > 2 and bits.strides[-1] == filled.strides[-1] == chunk.itemsize:
+                # A row of the last axis at a time.
+                row = f"V{values.shape[-1] * chunk.itemsize}"
+                bits, filled = bits.view(row), filled.view(row)
+            filled[...] = bits
             return
         if self.order[-1] != 0 and values.dtype == _BFLOAT16:
             # As widen does, without a second copy of the chunk.
@@ -165,10 +231,41 @@ class ChunkEncoder:
             )
 
 
-def _finished(whole: NDArray[np.uint8]) -> memoryview:
-    """A frame with room behind it for its CRC-32C, and that there."""
-    whole[-_CRC_BYTES:] = np.frombuffer(_crc32c(whole[:-_CRC_BYTES]), np.uint8)
-    return whole.data
+def _together(
+    make: Callable[[_Part], _Made], parts: Sequence[_Part], beside: list[float] | None
+) -> Iterator[_Made]:
+    """What is made of each of some parts, in their order, on all cores."""
+
+    def made(part: _Part) -> _Made:
+        began = time.thread_time()
+        result = make(part)
+        if beside is not None:
+            beside.append(time.thread_time() - began)
+        return result
+
+    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+        try:
+            results = pool.map(made, parts)
+        except RuntimeError:
+            # The interpreter is ending, and no pool takes anything any more: one part after the other.
+            results = (make(part) for part in parts)
+        yield from results
+
+
+def _index_bytes(count: int) -> int:
+    """Length of the index of a shard of so many chunks."""
+    return 16 * count + _CRC_BYTES
+
+
+def _index(lengths: Sequence[int], count: int) -> bytes:
+    """Where the chunks of a shard are, which has room for ``count`` of them, and the CRC-32C of that."""
+    index = np.full((count, 2), _NO_CHUNK, "<u8")
+    offset = 0
+    for place, length in enumerate(lengths):
+        index[place] = offset, length
+        offset += length
+    where = index.tobytes()
+    return where + _crc32c(where)
 
 
 def _joined(pieces: Sequence[NDArray[np.uint8]]) -> bytes:

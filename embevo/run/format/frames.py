@@ -25,40 +25,47 @@ _BEFORE: Final = 4
 _ACCELERATION: Final = 1
 
 
-def stored_frame(elements: int, itemsize: int, behind: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """A frame that holds its elements as they are, with room for some bytes behind it.
+def frame_bytes(elements: int, itemsize: int) -> int:
+    """Length of a frame that holds its elements as they are."""
+    return FRAME_HEAD.size + elements * itemsize
+
+
+def stored_frame(elements: int, itemsize: int, whole: NDArray[np.uint8]) -> NDArray[Any]:
+    """Make ``whole``, ``(byte,)``, a frame that holds its elements as they are.
 
     Returns:
-        The frame and that room, ``(byte,)``; and where the bits of the elements go, ``(element,)``.
+        Where the bits of the elements go, ``(element,)``.
     """
     size = elements * itemsize
-    whole = np.empty(FRAME_HEAD.size + size + behind, np.uint8)
     length = FRAME_HEAD.size + size
     flags = STORED | LZ4 << CODEC_SHIFT
     FRAME_HEAD.pack_into(whole.data, 0, FRAME_VERSION, _CODEC_VERSION, flags, itemsize, size, size, length)
-    return whole, whole[FRAME_HEAD.size : length].view(f"u{itemsize}")
+    return whole[FRAME_HEAD.size : length].view(f"u{itemsize}")
 
 
-def stored_halves(halves: NDArray[np.uint16], behind: int) -> NDArray[np.uint8]:
-    """The frame of the uint32 whose upper halves are these, the lower ones 0, that holds them as they are.
+def halves_bytes(elements: int) -> int:
+    """Length of the frame of :func:`stored_halves`."""
+    return _start_of_streams() + 2 * len(_stream_of_zeros(elements)) + 2 * (_LENGTH.size + elements)
 
-    The streams of the zeros take next to nothing, so that it is half as long as the frame that holds all.
+
+def stored_halves(halves: NDArray[np.uint16], whole: NDArray[np.uint8]) -> None:
+    """Make ``whole``, ``(byte,)``, the frame of the uint32 whose upper halves are these, the lower ones 0.
+
+    It holds them as they are. The streams of the zeros take next to nothing, so that it is half as long as
+    the frame that holds all.
 
     Args:
         halves: ``(element,)``, at least ``LEAST_ELEMENTS`` of them, contiguous.
-        behind: how many bytes there are to be room for behind the frame.
+        whole: of the length that :func:`halves_bytes` gives.
     """
     zeros = _stream_of_zeros(halves.size)
-    length = _start_of_streams() + 2 * len(zeros) + 2 * (_LENGTH.size + halves.size)
-    head = _head_of_halves(halves.size, length) + zeros + zeros
-    whole = np.empty(length + behind, np.uint8)
+    head = _head_of_halves(halves.size, halves_bytes(halves.size)) + zeros + zeros
     whole[: len(head)] = np.frombuffer(head, np.uint8)
     place = len(head)
     for plane in range(2):
         _LENGTH.pack_into(whole.data, place, halves.size)
         _split(halves, plane, whole[place + _LENGTH.size : place + _LENGTH.size + halves.size])
         place += _LENGTH.size + halves.size
-    return whole
 
 
 def fast_halves(halves: NDArray[np.uint16]) -> list[NDArray[np.uint8]]:

@@ -28,6 +28,7 @@ from embevo.run.format.chunks import ChunkEncoder, vector_chunk
 from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
 from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
+from embevo.run.format.room import Room
 from embevo.run.format.schedule import Schedule
 from embevo.run.format.shards import Shards
 
@@ -185,6 +186,7 @@ class Layout:
         *,
         effort: Effort = "small",
         beside: list[float] | None = None,
+        room: Room | None = None,
     ) -> dict[str, bytes | memoryview]:
         """The chunk files of one block.
 
@@ -195,6 +197,7 @@ class Layout:
             matrices: each ``(row, ...)`` in the recorded dtype, its shape at a step after the rows.
             effort: with which the matrices are compressed.
             beside: to which the seconds of a core are added that other threads take.
+            room: where files lie whose bytes are stored as they are.
         """
         files: dict[str, bytes | memoryview] = {**self._encode("step", block, steps)}
         for index, name in enumerate(self.frame.scalars):
@@ -203,7 +206,7 @@ class Layout:
             encoder = ChunkEncoder.of(self.arrays[name])
             for column, values in columns(self.arrays[name], matrices[name]):
                 rest = "".join(f".{place}" for place in column)
-                contents = encoder.files(values, effort, beside)
+                contents = encoder.files(values, effort, beside, room)
                 files |= {f"{name}/c.{block}.{place}{rest}": data for place, data in enumerate(contents)}
         return files
 

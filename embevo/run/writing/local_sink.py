@@ -45,7 +45,9 @@ class LocalSink:
         # A block whose sealing was cut short is sealed again with the same bytes, and entered once.
         if self._manifest.last != sealed.entry:
             self._manifest.append(sealed.entry, sync=self._sync)
-        for key, data in (*sealed.files.items(), *sealed.metadata.items()):
+        for key, data in sealed.files.items():
+            write_file(self._paths.trajectory / key, data, sync=self._sync, direct=sealed.past_cache)
+        for key, data in sealed.metadata.items():
             write_file(self._paths.trajectory / key, data, sync=self._sync)
 
 

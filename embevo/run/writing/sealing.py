@@ -1,16 +1,20 @@
 """Sealing: rows of the ring become the bytes that stay, and go to every sink."""
 
+import time
+
 import numpy as np
 
 from embevo.run.disk.checksum import digests
 from embevo.run.format.effort import Effort
 from embevo.run.format.layout import Layout
+from embevo.run.format.room import Room
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Block
 from embevo.run.paths import RunPaths
 from embevo.run.writing.effort_choice import EffortChoice, Stopwatch
 from embevo.run.writing.local_sink import LocalSink
+from embevo.run.writing.past_cache import PastCache
 from embevo.run.writing.sink import SealedBlock, Sink
 
 
@@ -34,6 +38,8 @@ class Sealer:
         self.sinks: list[Sink] = [LocalSink(paths, layout, manifest, sync=sync)]
         self.effort = EffortChoice()
         self._stopwatch = Stopwatch()
+        self._room = Room()
+        self._past_cache = PastCache()
         self._layout = layout
         self._matrix_bytes = sum(layout.frame.nbytes(name) for name in layout.matrices)
         self.makes_files = layout.store != "zarr"
@@ -65,14 +71,18 @@ class Sealer:
         effort = self.effort.next(size, since)
         beside: list[float] = []
         sealed = self._block(journal, start, stop, effort, beside)
+        begun = time.monotonic()
         for sink in self.sinks:
             sink.block(sealed)
+        if sealed.past_cache:
+            self._past_cache.took(time.monotonic() - begun, since)
         self.rows = stop
         self.effort.made(effort, size, *self._stopwatch.spent(sum(beside)))
 
     def _block(
         self, journal: Journal, start: int, stop: int, effort: Effort, beside: list[float]
     ) -> SealedBlock:
+        self._room.clear()
         number = start // self._layout.block_steps
         heads = [journal.head(row) for row in range(start, stop)]
         steps = np.array([step for step, _, _ in heads], np.int64)
@@ -83,6 +93,7 @@ class Sealer:
             {name: journal.stacked(start, stop - start, name) for name in self._layout.matrices},
             effort=effort,
             beside=beside,
+            room=self._room,
         )
         metadata = self._layout.metadata(stop)
         entry = Block.of(
@@ -93,4 +104,4 @@ class Sealer:
             metadata=digests(metadata),
             images=[image for _, _, image in heads],
         )
-        return SealedBlock(entry, files, metadata)
+        return SealedBlock(entry, files, metadata, self._past_cache.wanted(effort))

@@ -13,13 +13,15 @@ class SealedBlock:
 
     Attributes:
         entry: of the manifest: its rows, steps, and the checksums of all that follows.
-        files: chunk files, by key below the Zarr group.
+        files: chunk files, by key below the Zarr group; their memory is filled anew for the next block.
         metadata: every ``zarr.json`` with these rows, by key; that of the group is last.
+        past_cache: whether large files are to go past the kernel's cache, so as to take less from training.
     """
 
     entry: Block
     files: Mapping[str, bytes | memoryview]
     metadata: Mapping[str, bytes]
+    past_cache: bool = False
 
 
 class Sink(Protocol):
