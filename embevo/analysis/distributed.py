@@ -163,6 +163,18 @@ def _steps(run: Run, start: int, stop: int) -> str:
 
 
 @contextmanager
+def _environment_kept() -> Iterator[None]:
+    """What distributed sets for its workers, it sets in this process: that is gone afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
 def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
     """A client of a Dask cluster.
 
@@ -175,21 +187,18 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
         MissingLibraryError: distributed is not installed.
     """
     try:
+        import dask  # noqa: PLC0415
         from distributed import Client, LocalCluster  # noqa: PLC0415
     except ImportError as error:
         raise MissingLibraryError(f"Measuring on a Dask cluster needs distributed: {_INSTALL}") from error
     if address == "local":
-        # The numbers of threads that distributed sets for its workers would stay in the environment of this
-        # process, and decide how whatever it starts later computes.
-        before = dict(os.environ)
-        try:
-            local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-        finally:
-            for name in os.environ.keys() - before.keys():
-                del os.environ[name]
-            os.environ.update(before)
-        with local, Client(local) as client:
-            yield client
+        with _environment_kept():
+            # Numbers of threads among it: whatever is started while the cluster lives would compute with
+            # them.
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+                local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+            with local, Client(local) as client:
+                yield client
         return
     try:
         client = Client(address, timeout=_ANSWER_SECONDS)

@@ -18,13 +18,21 @@ from embevo.run.reading.reader import open_run
 from support import trajectories
 
 
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    before = dict(os.environ)
+    before = environment()
     with ours.cluster("local", 2) as client:
-        # What distributed sets for its workers would change what a process computes that is started later.
-        assert dict(os.environ) == before
         yield client
+        assert {name: value for name, value in environment().items() if "THREADS" in name} == {
+            name: value for name, value in before.items() if "THREADS" in name
+        }
+    # What distributed sets for its workers, also for those that replace one which died, would change what a
+    # process computes that is started later.
+    assert environment() == before
 
 
 @pytest.fixture
