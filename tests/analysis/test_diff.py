@@ -19,6 +19,7 @@ from safetensors.numpy import save
 
 import embevo
 from embevo import AnalysisError, ArgumentError, open_run
+from embevo.analysis.differing import rows
 from embevo.analysis.differing.difference import Difference
 from embevo.run.checkpoint_files import INDEX, STATE, pack_index
 from embevo.run.exchange.exporting import export_snapshots
@@ -68,7 +69,11 @@ def test_what_is_found_is_what_numpy_finds(
             record(folder / name, values, steps=steps, tokens=TokenSubset.of(ids, 10), block_steps=3,
                    zarr_dtype=native, store="zarr")
         )  # fmt: skip
-    found = embevo.diff(*paths, arrays=["embeddings"])["embeddings"]
+    with pytest.MonkeyPatch.context() as patch:
+        # Whatever is worked on at once.
+        patch.setattr(rows, "_PIECE", drawn.draw(st.sampled_from([5, 1 << 16])))
+        patch.setattr(rows, "_PART_BYTES", drawn.draw(st.sampled_from([1, 1 << 21])))
+        found = embevo.diff(*paths, arrays=["embeddings"])["embeddings"]
     steps = sorted(set(one[1]) & set(other[1]))
     ids = sorted(set(one[2]) & set(other[2]))
     both = [
@@ -119,6 +124,10 @@ def test_every_value_and_nan_is_widened_to_itself(narrow: str, wide: str) -> Non
     number = ~np.isnan(widened)
     with np.errstate(invalid="ignore"):
         assert (bits(widened[number]) == bits(values[number].astype(np.float64))).all()
+    # Hardware keeps the bits of a NaN that is quiet already.
+    quiet = np.isnan(widened) & (bits(widened) >> 51 & 1).astype(bool)
+    assert quiet.any()
+    assert (bits(widened[quiet]) == bits(values[quiet].astype(np.float64))).all()
     # No two NaNs become one, and their signs stay.
     nans = widened[~number]
     assert len(np.unique(bits(nans))) == len(np.unique(patterns[~number]))
@@ -164,6 +173,16 @@ def test_signs_of_zero_and_nans_of_other_bits_are_named(tmp_path: Path) -> None:
     assert "1 in the sign of zero alone" in shown
     assert "1 NaNs of other bits" in shown
     assert "only the sign of zero differs" in shown
+
+
+def test_what_is_not_finite_in_both_is_no_distance(tmp_path: Path) -> None:
+    values = np.ones((2, TOKENS, DIM), np.float32)
+    values[:, 0, :3] = np.inf, -np.inf, np.nan
+    changed = values.copy()
+    changed[1, 3, 2] = 4
+    found = embevo.diff(record(tmp_path / "a", values), record(tmp_path / "b", changed))["embeddings"]
+    assert found.distance.tolist() == [0, 3]
+    assert np.isnan(found.cosine).all()
 
 
 def run(*arguments: object, code: int | None = 1) -> Result:

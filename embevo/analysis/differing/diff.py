@@ -23,6 +23,8 @@ from embevo.run.reading.reader import Run
 
 # Of each side, read at once.
 _BATCH_BYTES: Final = 64 << 20
+# A block is decoded whole, so that it is read whole up to this size.
+_LARGE_BYTES: Final = 256 << 20
 _FLOATS: Final = {NUMPY_DTYPES[name] for name in FLOATS}
 
 
@@ -95,8 +97,7 @@ def _is_matrix(pair: Pair) -> bool:
 def _batches(found: Shared, pair: Pair, block_rows: int) -> Iterator[slice]:
     """Ranges of shared steps that are read at once: whole blocks of the first side, where they fit."""
     nbytes = max(array.stored.itemsize * int(np.prod(array.shape)) for array in (pair.one, pair.other))
-    rows = max(1, _BATCH_BYTES // nbytes)
-    rows = rows // block_rows * block_rows or rows
+    rows = _BATCH_BYTES // nbytes // block_rows * block_rows or min(block_rows, _LARGE_BYTES // nbytes) or 1
     numbers = found.rows[0] // rows
     edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
     yield from (slice(start, stop) for start, stop in pairwise(edges))

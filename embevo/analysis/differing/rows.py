@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 # What is worked on at once, as float64: a few copies of it fit into the cache of a core.
 _PART_BYTES: Final = 1 << 21
+# Elements of a long row worked on at once.
+_PIECE: Final = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,22 +95,28 @@ def _of_row(
     one: NDArray[Any], other: NDArray[Any], unequal: NDArray[np.bool_]
 ) -> tuple[float, float, int, int]:
     """Distance, cosine, and how many elements differ in the sign of zero, and in NaNs alone."""
-    x, y = one.astype(np.float64), other.astype(np.float64)
-    apart = x - y
-    square = float(np.dot(apart, apart))
-    if not np.isfinite(square):
-        # Infinities and NaNs of equal bits are no distance apart.
-        apart[~unequal] = 0
-        square = float(np.dot(apart, apart))
-    lengths = float(np.dot(x, x)), float(np.dot(y, y))
+    square = inner = 0.0
+    lengths = [0.0, 0.0]
+    zero_signs = nan_payloads = 0
+    for start in range(0, len(one), _PIECE):
+        piece = slice(start, start + _PIECE)
+        x, y = one[piece].astype(np.float64), other[piece].astype(np.float64)
+        apart = x - y
+        found = float(np.dot(apart, apart))
+        if not np.isfinite(found):
+            # Infinities and NaNs of equal bits are no distance apart.
+            apart[~unequal[piece]] = 0
+            found = float(np.dot(apart, apart))
+            nan_payloads += int(np.count_nonzero(unequal[piece] & np.isnan(x) & np.isnan(y)))
+        square += found
+        inner += float(np.dot(x, y))
+        lengths[0] += float(np.dot(x, x))
+        lengths[1] += float(np.dot(y, y))
+        zero_signs += int(np.count_nonzero(unequal[piece] & (x == y)))
     cosine = np.nan
     if all(np.isfinite(lengths)) and all(lengths):
-        cosine = float(np.clip(np.dot(x, y) / np.sqrt(lengths[0]) / np.sqrt(lengths[1]), -1, 1))
-    zero_signs = int(np.count_nonzero(unequal & (one == other)))
-    nan_payloads = 0
-    if np.isnan(lengths[0]) and np.isnan(lengths[1]):
-        nan_payloads = int(np.count_nonzero(unequal & np.isnan(x) & np.isnan(y)))
-    return float(np.sqrt(square)), cosine, zero_signs, nan_payloads
+        cosine = min(1.0, max(-1.0, inner / np.sqrt(lengths[0]) / np.sqrt(lengths[1])))
+    return float(np.sqrt(square)), float(cosine), zero_signs, nan_payloads
 
 
 def _rotated(one: NDArray[Any], other: NDArray[Any], part: int) -> Floats:
