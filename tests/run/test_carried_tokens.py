@@ -72,6 +72,7 @@ def test_chosen_tokens_are_the_same_tokens_when_they_are_imported(
     back = open_run(path / "back")
     wanted = ids if chosen is None else np.array(chosen)
     places = np.searchsorted(ids, wanted)
+    assert back.frame.token_count == len(wanted)
     if len(ids) and (frame.tokens is not None or len(wanted) < len(ids)):
         assert back.frame.token_ids.tolist() == wanted.tolist()
         assert back.frame.tokens is not None

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from embevo.errors import FrameMismatchError
 from embevo.run.disk.malformed import MALFORMED
+from embevo.run.format.array_spec import default_dimensions
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.token_subset import TokenSubset
 
@@ -24,23 +25,27 @@ class ChosenRows:
     Attributes:
         tokens: the tokens; None for all of the vocabulary.
         dimensions: by name of the tensor: the names of its axes.
+        usual: whether the axes would have these names if nothing were said.
     """
 
     tokens: TokenSubset | None = None
     dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    usual: bool = True
 
     @classmethod
     def of(cls, frame: FrameSpec) -> "ChosenRows":
         """Those of the arrays of a frame."""
-        return cls(frame.tokens, {name: spec.dimensions for name, spec in frame.arrays})
+        dimensions = {name: spec.dimensions for name, spec in frame.arrays}
+        usual = default_dimensions({name: spec.shape for name, spec in frame.arrays})
+        return cls(frame.tokens, dimensions, dimensions == usual)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The entry in a file's metadata; none where all tokens are there, as files of others have none."""
-        if self.tokens is None:
+        """The entry in a file's metadata; none where all is as in files of others, which have none."""
+        if self.tokens is None and self.usual:
             return {}
         dimensions = {name: list(axes) for name, axes in self.dimensions.items()}
-        said = {"dimensions": dimensions, "tokens": self.tokens.to_json()}
+        said = {"dimensions": dimensions, "tokens": None if self.tokens is None else self.tokens.to_json()}
         return {METADATA_KEY: json.dumps(said, separators=(",", ":"))}
 
     @classmethod
@@ -56,6 +61,7 @@ class ChosenRows:
         try:
             said = json.loads(text)
             dimensions = {str(name): tuple(map(str, axes)) for name, axes in said["dimensions"].items()}
-            return cls(TokenSubset.from_json(said["tokens"]), dimensions)
+            tokens = None if said["tokens"] is None else TokenSubset.from_json(said["tokens"])
+            return cls(tokens, dimensions, usual=False)
         except (*MALFORMED, FrameMismatchError) as error:
             raise ValueError(f"what it says of its tokens is not what embevo writes: {error}") from error
