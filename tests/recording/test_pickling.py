@@ -65,16 +65,20 @@ class Rows(torch.utils.data.Dataset[bytes]):
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_a_run_is_read_in_other_processes_while_it_is_recorded(tmp_path: Path, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        # So that its children need not import them, each for itself.
+        context.set_forkserver_preload(["torch", "embevo.recording.recorder"])
     parameter = torch.nn.Parameter(torch.zeros(SHAPE))
     with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS) as recorder:
         for step in range(6):
             capture(recorder, parameter, step)
         run = open_run(tmp_path / "run")
         wanted = bits(run)
-        with multiprocessing.get_context(method).Pool(2) as pool:
+        with context.Pool(1) as pool:
             assert pool.map(bits, [run, run]) == [wanted, wanted]
         loader = torch.utils.data.DataLoader(
-            Rows(run), batch_size=None, num_workers=2, multiprocessing_context=method
+            Rows(run), batch_size=None, num_workers=1, multiprocessing_context=context
         )
         assert list(loader) == wanted
         capture(recorder, parameter, 6)

@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,19 +141,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@many
-@given(name=ANYTHING, value=ANYTHING)
-def test_captures(tmp_path_factory: pytest.TempPathFactory, name: Any, value: Any) -> None:
+@settings(many, max_examples=20)
+@given(pairs=st.lists(st.tuples(ANYTHING, ANYTHING), min_size=5, max_size=5))
+def test_captures(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[Any, Any]]) -> None:
     path = tmp_path_factory.mktemp("runs") / "run"
     weight = torch.zeros(SHAPE)
     with Recorder(path, {"embeddings": weight}, block_steps=4) as recorder:
-        only_ours(lambda: recorder.capture(value))
-        only_ours(lambda: recorder.capture(1001, value, value))
-        if isinstance(name, str):
-            only_ours(lambda: recorder.capture(1002, **{name: value}))
-        only_ours(lambda: capture_every_step(value, recorder, 1003))
-        only_ours(lambda: capture_every_step(torch.optim.SGD([weight]), recorder, value))
-        only_ours(lambda: capture_every_step(torch.optim.SGD([weight]), value))
+        for step, (name, value) in zip(range(1000, 2000, 10), pairs, strict=False):
+            only_ours(partial(recorder.capture, value))
+            only_ours(partial(recorder.capture, step + 1, value, value))
+            if isinstance(name, str):
+                only_ours(partial(recorder.capture, step + 2, **{name: value}))
+            only_ours(partial(capture_every_step, value, recorder, step + 3))
+            only_ours(lambda value=value: capture_every_step(torch.optim.SGD([weight]), recorder, value))
+            only_ours(lambda value=value: capture_every_step(torch.optim.SGD([weight]), value))
         # Whatever that was, it has spoiled nothing.
         recorder.capture(2**53)
         recorder.flush()
