@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.interpreters import interpreter
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RECORDING = ROOT / "docs" / "recording.md"
@@ -28,7 +30,6 @@ OF_RECORDING = [
 ]
 # What these libraries warn of is not the example's doing.
 OTHERS = {"accelerate", "trainer", "lightning"}
-EMBEVO = [sys.executable, "-c", "from embevo_cli.main import main; main()"]
 
 
 def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -36,6 +37,11 @@ def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def embevo(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    program = "from embevo_cli.main import main; main()"
+    return run([interpreter(), "-c", program, *command.split()], directory)
 
 
 def examples_of(page: Path) -> list[tuple[str, str]]:
@@ -55,7 +61,9 @@ def test_every_python_example_runs(tmp_path: Path, page: Path, names: list[str])
     before = [] if page == README else examples_of(README)[:1]
     for name, code in [*before, *examples]:
         warnings = [] if name in OTHERS and page == RECORDING else ["-W", "error"]
-        done = run([sys.executable, *warnings, "-c", code], tmp_path)
+        # What the imports of the first page warn of, others' would, too.
+        python = sys.executable if page == README else interpreter()
+        done = run([python, *warnings, "-c", code], tmp_path)
         assert done.returncode == 0, (name, done.stderr)
         for printed in re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE):
             assert printed in done.stdout
@@ -67,9 +75,9 @@ def test_the_examples_of_the_experiment_run(tmp_path: Path) -> None:
         EXPERIMENT.read_text(),
         re.DOTALL,
     )
-    trained = run([*EMBEVO, *command.split(), "--device", "cpu"], tmp_path)
+    trained = embevo(f"{command} --device cpu", tmp_path)
     assert trained.returncode == 0, trained.stderr
-    done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+    done = run([interpreter(), "-W", "error", "-c", code], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
 
@@ -77,12 +85,12 @@ def test_the_examples_of_the_experiment_run(tmp_path: Path) -> None:
 def test_the_examples_of_the_audit_run(tmp_path: Path) -> None:
     page = AUDIT.read_text()
     (command,) = re.findall(r"<!-- test: audit train -->\n```sh\nembevo (.*?)\n```", page)
-    trained = run([*EMBEVO, *command.split(), "--device", "cpu"], tmp_path)
+    trained = embevo(f"{command} --device cpu", tmp_path)
     assert trained.returncode == 0, trained.stderr
     examples = examples_of(AUDIT)
     assert [name for name, _ in examples] == ["audit", "explain"]
     for _, code in examples:
-        done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+        done = run([interpreter(), "-W", "error", "-c", code], tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
 
@@ -102,12 +110,12 @@ def test_the_plan_of_a_large_matrix_is_what_the_page_says(tmp_path: Path) -> Non
         RECORDING.read_text(),
         re.DOTALL,
     )
-    printed = run([*EMBEVO, *command.split()], tmp_path).stdout
+    printed = embevo(command, tmp_path).stdout
     # What there is of disk and memory is the machine's.
     assert shown == printed.partition("disk left")[0]
 
 
 def test_every_command_it_names_exists(tmp_path: Path) -> None:
     named = set(re.findall(r"`embevo ([a-z-]+)", README.read_text()))
-    shown = run([*EMBEVO, "--help"], tmp_path).stdout
+    shown = embevo("--help", tmp_path).stdout
     assert named <= set(re.findall(r"^  ([a-z-]+) ", shown, re.MULTILINE))

@@ -15,12 +15,14 @@ from embevo.errors import EmbevoError
 from support import written
 
 EMBEVO = Path(sys.executable).with_name("embevo")
-RUN_ONE = """
+# Each argument is a command, a line a word.
+RUN_EACH = """
 import sys
 from embevo_cli.main import embevo
-embevo(sys.argv[1:], standalone_mode=False)
-loaded = {"torch", "transformers", "embevo.recording"} & set(sys.modules)
-assert not loaded, loaded
+for command in sys.argv[1:]:
+    embevo(command.split("\\n"), standalone_mode=False)
+    loaded = {"torch", "transformers", "embevo.recording"} & set(sys.modules)
+    assert not loaded, (command, loaded)
 """
 
 
@@ -34,7 +36,7 @@ def test_every_command_is_there_and_says_what_it_does(invoke: Any, name: str) ->
 
 def test_looking_and_moving_do_not_load_torch(python: Any, tmp_path: Path) -> None:
     run = written.write_run(tmp_path / "run", rows=6, sealed=4).path
-    for arguments in (
+    commands = [
         ["--help"],
         ["--version"],
         *([name, "--help"] for name in COMMANDS),
@@ -42,8 +44,8 @@ def test_looking_and_moving_do_not_load_torch(python: Any, tmp_path: Path) -> No
         ["ls", tmp_path],
         ["export-safetensors", run, "--out", tmp_path / "out"],
         ["import-safetensors", tmp_path / "out", "--out", tmp_path / "again"],
-    ):
-        python(RUN_ONE, arguments)
+    ]
+    python(RUN_EACH, ["\n".join(map(str, command)) for command in commands])
 
 
 def test_an_unknown_command_is_refused(invoke: Any) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tomli_w
 import torch
+from embevo_cli import sweeping
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +30,11 @@ from embevo.run.disk.lock import WriterLock, writer_of
 from embevo.run.paths import RunPaths
 from embevo.run.planning import Machine
 from embevo.run.reading.summary import summarize
+from support.interpreters import interpreter
 
 Invoke = Callable[..., Any]
-EMBEVO = [sys.executable, "-c", "from embevo_cli.main import main; main()"]
+# The trainings of the sweep are forks of the tests' server.
+MAIN = "import sys; sys.executable = {python!r}; from embevo_cli.main import main; main()"
 PAGE = Path(__file__).parents[2] / "docs" / "sweeps.md"
 TINY = {
     "steps": 1000,
@@ -46,6 +49,15 @@ TINY = {
     "checkpoint_every": 100,
     "checkpoint_seconds": 0.0,
 }
+
+
+@pytest.fixture(autouse=True)
+def trainings_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "_EMBEVO", [interpreter(), *sweeping._EMBEVO[1:]])
+
+
+def sweep_command(*words: str) -> list[str]:
+    return [sys.executable, "-c", MAIN.format(python=interpreter()), "sweep", *words]
 
 
 def grid_file(folder: Path, grid: dict[str, Any], **fixed: Any) -> Path:
@@ -68,7 +80,7 @@ def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 
 def started(grid: Path, out: Path) -> subprocess.Popen[bytes]:
     options = ["--out", str(out), "--threads", "1", "--jobs", "2", "--no-analyze"]
-    return subprocess.Popen([*EMBEVO, "sweep", str(grid), *options])
+    return subprocess.Popen(sweep_command(str(grid), *options))
 
 
 def pid_of(path: Path) -> int:
@@ -276,12 +288,12 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
         re.DOTALL,
     )
     (tmp_path / "grid.toml").write_text(grid)
-    done = subprocess.run(
-        [*EMBEVO, *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    name, *words = command.split()
+    assert name == "sweep"
+    done = subprocess.run(sweep_command(*words), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (shown,) = re.findall(r"<!-- test: status -->\n```text\n(.*?)```", text, re.DOTALL)
     looked = subprocess.run(
-        [*EMBEVO, *command.split()[:2], "--status"], cwd=tmp_path, capture_output=True, text=True, check=True
+        sweep_command(words[0], "--status"), cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert looked.stdout == shown

@@ -1,7 +1,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from dataclasses import fields
@@ -14,6 +13,7 @@ from embevo_cli.train import train
 from embevo import open_run, verify
 from embevo.errors import ConfigError
 from embevo.experiment.config import ExperimentConfig
+from support.interpreters import interpreter
 
 SMALL = [
     "--dim",
@@ -147,7 +147,7 @@ def test_refused_before_anything_is_written(tmp_path: Path) -> None:
 def test_interrupted_and_resumed(tmp_path: Path, number: signal.Signals, code: int) -> None:
     out = tmp_path / "r"
     settings = [*SMALL[:-4], "--steps", "100000", "--device", "cpu", "--out", str(out)]
-    command = [sys.executable, "-c", "from embevo_cli.train import train; train()", *settings]
+    command = [interpreter(), "-c", "from embevo_cli.train import train; train()", *settings]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "journal").exists() and process.poll() is None:

@@ -1,7 +1,6 @@
 import dataclasses
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.corpus import Corpus, load_corpus
 from embevo.experiment.loop import LoopState, TrainingLoop
 from embevo.run.format.schedule import every
+from support.interpreters import interpreter
 
 SECOND_HALF = """
 import sys
@@ -52,7 +52,7 @@ def test_another_process_goes_on_with_the_same_bits(
         loop.advance()
     (tmp_path / "config.toml").write_text(config.to_toml())
     arguments = [str(tmp_path / "config.toml"), str(place), str(tmp_path / "end.safetensors")]
-    subprocess.run([sys.executable, "-c", SECOND_HALF, *arguments], check=True)
+    subprocess.run([interpreter(), "-c", SECOND_HALF, *arguments], check=True)
     straight = loop.state().tensors
     resumed = load_file(tmp_path / "end.safetensors")
     assert resumed.keys() == straight.keys()

@@ -4,7 +4,6 @@ import platform
 import random
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from embevo.experiment.interruption import StopRequest
 from embevo.experiment.loop import TrainingLoop
 from embevo.experiment.record import Beginning, run_experiment
 from embevo.run import limits
+from support.interpreters import interpreter
 
 # Trains with a checkpoint every 5 steps, and dies without a word after a step.
 DIES = """
@@ -212,7 +212,7 @@ def test_killed_twice_and_resumed_the_files_are_the_same(
     (tmp_path / "config.toml").write_text(config.to_toml())
     for step, how in (("13", "new"), ("14", "resume")):
         command = [
-            sys.executable,
+            interpreter(),
             "-c",
             DIES,
             str(tmp_path / "config.toml"),

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from embevo.recording.framing import frame_of, likeness
 from embevo.recording.sources import sources_of
 from embevo.run.format.schedule import at, log_spaced
 from embevo.run.format.token_subset import TokenSubset
+from support.interpreters import interpreter
 
 EVERYTHING = ",".join(ARRAYS)
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -227,7 +227,7 @@ def test_killed_at_any_moment_and_resumed_the_files_are_the_same(
     ]
     for step, moment, how in kills:
         paths = [str(tmp_path / "config.toml"), str(tmp_path / "run")]
-        command = [sys.executable, "-c", DIES, *paths, str(step), moment, how]
+        command = [interpreter(), "-c", DIES, *paths, str(step), moment, how]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     summary = run_experiment(config, tmp_path / "run", resume=True)
     assert (summary.first_step, summary.stats.compared) == (10, 3)

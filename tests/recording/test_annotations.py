@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from embevo.run.format.token_names import Annotations, TokenString
 from embevo.run.format.tokens import TokenNames, label_of
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.writing import annotating
+from support.interpreters import interpreter
 
 NAMES = ["the", " the", "the", b"\xe2\x80", None, "7"]
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -199,7 +199,7 @@ recorder.close()
 
 def test_an_interrupted_run_is_annotated_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    done = subprocess.run([sys.executable, "-c", KILLED, path, "kill"], check=False)
+    done = subprocess.run([interpreter(), "-c", KILLED, path, "kill"], check=False)
     assert done.returncode == -signal.SIGKILL
     annotate(path, tokenizer=NAMES)
     assert (path / "journal").exists()
@@ -212,7 +212,7 @@ def test_an_interrupted_run_is_annotated_and_loses_nothing(tmp_path: Path) -> No
 
 def test_a_run_that_is_being_recorded_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, path, "live"]
+    command = [interpreter(), "-c", KILLED, path, "live"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "captured\n"

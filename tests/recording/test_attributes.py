@@ -4,7 +4,6 @@ import copy
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
 from embevo.run.writing.sealing import Sealer
 from support import written
+from support.interpreters import interpreter
 
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
 LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=5)
@@ -164,7 +164,7 @@ def test_a_killed_run_with_attributes_of_any_kind_is_opened_recovered_and_resume
     path = tmp_path / "run"
     attributes = {"config": {"lr": 0.1, **more}}
     done = subprocess.run(
-        [sys.executable, "-c", RECORD.format(attributes=attributes), str(path)],
+        [interpreter(), "-c", RECORD.format(attributes=attributes), str(path)],
         check=False,
         capture_output=True,
     )

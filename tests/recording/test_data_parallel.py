@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from embevo import open_run
+from support.interpreters import interpreter
 
 PROCESSES, STEPS = 2, 4
 WHAT = ["embeddings", "embeddings.grad", "embeddings.exp_avg", "hidden_mean", "transformer.ln_f.weight"]
@@ -107,10 +107,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained")
     script = path / "script.py"
     script.write_text(SCRIPT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun = [interpreter(), "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
         [*torchrun, f"--nproc-per-node={PROCESSES}", str(script), str(path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHON_EXEC": interpreter()},
         capture_output=True,
         text=True,
         check=False,

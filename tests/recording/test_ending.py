@@ -1,13 +1,13 @@
 """Recorders that are never closed, or too late: what was captured is sealed when the interpreter ends."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from embevo import open_run
 from support.captures import steps_on_disk
+from support.interpreters import interpreter
 
 RECORD = """
 recorder = Recorder(path, {"embeddings": weight}, block_steps=8)
@@ -73,7 +73,7 @@ path, weight = Path(sys.argv[1]), torch.ones(4, 4)
 
 def run(script: str, path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", BEGIN + script, str(path)],
+        [interpreter(), "-c", BEGIN + script, str(path)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from embevo import open_run
 from embevo.errors import ClosedError, RunInUseError
 from embevo.recording.recorder import Recorder
 from support.captures import STEPS, capture
+from support.interpreters import interpreter
 
 CALLS: dict[str, Callable[[Recorder], object]] = {
     "capture": lambda recorder: recorder.capture(100),
@@ -149,7 +149,7 @@ def test_the_run_of_a_killed_process_is_taken_up_while_its_child_lives(tmp_path:
     path = tmp_path / "run"
     noted = tmp_path / "pid"
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), kind, str(noted)], timeout=120, check=False
+        [interpreter(), "-c", KILLED, str(path), kind, str(noted)], timeout=120, check=False
     )
     assert done.returncode == -signal.SIGKILL
     child = int(noted.read_text())

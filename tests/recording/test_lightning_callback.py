@@ -1,7 +1,6 @@
 """A Lightning training that is recorded by one more callback."""
 
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from embevo import RecordLightning, open_run
 from embevo.errors import ArgumentError, DivergedError, RecordingWarning
+from support.interpreters import interpreter
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
@@ -314,7 +314,7 @@ trainer.fit(Module(), torch.utils.data.DataLoader(torch.arange(10), batch_size=2
 print(open_run("run").steps.tolist())
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [interpreter(), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert "[0, 1, 2, 3, 4, 5]" in done.stdout, done.stderr
 
@@ -329,5 +329,5 @@ try:
 except embevo.MissingLibraryError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([interpreter(), "-c", code], capture_output=True, text=True, check=False)
     assert "pip install embevo[lightning]" in done.stdout, done.stderr

@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from embevo import open_run
+from support.interpreters import interpreter
 
 SCRIPT = """
 import os, sys, time
@@ -34,8 +34,8 @@ def test_one_rank_records_and_the_other_says_which_it_is(tmp_path: Path, who: st
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     arguments = [str(tmp_path / "run"), str(tmp_path / "refused"), who]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    torchrun = [interpreter(), "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON_EXEC": interpreter()}
     done = subprocess.run(
         [*torchrun, str(script), *arguments], env=environment, capture_output=True, text=True, check=False
     )

@@ -22,6 +22,7 @@ from embevo.run.repair.recovery import recover
 from embevo.run.writing import sealing
 from support import encoded, tensors
 from support.captures import SHAPE, SINKS, STEPS, STORES, capture, expected, filled, steps_on_disk
+from support.interpreters import interpreter
 
 
 def eleven_steps(path: Path, dtype: str, zarr_dtype: ZarrDtype) -> Recorder:
@@ -275,7 +276,7 @@ def test_a_recorder_that_nobody_closed_lets_the_process_end_and_loses_nothing(
     tmp_path: Path, ending: str, code: int
 ) -> None:
     script = EXIT.replace("{ending}", ending)
-    command = [sys.executable, "-c", script, str(tmp_path / "run"), str(Path(__file__).parents[1])]
+    command = [interpreter(), "-c", script, str(tmp_path / "run"), str(Path(__file__).parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code, done.stderr
     assert open_run(tmp_path / "run").steps.tolist() == list(range(11))

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from embevo.run.reading.summary import summarize
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
+from support.interpreters import interpreter
 
 SCRIPT = Path(__file__).parents[1] / "support" / "sharded.py"
 CASES = (
@@ -38,8 +38,13 @@ NAMES = ("embeddings", "embeddings.grad", "embeddings.exp_avg")
 
 
 def torchrun(processes: int, folder: Path, *cases: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SHARDED": json.dumps(options)}
+    command = [interpreter(), "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHON_EXEC": interpreter(),
+        "SHARDED": json.dumps(options),
+    }
     return subprocess.run(
         [*command, str(SCRIPT), str(folder), *cases],
         env=environment,
@@ -185,8 +190,8 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
     )
     (tmp_path / "train.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", *command.split()],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [interpreter(), "-m", "torch.distributed.run", "--standalone", *command.split()],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHON_EXEC": interpreter()},
         cwd=tmp_path,
         capture_output=True,
         text=True,
