@@ -33,14 +33,15 @@ def audit(ctx: click.Context, run: Path, *, array: str | None, given: tuple[str,
     """
     from embevo.analysis.auditing.audit import audit as audit_run  # noqa: PLC0415 - torch, when it is needed
 
-    settings = dict(_setting(ctx, text) for text in given)
+    settings = dict(setting(ctx, text) for text in given)
     with measuring(f"Computing {run} again") as on_rows:
         found = audit_run(run, array=array, optimizer=settings, on_rows=on_rows)
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_lines(found)))
     ctx.exit(0 if found.explained else 1)
 
 
-def _setting(ctx: click.Context, text: str) -> tuple[str, Any]:
+def setting(ctx: click.Context, text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``, the value as JSON where it is any; click.BadParameter for anything else."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise click.BadParameter(

@@ -11,7 +11,7 @@ from .paths import PathOf
 from .readable import command_line, size_of, state_of
 
 # Rows that may take two lines of a screen, and not one.
-_LONG: Final = frozenset({"run", "state", "size", "config", "dead", "more"})
+_LONG: Final = frozenset({"run", "surrogate", "state", "size", "config", "dead", "more"})
 # Arrays that have a row of their own.
 _ARRAYS: Final = 4
 _MOST_LABELS: Final = 40
@@ -79,12 +79,15 @@ def _on_one_screen(rows: list[tuple[str, str]], width: int) -> list[tuple[str, s
 
 
 def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
+    from embevo.run.format.provenance import surrogate_of  # noqa: PLC0415
     from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
 
     state = state_of(summary)
     if summary.state == "interrupted" and not summary.journal_elsewhere:
         state += f" ({command_line('embevo', 'recover', Path(summary.path))} seals them)"
     rows = [("run", str(Path(summary.path).resolve())), ("state", state)]
+    surrogate = surrogate_of(summary.attributes)
+    rows += [("surrogate", surrogate)] if surrogate else []
     if summary.rows:
         steps = f"{summary.rows:,}: {summary.first_step}..{summary.last_step}"
         asked = summary.config.get("steps")

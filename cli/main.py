@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "audit": "embevo_cli.audit:audit",
     "explain": "embevo_cli.explain:explain",
     "diff": "embevo_cli.diff:diff",
+    "null": "embevo_cli.null:null",
     "report": "embevo_cli.report:report",
     "figures": "embevo_cli.figures:figures",
     "animate": "embevo_cli.animate:animate",

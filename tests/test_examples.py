@@ -16,6 +16,7 @@ RECORDING = ROOT / "docs" / "recording.md"
 EXPERIMENT = ROOT / "docs" / "experiment.md"
 AUDIT = ROOT / "docs" / "audit.md"
 DIFF = ROOT / "docs" / "diff.md"
+NULLS = ROOT / "docs" / "nulls.md"
 OF_RECORDING = [
     "record",
     "accelerate",
@@ -95,9 +96,14 @@ def test_the_examples_of_the_audit_run(tmp_path: Path) -> None:
         assert done.stdout.splitlines() == re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
 
 
-def test_the_examples_of_differences_run(tmp_path: Path) -> None:
-    examples = examples_of(DIFF)
-    assert [name for name, _ in examples] == ["seeds", "diff", "rotation"]
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [(DIFF, ["seeds", "diff", "rotation"]), (NULLS, ["training", "surrogates", "noise"])],
+    ids=["differences", "nulls"],
+)
+def test_the_examples_of_comparing_run(tmp_path: Path, page: Path, names: list[str]) -> None:
+    examples = examples_of(page)
+    assert [name for name, _ in examples] == names
     for _, code in examples:
         done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
         assert done.returncode == 0, done.stderr

@@ -11,6 +11,8 @@ try:
     from embevo.analysis.auditing.findings import Audit
     from embevo.analysis.explaining.explain import explain
     from embevo.analysis.explaining.explanation import Explanation
+    from embevo.analysis.nulls.surrogate_run import write_surrogate
+    from embevo.analysis.nulls.surrogates import surrogates
     from embevo.analysis.verdicts.thresholds import Thresholds
     from embevo.analysis.verdicts.verdict import Verdict
 except ModuleNotFoundError as error:
@@ -18,4 +20,15 @@ except ModuleNotFoundError as error:
         raise
     raise MissingLibraryError("The analysis needs xarray: pip install 'embevo[analysis]'.") from error
 
-__all__ = ["Analysis", "Audit", "Explanation", "Thresholds", "Verdict", "analyze", "audit", "explain"]
+__all__ = [
+    "Analysis",
+    "Audit",
+    "Explanation",
+    "Thresholds",
+    "Verdict",
+    "analyze",
+    "audit",
+    "explain",
+    "surrogates",
+    "write_surrogate",
+]

@@ -39,6 +39,7 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "audit": [[WRONG]],
     "explain": [[WRONG, "--token", "0"]],
     "diff": [[WRONG, "RUN"], ["RUN", WRONG]],
+    "null": [[WRONG, "--out", OUT]],
     "push": [[WRONG, "URL"]],
     "pull": [[WRONG, OUT]],
     "merge": [[WRONG, "RUN", "--out", OUT], ["RUN", WRONG, "--out", OUT]],

@@ -7,7 +7,7 @@ from typing import Any, Final
 import xarray as xr
 
 from embevo.errors import AnalysisError
-from embevo.run.format.provenance import is_experiment
+from embevo.run.format.provenance import is_experiment, surrogate_of
 from embevo.run.format.settings import Initialisation, initialisation_of
 
 # The array that the predictions are about.
@@ -21,7 +21,7 @@ class Applicability:
     Attributes:
         initialisation: whose predictions it is judged by; None if it is not judged.
         statement: what the reader must know: why it is not judged, or that it is judged because that was
-            asked for. Empty for a run of the experiment.
+            asked for, or that it is no training. Empty for a run of the experiment.
     """
 
     initialisation: Initialisation | None
@@ -67,6 +67,26 @@ def applicability(
         judge: judge the embeddings of a run that is not the experiment's, too.
         missing: how many tokens of the vocabulary are not recorded.
     """
+    surrogate = surrogate_of(attributes)
+    if surrogate and not judge:
+        return Applicability(
+            None,
+            f"This is {surrogate}: it shows what chance makes of a measure. --judge judges it all the same.",
+        )
+    found = _of_training(attributes, matrix, series, judge=judge, missing=missing)
+    if not surrogate or not found.judged:
+        return found
+    statement = (
+        f"NOT A TRAINING: this is {surrogate}. It is judged because that was asked for: a prediction that is "
+        "supported here is supported by chance."
+    )
+    return Applicability(found.initialisation, statement)
+
+
+def _of_training(
+    attributes: Mapping[str, Any], matrix: str, series: xr.Dataset, *, judge: bool, missing: int
+) -> Applicability:
+    """See :func:`applicability`, of a run that a training made."""
     if matrix != EMBEDDING:
         return Applicability(
             None,

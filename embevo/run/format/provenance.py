@@ -14,6 +14,8 @@ _ALSO: Final = frozenset(("corpus", "learning_rate", "seed", "steps"))
 # The attribute by which a run says it, and the value that means one token id for each byte.
 VOCABULARY: Final = "vocabulary"
 BYTES: Final = "bytes"
+# The attribute by which a run says that no training made it: of which kind it is, of what, by which seed.
+SURROGATE: Final = "surrogate"
 
 
 def is_experiment(attributes: Mapping[str, Any]) -> bool:
@@ -34,3 +36,11 @@ def vocabulary_is_bytes(attributes: Mapping[str, Any]) -> bool:
     if VOCABULARY in attributes:
         return bool(attributes[VOCABULARY] == BYTES)
     return is_experiment(attributes)
+
+
+def surrogate_of(attributes: Mapping[str, Any]) -> str:
+    """Of a run that was made up to compare with, what it is, in words; empty for any other run."""
+    said = attributes.get(SURROGATE)
+    if not isinstance(said, Mapping):
+        return ""
+    return f"a {said.get('kind')} surrogate of {said.get('of')}, seed {said.get('seed')}; no training made it"

@@ -1,0 +1,1 @@
+"""What runs would look like if nothing of what is predicted were the case."""
