@@ -49,7 +49,7 @@ def test_looking_and_moving_do_not_load_torch(python: Any, tmp_path: Path) -> No
 
 
 def test_an_unknown_command_is_refused(invoke: Any) -> None:
-    result = invoke("export")
+    result = invoke("sing")
     assert result.exit_code == 2
     assert "No such command" in result.stderr
 
