@@ -72,6 +72,11 @@ class RunPaths:
         return self.root / "analysis.zarr"
 
     @property
+    def viewer(self) -> Path:
+        """What the page of a large run was sent, so that it is not made again; not part of the recording."""
+        return self.root / "viewer.cache"
+
+    @property
     def figures(self) -> Path:
         """Where figures of the run are drawn unless another place is named; not part of the recording."""
         return self.root / "figures"

@@ -1,8 +1,9 @@
 """Where the tokens of a run are in each view, in pieces of consecutive rows."""
 
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.identity import representatives
 from embevo.errors import ArgumentError
-from embevo.viewer.fitting import fit, some_rows
+from embevo.viewer.fitting import fit, is_much, some_blocks
+from embevo.viewer.kept_pieces import KeptPieces
 from embevo.viewer.opened import OpenedRun
 from embevo.viewer.piece import pack_places, pack_representatives
 from embevo.viewer.projecting import Projection
@@ -56,10 +58,14 @@ class Clouds:
         self.rounded = rounded or rows * tokens * 12 > _EXACT_BYTES
         piece_bytes = _SMALL_BYTES if small else _PIECE_BYTES
         self.piece_rows = max(1, piece_bytes // (tokens * (6 if self.rounded else 12)))
+        if self.piece_rows < opened.block_rows:
+            # A piece of few rows is of one block alone.
+            self.piece_rows = max(n for n in range(1, self.piece_rows + 1) if opened.block_rows % n == 0)
         self._projections: dict[str, tuple[Projection, dict[str, Any]]] = {}
         self._kept: OrderedDict[tuple[str, int, int], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
         self._rewinds = self._rewinds_now()
+        self._on_disk: KeptPieces | None = None
 
     def describe(self, view: ViewName) -> dict[str, Any]:
         """What the page must know of a view: labels of its axes, their ranges, what it was fitted on.
@@ -79,17 +85,25 @@ class Clouds:
             DamagedError: stored bytes are not what was written.
         """
         start, stop = self._rows_of(number)
-        with self._lock:
+
+        def make() -> bytes:
             places = self._places(view, self._projection(view)[0], start, stop)
             return pack_places(places, rounded=self.rounded)
+
+        with self._lock:
+            return self._made_once(f"{view}-{number}", make, alone=view.of is None)
 
     def holes(self, number: int) -> bytes:
         """Which tokens have vectors of the same bits, in one piece; likewise."""
         start, stop = self._rows_of(number)
-        with self._lock:
+
+        def make() -> bytes:
             return pack_representatives(
                 np.concatenate([representatives(values) for _, values in self._opened.blocks(start, stop)])
             )
+
+        with self._lock:
+            return self._made_once(f"holes-{number}", make)
 
     def all_places(self, view: ViewName) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """All rows of a view in order, exactly, as ``(first row, (row, token, 3) places)`` of a block each.
@@ -102,6 +116,20 @@ class Clouds:
             projection = self._projection(view)[0]
         for start, values in self._opened.blocks(0, self._opened.shape[0]):
             yield start, projection.of(values)
+
+    def _made_once(self, name: str, make: Callable[[], bytes], *, alone: bool = True) -> bytes:
+        """Bytes that are kept on the disk, where making them took long and they can be kept.
+
+        What also hangs on another run, and is not of this one ``alone``, is not kept.
+        """
+        self._notice_rewinds()
+        kept = self._on_disk if alone else None
+        data = None if kept is None else kept.get(name)
+        if data is None:
+            data = make()
+            if kept is not None:
+                kept.put(name, data)
+        return data
 
     def _rows_of(self, number: int) -> tuple[int, int]:
         rows, _, _ = self._opened.shape
@@ -138,14 +166,15 @@ class Clouds:
         return [of.rewinds for of in (self._opened, *self._others)]
 
     def _projection(self, view: ViewName) -> tuple[Projection, dict[str, Any]]:
-        rewinds = self._rewinds_now()
-        if rewinds != self._rewinds:
-            # Other rows may have been recorded in the place of those that are kept.
-            self._projections.clear()
-            self._kept.clear()
-            self._rewinds = rewinds
+        self._notice_rewinds()
         name = str(view)
         if name not in self._projections:
+            kept = self._on_disk if view.of is None else None
+            held = None if kept is None else kept.get(name)
+            if held is not None:
+                told = json.loads(held)
+                self._projections[name] = Projection.parse(told["projection"]), told["said"]
+                return self._projections[name]
             projection, said = fit(view, self._opened, self._others)
             said |= {
                 "name": name,
@@ -154,7 +183,23 @@ class Clouds:
                 **self._range(view, projection),
             }
             self._projections[name] = projection, said
+            if kept is not None and projection.is_finite:
+                told = {"projection": projection.pack(), "said": said}
+                kept.put(name, json.dumps(told, allow_nan=False).encode())
         return self._projections[name]
+
+    def _notice_rewinds(self) -> None:
+        """Forget what is held of rows that may be others now; keep what is large where it will stay so."""
+        rewinds = self._rewinds_now()
+        if rewinds != self._rewinds:
+            self._projections.clear()
+            self._kept.clear()
+            self._on_disk = None
+            self._rewinds = rewinds
+        whole = self._opened.chosen is None and is_much(self._opened.shape)
+        if self._on_disk is None and whole and self._opened.state == "complete":
+            how = {"piece_rows": self.piece_rows, "rounded": self.rounded}
+            self._on_disk = KeptPieces.of(self._opened, how)
 
     def _range(self, view: ViewName, projection: Projection) -> dict[str, Any]:
         """Within which places lie, and whether that was found from all rows."""
@@ -167,16 +212,13 @@ class Clouds:
                 "range_rows": rows,
                 "rows": rows,
             }
-        chosen = some_rows(self._opened)
-        if len(chosen) == rows:
-            places = self._places(view, projection, 0, rows)
-        else:
-            places = np.concatenate(
-                [projection.of(self._opened.values(slice(int(row), int(row) + 1))) for row in chosen]
-            )
+        blocks = some_blocks(self._opened)
+        # The last block first: it is the one that was fitted on most often, and is held.
+        found = [self._places(view, projection, start, stop) for start, stop in reversed(blocks)]
+        places = np.concatenate(found)
         finite = np.isfinite(places).all(axis=2)
         if not finite.any():
             low = high = np.zeros(3)
         else:
             low, high = places[finite].min(axis=0), places[finite].max(axis=0)
-        return {"low": low.tolist(), "high": high.tolist(), "range_rows": len(chosen), "rows": rows}
+        return {"low": low.tolist(), "high": high.tolist(), "range_rows": len(places), "rows": rows}

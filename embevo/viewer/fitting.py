@@ -1,6 +1,7 @@
 """The axes of a view: which directions through the space of a matrix they are, and what is said of them."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from embevo.viewer.view_name import ViewName
 
 # Up to so many elements in all, all rows are read for what is of all of them; of longer runs, some.
 _READ_ELEMENTS: Final = 1 << 28
-_FEWEST_ROWS: Final = 5
+_FEWEST_BLOCKS: Final = 2
 
 
 def fit(
@@ -64,14 +65,25 @@ def fit(
     return Projection(components.mean, basis), {"labels": labels, "fitted": fitted}
 
 
-def some_rows(opened: OpenedRun) -> NDArray[np.int64]:
-    """All rows where that is little to read; else some, evenly spaced in the logarithm, with both ends."""
+def is_much(shape: tuple[int, int, int]) -> bool:
+    """Whether a run of a shape ``(step, token, dim)`` is too long to be read whole for its axes."""
+    return prod(shape) > _READ_ELEMENTS
+
+
+def some_blocks(opened: OpenedRun) -> list[tuple[int, int]]:
+    """Stretches of rows that are read together: all of them where that is little to read.
+
+    Of longer runs some, evenly spaced in the logarithm, with both ends.
+    """
     rows, tokens, dim = opened.shape
-    count = max(_FEWEST_ROWS, _READ_ELEMENTS // (tokens * dim))
-    if count >= rows:
-        return np.arange(rows)
-    spaced = np.rint(np.geomspace(1, rows, count)).astype(np.int64) - 1
-    return np.unique(np.concatenate([[0, rows - 1], spaced]))
+    size = opened.block_rows
+    last = (rows - 1) // size
+    count = max(_FEWEST_BLOCKS, _READ_ELEMENTS // (size * tokens * dim))
+    numbers = np.arange(last + 1)
+    if count <= last:
+        spaced = np.rint(np.geomspace(1, last + 1, count)).astype(np.int64) - 1
+        numbers = np.unique(np.concatenate([[0, last], spaced]))
+    return [(number * size, min(number * size + size, rows)) for number in numbers.tolist()]
 
 
 def _label(axis: int, count: int, shares: NDArray[np.float64] | None) -> str:
@@ -104,16 +116,18 @@ def _components(view: ViewName, opened: OpenedRun) -> tuple[Components, str]:
     """
     rows, tokens, _ = opened.shape
     if view.kind == "all":
-        chosen = some_rows(opened)
-        some = "all steps together" if len(chosen) == rows else f"{len(chosen):,} of {rows:,} steps together"
-        found, unlike = _of_rows(opened, chosen)
-        return found, f"principal components of {some}{_without(unlike, len(chosen) * tokens)}"
+        blocks = some_blocks(opened)
+        count = sum(stop - start for start, stop in blocks)
+        some = "all steps together" if count == rows else f"{count:,} of {rows:,} steps together"
+        found, unlike = _of_blocks(opened, blocks)
+        return found, f"principal components of {some}{_without(unlike, count * tokens)}"
     steps = opened.steps
     step = int(steps[-1]) if view.step is None else view.step
     row = int(np.searchsorted(steps, step))
     if row >= rows or steps[row] != step:
         raise ArgumentError(f"{opened.path} has no step {step}: run.steps lists those that it has")
-    points = opened.values(slice(row, row + 1))[0].astype(np.float64)
+    (_, values), *_ = opened.blocks(row, row + 1)
+    points = values[0].astype(np.float64)
     finite = finite_points(points)
     without = _without(tokens - len(finite), tokens)
     found = Components.of(finite) if len(finite) else Components.nowhere(*points.shape)
@@ -129,26 +143,26 @@ def _without(unlike: int, count: int) -> str:
     return f", without {unlike:,} of {count:,} vectors that are not finite"
 
 
-def _of_rows(opened: OpenedRun, rows: NDArray[np.int64]) -> tuple[Components, int]:
+def _of_blocks(opened: OpenedRun, blocks: Sequence[tuple[int, int]]) -> tuple[Components, int]:
     """The components of all tokens of some rows, taken together as one cloud, and how many are not finite."""
-    last, tokens, dim = opened.shape
+    _, tokens, dim = opened.shape
     total, moment = np.zeros(dim), np.zeros((dim, dim))
     # About a point of the cloud, so that nothing is lost where it is far from the origin.
     about: NDArray[np.float64] | None = None
-    count = 0
-    wanted = set(rows.tolist())
-    for start, values in opened.blocks(0, last):
-        mine = [place for place in range(len(values)) if start + place in wanted]
-        for place in mine:
-            finite = finite_points(values[place].astype(np.float64))
-            if not len(finite):
-                continue
-            about = finite.mean(axis=0) if about is None else about
-            points = finite - about
-            count += len(points)
-            total += points.sum(axis=0)
-            moment += points.T @ points
-    unlike = len(rows) * tokens - count
+    count, looked_at = 0, 0
+    for start, stop in blocks:
+        for _, values in opened.blocks(start, stop):
+            for row in values:
+                looked_at += tokens
+                finite = finite_points(row.astype(np.float64))
+                if not len(finite):
+                    continue
+                about = finite.mean(axis=0) if about is None else about
+                points = finite - about
+                count += len(points)
+                total += points.sum(axis=0)
+                moment += points.T @ points
+    unlike = looked_at - count
     if about is None:
         return Components.nowhere(tokens, dim), unlike
     mean = total / count

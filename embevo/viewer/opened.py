@@ -20,7 +20,7 @@ from embevo.run.reading.reader import Run, open_run
 from embevo.run.reading.summary import summarize
 
 # What is held of read rows at once; a block is read whole, because to read a row of it takes as long.
-_READ_BYTES: Final = 256 << 20
+_READ_BYTES: Final = 1 << 30
 # Of a run of which some rows are shown, so many are read together.
 _CHOSEN_ROWS: Final = 64
 
@@ -44,6 +44,7 @@ class OpenedRun:
     chosen: NDArray[np.int64] | None = None
     rewinds: int = 0
     _manifest: Manifest = field(init=False)
+    _held: tuple[tuple[int, int, int], NDArray[Any]] | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -148,13 +149,26 @@ class OpenedRun:
             return values if self.chosen is None else values[self.chosen]
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Rows in order as ``(first row, values)``, as many at once as is good to hold."""
-        _, tokens, dim = self.shape
+        """Rows in order as ``(first row, values)``, as many at once as is good to hold.
+
+        The block that was read last is held: what is asked for next is often in it, too.
+        """
+        rows, tokens, dim = self.shape
         size = max(1, min(self.block_rows, _READ_BYTES // (4 * tokens * dim)))
-        while start < stop:
-            end = min((start // size + 1) * size, stop)
-            yield start, self.values(slice(start, end))
-            start = end
+        for first in range(start // size * size, stop, size):
+            last = min(first + size, rows)
+            values = self._block(first, last)
+            begin = max(start, first)
+            yield begin, values[begin - first : min(stop, last) - first]
+
+    def _block(self, first: int, last: int) -> NDArray[Any]:
+        asked = (first, last, self.rewinds)
+        held = self._held
+        if held is None or held[0] != asked:
+            # The one before is let go of first, so that there are not two.
+            self._held = held = None
+            self._held = held = (asked, self.values(slice(first, last)))
+        return held[1]
 
 
 def _rewinds(manifest: Manifest) -> int:

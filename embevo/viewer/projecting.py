@@ -1,7 +1,7 @@
 """From rows of a matrix to the three numbers of each token that a view shows."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 # Newton's method doubles the digits in each round; near the poles it is slower, and so many are enough there.
 _ROUNDS: Final = 60
 _CLOSE: Final = 1e-12
+_PART_ELEMENTS: Final = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,20 @@ class Projection:
     basis: NDArray[np.float64]
     sky: str | None = None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether it gives places."""
+        return bool(np.isfinite(self.mean).all() and np.isfinite(self.basis).all())
+
+    def pack(self) -> dict[str, Any]:
+        """All of a finite one, for JSON, exactly."""
+        return {"mean": self.mean.tolist(), "basis": self.basis.tolist(), "sky": self.sky}
+
+    @classmethod
+    def parse(cls, packed: dict[str, Any]) -> Self:
+        """The inverse of :meth:`pack`."""
+        return cls(np.array(packed["mean"]), np.array(packed["basis"]), packed["sky"])
+
     def of(self, values: NDArray[np.generic]) -> NDArray[np.float32]:
         """``(step, token, 3)`` float32 of ``(step, token, dim)`` values; NaN where a vector is not finite.
 
@@ -32,22 +47,30 @@ class Projection:
         :func:`mollweide`.
         """
         found = np.empty((*values.shape[:2], 3), np.float32)
+        size = max(1, _PART_ELEMENTS // max(1, values.shape[2]))
         for place, row in zip(found, values, strict=True):
-            points = row.astype(np.float64)
-            centre: NDArray[np.float64] | float = 0.0
-            if self.sky is None:
-                centre = self.mean
-            elif self.sky == "centroid":
-                finite = finite_points(points)
-                centre = finite.mean(axis=0) if len(finite) else np.nan
-            with np.errstate(invalid="ignore", over="ignore"):
-                along = (points - centre) @ self.basis.T
-            if self.sky is None:
-                place[...] = along
-                continue
-            place[:, :2] = mollweide(along)
-            place[:, 2] = 0
+            centre = self._centre(row)
+            # In parts that stay in the cache: memory for all of a large row takes longer than its products.
+            for start in range(0, len(row), size):
+                points = row[start : start + size].astype(np.float64)
+                with np.errstate(invalid="ignore", over="ignore"):
+                    points -= centre
+                    along = points @ self.basis.T
+                if self.sky is None:
+                    place[start : start + size] = along
+                else:
+                    place[start : start + size, :2] = mollweide(along)
+                    place[start : start + size, 2] = 0
         return found
+
+    def _centre(self, row: NDArray[np.generic]) -> NDArray[np.float64] | float:
+        """What is taken off the vectors of one row."""
+        if self.sky is None:
+            return self.mean
+        if self.sky == "origin":
+            return 0.0
+        finite = finite_points(row.astype(np.float64))
+        return np.asarray(finite.mean(axis=0)) if len(finite) else np.nan
 
 
 def finite_points(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -96,6 +96,8 @@ def test_the_report_has_a_frame_in_which_the_run_is_replayed(
         page = context.new_page()
         page.goto(f"file://{out}")
         frame = page.frame_locator("iframe")
+        # It takes clicks from its first picture on.
+        frame.locator("#now", has_text="step 149 of 149").wait_for()
         frame.locator("#to-start").click()
         frame.locator("#now", has_text="step 0 of 149").wait_for()
     finally:

@@ -323,7 +323,7 @@ def _sizes(paths: RunPaths) -> dict[str, int]:
         paths.tokens,
         paths.manifest,
     )
-    parts = (*recorded, paths.analysis, paths.analysis_json)
+    parts = (*recorded, paths.analysis, paths.analysis_json, paths.viewer)
     sizes = {part.name: _size(part) for part in parts if part.exists()}
     if paths.ranks.exists():
         sizes[paths.ranks.name] = _size(paths.ranks, shared=False)

@@ -1,0 +1,136 @@
+"""Runs too long to be read whole for a picture: what is read of them, what is said, and what is kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.rewinding import rewind_to
+from embevo.run.repair.verification import verify
+from embevo.viewer import fitting
+from embevo.viewer.kept_pieces import KeptPieces
+from embevo.viewer.opened import OpenedRun
+from embevo.viewer.projecting import Projection
+from embevo.viewer.site import Site
+from support import trajectories
+from viewer.test_site import components, places, told
+
+ROWS, TOKENS, DIM, BLOCK = 60, 30, 8, 5
+VIEW = "data/0/view/final-0-1-2"
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of which two blocks are as much as may be read for its axes."""
+    monkeypatch.setattr(fitting, "_READ_ELEMENTS", 2 * BLOCK * TOKENS * DIM)
+    # Pieces of two rows and a half, which are of one row then.
+    monkeypatch.setattr("embevo.viewer.clouds._EXACT_BYTES", 0)
+    monkeypatch.setattr("embevo.viewer.clouds._PIECE_BYTES", 15 * TOKENS)
+    values = trajectories.brownian(ROWS, TOKENS, DIM).astype(np.float32)
+    values[:, 7] = values[:, 3]
+    return trajectories.record(tmp_path / "run", values, block_steps=BLOCK)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """First rows, and those behind the last ones, of all that is read."""
+    found: list[tuple[int, int]] = []
+    values = OpenedRun.values
+
+    def watched(self: OpenedRun, rows: slice) -> object:
+        found.append((rows.start, rows.stop))
+        return values(self, rows)
+
+    monkeypatch.setattr(OpenedRun, "values", watched)
+    return found
+
+
+def kept(run: Path) -> list[Path]:
+    return sorted(path for path in (run / "viewer.cache").rglob("*") if path.is_file())
+
+
+def test_a_first_picture_reads_two_blocks_and_each_once(large: Path, read: list[tuple[int, int]]) -> None:
+    site = Site([large])
+    said = told(site, f"{VIEW}/view.json")
+    rows, size = ROWS, told(site, "data/0/run.json")["piece_rows"]
+    assert (said["range_rows"], said["rows"], size) == (2 * BLOCK, rows, 1)
+    site.get(f"{VIEW}/piece-{rows - 1}.bin")
+    assert read == [(rows - BLOCK, rows), (0, BLOCK)]
+    read.clear()
+    site.get(f"data/0/holes/piece-{rows - 1}.bin")
+    site.get(f"data/0/holes/piece-{rows - 2}.bin")
+    assert read == [(rows - BLOCK, rows)]
+
+
+def test_places_are_those_of_a_run_that_is_read_whole(large: Path) -> None:
+    values = np.asarray(open_run(large)["embeddings"][:], np.float64)
+    for kind, of in (
+        ("final", values[-1]),
+        ("all", np.concatenate([values[:BLOCK], values[-BLOCK:]]).reshape(-1, DIM)),
+    ):
+        mean, basis = components(of)
+        expected = (values - mean) @ basis[:3].T
+        found = places(Site([large]), f"{kind}-0-1-2")
+        assert np.abs(found - expected).max() <= np.ptp(expected) / 60_000
+    assert "10 of 60 steps" in told(Site([large]), "data/0/view/all-0-1-2/view.json")["fitted"]
+
+
+def test_what_was_made_is_kept_and_sent_again(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [f"{VIEW}/view.json", f"{VIEW}/piece-30.bin", "data/0/holes/piece-31.bin"]
+    first = [Site([large]).get(address).data for address in addresses]
+    assert len(kept(large)) == 3
+
+    def never(*_: object) -> None:
+        raise AssertionError("it is kept")
+
+    monkeypatch.setattr(Projection, "of", never)
+    monkeypatch.setattr(OpenedRun, "values", never)
+    assert [Site([large]).get(address).data for address in addresses] == first
+    assert not verify(large, deep=True).problems
+
+
+def test_what_is_damaged_is_made_anew(large: Path) -> None:
+    address = f"{VIEW}/piece-30.bin"
+    first = Site([large]).get(address).data
+    for path in kept(large):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    assert Site([large]).get(address).data == first
+
+
+def test_what_was_made_of_other_rows_is_not_sent(large: Path) -> None:
+    address = f"{VIEW}/piece-3.bin"
+    site = Site([large])
+    first = site.get(address).data
+    assert kept(large)
+    rewind_to(large, 40)
+    # As the page does, which looks whether there was a rewind.
+    site.get("data/0/run.json")
+    assert site.get(address).data == Site([large]).get(address).data != first
+    # What was made of another state of a run goes when the next one is kept.
+    (other,) = (large / "viewer.cache").iterdir()
+    again = KeptPieces(other.with_name("0"), "x")
+    again.put("a", b"b")
+    assert [path.parent.name for path in kept(large)] == ["0"]
+    assert again.get("a") == b"b"
+
+
+def test_a_run_that_is_not_complete_and_one_that_cannot_be_written_to_are_shown(
+    large: Path, tmp_path: Path
+) -> None:
+    values = trajectories.brownian(ROWS, TOKENS, DIM).astype(np.float32)
+    growing = trajectories.record(tmp_path / "growing", values, block_steps=BLOCK, close=False)
+    Site([growing]).get(f"{VIEW}/piece-3.bin")
+    assert not (growing / "viewer.cache").exists()
+    (large / "viewer.cache").write_text("in the way")
+    assert len(Site([large]).get(f"{VIEW}/piece-3.bin").data) > 6 * TOKENS
+
+
+def test_little_is_kept_nowhere(recorded: list[Path]) -> None:
+    site = Site(recorded[:1])
+    site.get(f"{VIEW}/piece-0.bin")
+    site.close()
+    assert not (recorded[0] / "viewer.cache").exists()
