@@ -22,7 +22,7 @@ WITHOUT_TORCH := import tomllib; project = tomllib.load(open('pyproject.toml', '
 	print(*(need for need in project['dependencies'] + extras['analysis'] + extras['animate'] + extras['dask'] + extras['dev'] \
 	if not need.startswith(('embevo', 'torch', 'transformers', 'accelerate', 'lightning', 'mypy', 'ruff'))), sep='\n')
 
-.PHONY: help run test faults lint bench test-newest clean
+.PHONY: help run test faults lint bench newest test-newest clean
 
 help:
 	@echo "make run          install embevo into .venv, train the default experiment, record every step"
@@ -52,12 +52,16 @@ bench: $(VENV)/installed-bench
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 ifeq ($(NEWEST),)
+newest:
 test-newest:
 	@echo "No Python 3.12 or newer on PATH or in ~/.pyenv/versions: test-newest has nothing to run on."
 else
-test-newest: $(NEWEST_VENV)/installed
+# What test-newest runs in.
+newest: $(NEWEST_VENV)/installed
+
+test-newest: newest
 	@$(NEWEST_VENV)/bin/python -c "import sys, zarr; print(f'Python {sys.version.split()[0]}, zarr {zarr.__version__}')"
-	@$(NEWEST_VENV)/bin/python -m pytest tests/run $(PYTEST_ARGS)
+	@$(NEWEST_VENV)/bin/python $(if $(PYTEST_ARGS),-m pytest tests/run $(PYTEST_ARGS),scripts/run_tests.py run)
 endif
 
 clean:

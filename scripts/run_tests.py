@@ -1,8 +1,9 @@
-"""Runs the tests in two processes at once, which take about half of the time on two cores.
+"""Runs tests in two processes at once, which take about half of the time on two cores.
 
-    python scripts/run_tests.py
+    python scripts/run_tests.py [FOLDER]
 
-What each prints is shown when it has ended; exits with 1 if a test failed.
+FOLDER is one below tests/, of which the files are run; without it all tests are. What each process prints is
+shown when it has ended; exits with 1 if a test failed.
 """
 
 import subprocess
@@ -18,13 +19,15 @@ TESTS: Final = ROOT / "tests"
 FIRST: Final = ("recording", "run")
 
 
-def halves() -> tuple[list[str], list[str]]:
-    """The folders and files of tests, each in one of two lists."""
+def halves(folder: str) -> tuple[list[str], list[str]]:
+    """Paths below tests/, each in one of two lists."""
     found = sorted(
-        path.name
-        for path in TESTS.iterdir()
+        path.relative_to(TESTS).as_posix()
+        for path in (TESTS / folder).iterdir()
         if (path.is_dir() and any(path.glob("test_*.py"))) or path.name.startswith("test_")
     )
+    if folder:
+        return found[::2], found[1::2]
     first = [name for name in found if name in FIRST]
     return first, [name for name in found if name not in FIRST]
 
@@ -39,12 +42,12 @@ def run(names: list[str]) -> int:
     return done.returncode
 
 
-def main() -> None:
+def main(folder: str = "") -> None:
     """Run both halves."""
     with ThreadPoolExecutor(2) as pool:
-        statuses = list(pool.map(run, halves()))
+        statuses = list(pool.map(run, halves(folder)))
     sys.exit(max(statuses, key=abs))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

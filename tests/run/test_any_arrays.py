@@ -83,7 +83,7 @@ def same(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
 CASES = st.tuples(frames.frames(), st.integers(1, 9), st.integers(0, 9), st.sampled_from([3, 4, 100]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(CASES, STORES, ZARR_DTYPES)
 def test_every_reader_gets_every_bit(
     case: tuple[FrameSpec, int, int, int], store: Store, kind: ZarrDtype
@@ -130,7 +130,7 @@ def test_every_reader_gets_every_bit(
             assert np.asarray(group["token"][:]).tolist() == frame.token_ids.tolist()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(CASES, ZARR_DTYPES, st.data())
 def test_damaged_files_are_found_and_rebuilt(
     case: tuple[FrameSpec, int, int, int], kind: ZarrDtype, data: st.DataObject
@@ -154,7 +154,7 @@ def test_damaged_files_are_found_and_rebuilt(
             assert same(open_run(path)[other][:], expected(frame, other, rows))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(CASES, st.data())
 def test_exports_come_in_again(case: tuple[FrameSpec, int, int, int], data: st.DataObject) -> None:
     frame, rows, _, block = case

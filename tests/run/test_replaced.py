@@ -53,10 +53,13 @@ def record(path: Path, *, rows: int, sealed: int, store: Store, shape: tuple[int
         replacing.put_in_place(RunPaths(path), sync=False)
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (7, 2)], ids=["same shape", "other shape"])
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("before", [None, "all", "refresh"])
-@pytest.mark.parametrize(("rows", "now"), [(10, 6), (10, 14), (3, 3)])
+@pytest.mark.parametrize(
+    ("rows", "now", "shape"),
+    [(10, 6, (5, 3)), (10, 14, (5, 3)), (3, 3, (5, 3)), (10, 14, (7, 2))],
+    ids=["shorter", "longer", "as long", "of another shape"],
+)
 def test_reading_on_says_that_the_run_was_replaced(
     tmp_path: Path, shape: tuple[int, int], store: Store, before: str | None, rows: int, now: int
 ) -> None:
