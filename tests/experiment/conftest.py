@@ -39,6 +39,8 @@ def small_config(tmp_path: Path) -> ExperimentConfig:
         corpus=str(path),
         device="cpu",
         matmul="float32",
+        # The effort that a busy machine has left would decide the bytes of the files.
+        effort="small",
     )
 
 

@@ -140,7 +140,7 @@ class RecorderModel(RuleBasedStateMachine):
 
 TestRecorderModel = RecorderModel.TestCase
 TestRecorderModel.settings = settings(
-    max_examples=15,
+    max_examples=10,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ import torch
 from embevo.errors import ArgumentError, CreationError, RunExistsError, RunInUseError
 from embevo.recording.recorder import Recorder
 from support.captures import SHAPE, STEPS, capture, steps_on_disk
+from support.interpreters import interpreter
 from support.sinks import NO_SPACE, FailingSink
 
 ANOTHER = """
-import sys, torch
+import os, sys, torch
 from embevo import Recorder
 with Recorder(sys.argv[1], {"embeddings": torch.ones(6, 4)}) as recorder:
     recorder.capture(0)
-    print("captured", flush=True)
+    print(os.getpid(), flush=True)
     sys.stdin.read()
     recorder.capture(1)
 """
@@ -64,13 +64,13 @@ def test_an_empty_directory_will_do(tmp_path: Path, parameter: torch.nn.Paramete
 
 def test_a_run_that_is_being_written_is_not_touched(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", ANOTHER, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [interpreter(), "-c", ANOTHER, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdin is not None
         assert other.stdout is not None
-        assert other.stdout.readline() == b"captured\n"
+        pid = int(other.stdout.readline())
         for options in ({}, {"overwrite": True}, {"resume": True}):
-            with pytest.raises(RunInUseError, match=f"process {other.pid} on "):
+            with pytest.raises(RunInUseError, match=f"process {pid} on "):
                 Recorder(tmp_path / "run", {"embeddings": parameter}, **options)
         other.stdin.close()
         assert other.wait(60) == 0

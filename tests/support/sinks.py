@@ -43,7 +43,7 @@ class FailingSink:
         self.open = threading.Event()
         self.open.set()
 
-        def failing(path: Path, data: bytes, *, sync: bool) -> None:
+        def failing(path: Path, data: bytes, *, sync: bool, direct: bool = False) -> None:
             assert self.open.wait(60)
             self.left -= 1
             if self.left < 0 and not self.mended:
@@ -53,7 +53,7 @@ class FailingSink:
                     if not isinstance(error, OSError)
                     else OSError(error.errno, error.strerror, str(path))
                 )
-            write_file(path, data, sync=sync)
+            write_file(path, data, sync=sync, direct=direct)
 
         self.patch = lambda: monkeypatch.setattr(local_sink, "write_file", failing)
 

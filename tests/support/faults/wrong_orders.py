@@ -29,12 +29,12 @@ def use_wrong_order(name: str) -> None:
         original_write = local_sink.write_file
         held: list[tuple[Path, bytes]] = []
 
-        def write(where: Path | str, data: bytes, *, sync: bool) -> None:
+        def write(where: Path | str, data: bytes, *, sync: bool, direct: bool = False) -> None:
             path = Path(where)
             if path.name.startswith("c."):
                 held.append((path, data))
                 return
-            original_write(path, data, sync=sync)
+            original_write(path, data, sync=sync, direct=direct)
             if path.name == "zarr.json" and path.parent.suffix == ".zarr":
                 for chunk in held:
                     time.sleep(0.02)
