@@ -22,28 +22,13 @@ from rich.console import Console
 from embevo import open_run
 from embevo.run.repair.verification import verify
 from support import written
+from support.commands import each
 from support.interpreters import interpreter
 
 EMBEVO = Path(sys.executable).with_name("embevo")
 SMALL = ["--dim", "16", "--layers", "1", "--context", "16", "--batch", "4", "--device", "cpu"]
 NARROW = [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
 LOOKING = [["info"], ["info", "--json"], ["verify"], ["recover"], ["ls"], ["ls", "--json"], ["analyze"]]
-# Each argument but the first is a command, a line a word. They run in forks of this process, with the streams
-# that its interpreter has made. The exit codes are printed.
-EACH = """
-import gc, os, sys
-from embevo_cli.main import main
-import embevo.analysis
-gc.freeze()
-_, output, *commands = sys.argv
-for number, command in enumerate(commands):
-    if not os.fork():
-        for stream, file in ((1, output or f"{number}.out"), (2, f"{number}.err")):
-            os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), stream)
-        sys.argv[1:] = command.split("\\n")
-        main()
-    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
-"""
 
 
 def embevo(
@@ -55,30 +40,6 @@ def embevo(
     return subprocess.run(
         ["bash", "-c", line], cwd=cwd, capture_output=True, text=True, errors="replace", check=False
     )
-
-
-def each(
-    commands: list[list[str]], cwd: Path, *, env: dict[str, str] | None = None, output: str = ""
-) -> list[tuple[int, bytes, str]]:
-    """Run commands, with their output to one file or each to its own; exit codes, outputs and errors."""
-    words = ["\n".join(command) for command in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", EACH, output, *words],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        check=True,
-    )
-    codes = [int(line) for line in done.stdout.splitlines()]
-    assert len(codes) == len(commands)
-    return [
-        (
-            code,
-            b"" if output else (cwd / f"{number}.out").read_bytes(),
-            (cwd / f"{number}.err").read_text(errors="replace"),
-        )
-        for number, code in enumerate(codes)
-    ]
 
 
 @pytest.mark.parametrize("env", NARROW, ids=str)

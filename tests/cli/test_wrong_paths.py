@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ from embevo_cli.main import COMMANDS, embevo
 from embevo.run.format import layout
 from embevo.run.format.frame import FrameSpec
 from support import written
+from support.commands import each
 
 # What a command needs beside the path that is wrong. The wrong path stands where WRONG is.
 WRONG, OUT = "WRONG", "OUT"
-MAIN = "from embevo_cli.main import main; main()"
 ARGUMENTS: dict[str, list[list[str]]] = {
     "train": [["--resume", WRONG], ["--config", WRONG, "--out", OUT], ["--corpus", WRONG, "--out", OUT]],
     "analyze": [[WRONG]],
@@ -133,14 +131,14 @@ def test_every_command_is_among_them() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs another user to become")
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {*WITHOUT_A_PATH, "train"}])
-def test_an_unreadable_directory_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_unreadable_directory_is_refused() -> None:
     source = Path("/tmp") / f"embevo-unreadable-{os.getpid()}"
     shutil.rmtree(source, ignore_errors=True)
     run = written.write_run(source / "locked" / "run", rows=6, sealed=6).path
     open_to_all = written.write_run(source / "run", rows=6, sealed=6).path
     (source / "out").mkdir(mode=0o777)
     (source / "out").chmod(0o777)
+    source.chmod(0o777)
     (source / "locked").chmod(0o700)
     run.chmod(0o700)
     words = {
@@ -150,19 +148,20 @@ def test_an_unreadable_directory_is_refused(tmp_path: Path, name: str) -> None:
         "RUN": str(open_to_all),
         "URL": (source / "out" / "bucket").as_uri(),
     }
+    commands = [
+        [name, *(words.get(word, word) for word in arguments)]
+        for name in COMMANDS
+        if name not in {*WITHOUT_A_PATH, "train"}
+        for arguments in ARGUMENTS[name]
+    ]
+    # Root may read anything, so nobody asks.
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    own = {"HOME": str(source / "out"), "MPLCONFIGDIR": str(source / "out")}
     try:
-        for arguments in ARGUMENTS[name]:
-            # Root may read anything, so nobody asks.
-            done = subprocess.run(
-                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c",
-                 MAIN, name, *(words.get(word, word) for word in arguments)],
-                capture_output=True, text=True, check=False, cwd=source,
-                env={**os.environ, "HOME": str(source / "out"), "MPLCONFIGDIR": str(source / "out")},
-            )  # fmt: skip
-            assert "Traceback" not in done.stderr, done.stderr
-            assert done.returncode in {1, 2}, done.stderr
-            assert len([line for line in done.stderr.splitlines() if line.startswith("Error: ")]) == 1, (
-                done.stderr
-            )
+        for command, done in zip(commands, each(commands, source, env=own, before=nobody), strict=True):
+            assert "Traceback" not in done.errors, (command, done)
+            assert done.code in {1, 2}, (command, done)
+            lines = done.errors.splitlines()
+            assert len([line for line in lines if line.startswith("Error: ")]) == 1, (command, done)
     finally:
         shutil.rmtree(source)

@@ -6,7 +6,8 @@ directory, environment and standard streams, and runs it as the main module, to 
 is a real process: it dies of real signals, and its pipes close.
 
 What such a process cannot show: what an import does or costs, the encoding of the names of files, options of
-the interpreter other than -c, -m, -u and -W. Tests of these start ``sys.executable``.
+the interpreter other than -c, -m, -u and -W. Tests of these start ``sys.executable``, and where there are no
+descriptors of processes, as on macOS, all do.
 """
 
 import atexit
@@ -29,6 +30,8 @@ def interpreter() -> str:
     The process that is started stands for the one that is forked: it has its exit status, and passes SIGINT
     and SIGTERM on to it. If it is killed, that one is.
     """
+    if not hasattr(os, "pidfd_open"):
+        return sys.executable
     folder = Path(tempfile.mkdtemp(prefix="embevo-"))
     socket, front = folder / "socket", folder / "python"
     serve = "import sys; from support.interpreter_server import serve; exec(serve(sys.argv[1], globals()))"
@@ -39,7 +42,6 @@ def interpreter() -> str:
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
     )
-
     assert server.stdin is not None
     assert server.stdout is not None
     ends = (server.stdin, server.stdout)
