@@ -1,5 +1,6 @@
 """``embevo null``: what a run would look like by chance."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from .readable import command_line
 from .selection import MATRIX_HELP
 
 if TYPE_CHECKING:
+    from embevo.analysis.nulls.distribution import NullDistribution
     from embevo.analysis.nulls.kinds import Kind
 
 _KINDS = ("brownian", "shuffled-steps", "shuffled-tokens", "adamw-noise")
@@ -30,6 +32,12 @@ _KINDS = ("brownian", "shuffled-steps", "shuffled-tokens", "adamw-noise")
     "--set", "given", multiple=True, metavar="NAME=VALUE",
     help="For adamw-noise: a setting of the optimizer in place of what is recorded; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--measure", metavar="NAME",
+    help="A number of the summary, such as exponents.centroid.all.value: what it is of many surrogates.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(1), default=1000, show_default=True, help="How many to measure.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON, with every number.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is at --out.")
 @click.pass_context
 def null(
@@ -41,6 +49,9 @@ def null(
     seed: int,
     matrix: str | None,
     given: tuple[str, ...],
+    measure: str | None,
+    count: int,
+    as_json: bool,
     overwrite: bool,
 ) -> None:
     """Make a surrogate of RUN, to set its measures against chance.
@@ -49,14 +60,40 @@ def null(
     take their recorded steps, in another order. shuffled-tokens: trajectories are dealt to other tokens.
     adamw-noise: the run's optimizer steps on noise in the place of gradients.
     """
-    if out is None:
-        raise click.UsageError("Say where the surrogate goes, with --out.")
-    from embevo.analysis.nulls.surrogate_run import write_surrogate  # noqa: PLC0415 - when it is needed
-
     settings = dict(setting(ctx, text) for text in given)
+    if measure is not None:
+        if out is not None:
+            raise click.UsageError("--measure measures in memory, and --out writes a run: choose one.")
+        from embevo.analysis.nulls.distribution import null_distribution  # noqa: PLC0415 - when it is needed
+
+        with measuring(f"Measuring surrogates of {run}") as on_rows:
+            found = null_distribution(
+                run, measure, kind, count, seed, matrix=matrix, optimizer=settings, on_rows=on_rows
+            )
+        click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_lines(run, found)))
+        return
+    if out is None:
+        raise click.UsageError("Say where a surrogate goes, --out, or what of many to measure, --measure.")
+    from embevo.analysis.nulls.surrogate_run import write_surrogate  # noqa: PLC0415
+
     with measuring(f"Making a surrogate of {run}") as on_rows:
         made = write_surrogate(
             run, out, kind, seed, matrix=matrix, optimizer=settings, overwrite=overwrite, on_rows=on_rows
         )
     click.echo(f"{made}: {kind} surrogate of {run}, seed {seed}")
     click.echo(f"{command_line('embevo', 'analyze', run, out)} shows them side by side")
+
+
+def _lines(run: Path, found: "NullDistribution") -> list[str]:
+    shares = (0.0, 0.025, 0.5, 0.975, 1.0)
+    names = ("smallest", "2.5 %", "median", "97.5 %", "largest")
+    ranks = f"{found.below:,} of {found.known:,} {found.kind} surrogates (seed {found.seed}) are smaller"
+    equal = f", {found.equal:,} equal" if found.equal else ""
+    lines = [
+        f"{found.measure} of {run}: {found.value:.6g}",
+        f"{ranks}{equal}.",
+        *(f"  {name:8} {at:.6g}" for name, at in zip(names, found.quantiles(*shares), strict=True)),
+        f"By chance as small or smaller: p = {found.p_low:.3g}; as large or larger: p = {found.p_high:.3g}.",
+    ]
+    missing = len(found.values) - found.known
+    return [*lines, f"{missing:,} surrogates have no such number, and are left out."] if missing else lines

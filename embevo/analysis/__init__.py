@@ -11,6 +11,7 @@ try:
     from embevo.analysis.auditing.findings import Audit
     from embevo.analysis.explaining.explain import explain
     from embevo.analysis.explaining.explanation import Explanation
+    from embevo.analysis.nulls.distribution import NullDistribution, null_distribution
     from embevo.analysis.nulls.surrogate_run import write_surrogate
     from embevo.analysis.nulls.surrogates import surrogates
     from embevo.analysis.verdicts.thresholds import Thresholds
@@ -24,11 +25,13 @@ __all__ = [
     "Analysis",
     "Audit",
     "Explanation",
+    "NullDistribution",
     "Thresholds",
     "Verdict",
     "analyze",
     "audit",
     "explain",
+    "null_distribution",
     "surrogates",
     "write_surrogate",
 ]

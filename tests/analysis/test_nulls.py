@@ -17,7 +17,7 @@ from torch import nn
 
 import embevo
 from embevo import AnalysisError, ArgumentError
-from embevo.analysis import analyze, audit, surrogates, write_surrogate
+from embevo.analysis import analyze, audit, null_distribution, surrogates, write_surrogate
 from embevo.analysis.nulls import trajectory
 from embevo.analysis.nulls.kinds import KINDS, Kind
 from embevo.run.format.token_subset import TokenSubset
@@ -224,3 +224,36 @@ def test_no_verdict_is_given_on_a_surrogate_unless_asked_for(tmp_path: Path) -> 
     assert judged.applies.statement.startswith("NOT A TRAINING: this is a brownian surrogate of run")
     together = json.loads(run("analyze", path, made, "--json", "--no-keep").output)
     assert len(together["comparison"]["groups"]) == 2
+
+
+def test_a_number_is_set_against_chance(tmp_path: Path) -> None:
+    # Tokens that run straight ahead: nothing that takes such steps in random directions gets as far.
+    steady = (np.arange(30)[:, None, None] * np.ones((30, 5, 3)) / 64).astype(np.float32)
+    steady[:, 3:] *= -1
+    path = record(tmp_path / "run", steady, block_steps=8)
+    found = null_distribution(path, "groups.all.radius_rms_last", "brownian", 19, seed=2)
+    assert found.value == analyze(path, keep=False).summary["groups"]["all"]["radius_rms_last"]
+    # An independent computation of each surrogate's number.
+    expected = [
+        np.sqrt(np.square(made[-1] - made[-1].mean(axis=0)).sum(axis=1).mean())
+        for made in (of.astype(np.float64) for of in surrogates(path, "brownian", 19, seed=2))
+    ]
+    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+    assert (found.below, found.equal, found.p_high, found.p_low) == (19, 0, 1 / 20, 1)
+    # The last state is the run's, and so is what is measured of it, but for rounding.
+    same = null_distribution(path, "groups.all.radius_rms_last", "shuffled-steps", 3)
+    assert (same.below, same.equal) == (0, 3)
+    told = json.loads(run("null", path, "--measure", "groups.all.radius_rms_last", "--count", 19, "--seed", 2,
+                          "--json").output)  # fmt: skip
+    assert told["values"] == found.values.tolist()
+    assert (
+        "19 of 19 brownian surrogates (seed 2) are smaller"
+        in run("null", path, "--measure", "groups.all.radius_rms_last", "--count", 19, "--seed", 2).output
+    )
+    # What is measured where it is chosen is measured here, and how many threads measure tells nothing.
+    rank = [null_distribution(path, "groups.all.rankme_last", "brownian", 4, jobs=jobs) for jobs in (1, 2)]
+    assert rank[0].values.tolist() == rank[1].values.tolist()
+    assert "groups.all.radius_rms_last" in run("null", path, "--measure", "radius_rms", code=2).stderr
+    assert "choose one" in run("null", path, "--measure", "x", "--out", tmp_path / "x", code=2).stderr
+    # The loss is the training's, and no surrogate has one.
+    assert null_distribution(path, "loss_last", "brownian", 2).known == 0

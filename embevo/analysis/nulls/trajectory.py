@@ -1,5 +1,6 @@
 """The recorded trajectory of one matrix, read once, that surrogates are made of."""
 
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final
@@ -36,6 +37,7 @@ class Trajectory:
         """
         if not len(run.steps):
             raise AnalysisError(f"{run.path} has no steps yet: there is nothing to compare with")
+        self._reading = threading.Lock()
         self.run = run
         self.name = name
         _, tokens, dim = run[name].shape
@@ -54,7 +56,10 @@ class Trajectory:
             return
         rows = max(self.rows_at_once, self.run.layout.block_steps)
         for start in range(0, self.shape[0], rows):
-            yield self.run[self.name].native[start : start + rows]
+            # A run is read by one thread at a time.
+            with self._reading:
+                block = self.run[self.name].native[start : start + rows]
+            yield block
 
     @cached_property
     def held(self) -> NDArray[Any]:
