@@ -137,6 +137,8 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from embevo.analysis.findings import findings  # noqa: PLC0415
+
     summary = analysis.summary
     console.print(Text(f"\n{analysis.run_path}", "bold"))
     groups = [name for name, of in summary["groups"].items() if of["tokens"]]
@@ -148,6 +150,8 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
             f"steps {summary['first_step']:,} to {summary['last_step']:,}"
         )
     )
+    for sentence in findings(analysis):
+        console.print(Text(f"- {sentence}"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in groups:

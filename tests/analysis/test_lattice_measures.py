@@ -114,6 +114,11 @@ def test_graphs_are_those_of_scipy(dtype: Any) -> None:
         [0, 1, 3, 12, 50], (50, 1)
     ).astype(number.dtype)
     number[0], number[1] = np.iinfo(number.dtype).min, np.iinfo(number.dtype).max
+    # Near in the first element alone, and exactly as far apart as counts.
+    number[2] = number[3]
+    number[2, 1:], number[3, 1:] = np.iinfo(number.dtype).min, np.iinfo(number.dtype).max
+    number[5] = number[4]
+    number[5, 2] += 64
     found = graphs_of(number)
     apart = np.array(
         [[max(abs(int(a) - int(b)) for a, b in zip(x, y, strict=True)) for y in number] for x in number]

@@ -18,6 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.measures.alpha_req import alpha_req
 from embevo.analysis.measures.isoscore import isoscore
+from embevo.analysis.measures.pairs import nearest
 from embevo.analysis.measures.participation import participation
 from embevo.analysis.measures.rankme import rankme
 from embevo.analysis.measures.similarity import linear_cka, procrustes
@@ -124,6 +125,18 @@ def test_neighbours_are_those_of_scikit_learn(run: Any, found: Analysis) -> None
             assert last.sel(group=group).values[place] == pytest.approx(overlap[place, -1, ids].mean())
     assert np.isnan(before.values[0]).all()
     assert (last.values[-1] == 1).all()
+
+
+def test_of_equally_near_tokens_the_first_ones_are_neighbours() -> None:
+    points = np.repeat(np.array([[0.0, 0], [3, 0], [0, 4]]), [4, 1, 5], axis=0)[
+        [9, 0, 1, 5, 6, 4, 2, 7, 3, 8]
+    ]
+    apart = scipy.spatial.distance.cdist(points, points)
+    np.fill_diagonal(apart, np.inf)
+    expected = np.zeros((10, 10), bool)
+    for token, row in enumerate(apart):
+        expected[token, np.lexsort((np.arange(10), row))[:2]] = True
+    np.testing.assert_array_equal(nearest(points, 2), expected)
 
 
 def test_what_is_left_of_the_way_falls_by_deciles(run: Any, found: Analysis) -> None:

@@ -11,8 +11,10 @@ from embevo.analysis.figures import (
     diffusion,
     displacement,
     distinct,
+    form,
     frequency,
     lattice,
+    life,
     loss,
     radius,
 )
@@ -29,6 +31,7 @@ class Figure:
         title: what it shows, as a heading.
         guide: one sentence on how to read it.
         draw: makes it; raises NothingToDrawError where the run does not hold what it shows.
+        group: of figures that it stands with.
         form: in which a page shows it: PNG where a drawing would be larger, or blurred at other sizes.
     """
 
@@ -36,6 +39,7 @@ class Figure:
     title: str
     guide: str
     draw: Callable[[Analysis], Drawing]
+    group: str
     form: Format = "svg"
 
 
@@ -47,6 +51,7 @@ FIGURES: Final = (
         "learnt only how frequent each token is stays at the dashed line, and one that has learnt what "
         "follows what goes below it.",
         loss.draw,
+        "Training",
     ),
     Figure(
         "cloud",
@@ -55,6 +60,7 @@ FIGURES: Final = (
         "tokens that lie together here may still differ in other directions; the most frequent and outermost "
         "ones are named. Of a group of more than 2,000 a place is the darker the more of them are there.",
         cloud.draw,
+        "The cloud",
     ),
     Figure(
         "radius",
@@ -63,6 +69,7 @@ FIGURES: Final = (
         "ones that of the outermost token; a straight line is growth by a power of the step, a flat one "
         "a cloud that keeps its size, though its tokens may still move.",
         radius.draw,
+        "The cloud",
     ),
     Figure(
         "distinct_rows",
@@ -70,6 +77,7 @@ FIGURES: Final = (
         "Above, how many different vectors there are; below, how many tokens share theirs in every bit "
         "with another token, which is called a black hole.",
         distinct.draw,
+        "The cloud",
     ),
     Figure(
         "centroid",
@@ -78,6 +86,7 @@ FIGURES: Final = (
         "cloud is widest, from dark to bright as training goes on; a random walk crosses itself, a drift "
         "goes one way.",
         centroid.draw,
+        "Motion",
     ),
     Figure(
         "displacement",
@@ -87,6 +96,7 @@ FIGURES: Final = (
         "more than 300 tokens each column is sorted by itself, the fastest at the top, and the height of the "
         "white is the share of tokens at rest.",
         displacement.draw,
+        "Motion",
         "png",
     ),
     Figure(
@@ -98,6 +108,24 @@ FIGURES: Final = (
         "sign and pass over all small numbers, and the vertical lines are the last steps with motion of each "
         "kind.",
         lattice.draw,
+        "On the lattice of numbers",
+    ),
+    Figure(
+        "life",
+        "What tokens do",
+        "How many tokens flow (move by more than sqrt(dim) ULPs), hop (an element moves by more than one "
+        "ULP), step (elements move by one) and rest: where the colours reach the top, everything is at rest.",
+        life.draw,
+        "On the lattice of numbers",
+    ),
+    Figure(
+        "form",
+        "Form of the cloud",
+        "Above, how many dimensions the vectors use: the effective rank (thick) looks from the origin, the "
+        "participation ratio (PR, thin) from the centre of the cloud; below, how alike the form is to the "
+        "one at the end, turned or scaled as it may be: 1 is the same.",
+        form.draw,
+        "The cloud",
     ),
     Figure(
         "diffusion",
@@ -106,6 +134,7 @@ FIGURES: Final = (
         "has slope 1, straight motion slope 2; thin lines are the fits, with the slope and its 95 % "
         "interval beside them; where a curve is bent, no single slope describes it.",
         diffusion.draw,
+        "Motion",
     ),
     Figure(
         "norm_frequency",
@@ -114,6 +143,7 @@ FIGURES: Final = (
         "vector; the dead, which never occur, are at 0. Of more than 2,000 a place is the darker the more of "
         "them are there.",
         frequency.draw,
+        "The cloud",
     ),
 )
 NAMES: Final = tuple(figure.name for figure in FIGURES)

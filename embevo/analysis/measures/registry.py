@@ -90,6 +90,12 @@ NUMBERS: Final[dict[str, Number]] = {
 }
 
 
+# Heading in docs/analysis.md of each variable.
+SECTIONS: Final[dict[str, str]] = {
+    variable.name: measure.section for measure in MEASURES for variable in measure.variables
+}
+
+
 def label_of(name: str) -> str:
     """What tables call a number of the summary, or else a variable."""
     return (NUMBERS[name] if name in NUMBERS else VARIABLES[name]).label

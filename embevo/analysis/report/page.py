@@ -14,10 +14,17 @@ from embevo.analysis.figures.catalogue import FIGURES, Figure
 from embevo.analysis.figures.drawing import Drawing, share_scales
 from embevo.analysis.figures.rendering import render
 from embevo.analysis.figures.style import styled
+from embevo.analysis.report.found import findings_section, folded
 from embevo.analysis.report.judged import verdicts_section
 from embevo.analysis.report.markup import Markup, image, joined, table, tag
 from embevo.analysis.report.reproduction import commands, report_command
-from embevo.analysis.report.tables import effects_table, numbers_of, settings_of, thresholds_table
+from embevo.analysis.report.tables import (
+    OVERVIEW,
+    effects_table,
+    numbers_by_section,
+    settings_of,
+    thresholds_table,
+)
 from embevo.analysis.verdicts.applicability import EMBEDDING
 from embevo.errors import NothingToDrawError
 from embevo.run.reading.reader import Run, open_run
@@ -64,6 +71,7 @@ def report(
     title = f"{what}: {', '.join(names)}"
     body = joined(
         _introduction(title, subjects, replayed=bool(replay)),
+        findings_section([(subject.name, subject.analysis) for subject in subjects]),
         _replay(replay) if replay else Markup(""),
         verdicts_section([(subject.name, subject.analysis) for subject in subjects], comparison),
         _numbers(subjects, comparison),
@@ -106,6 +114,7 @@ def _introduction(title: str, subjects: Sequence[_Subject], *, replayed: bool) -
     summary = subjects[0].analysis.summary
     judged = any(subject.analysis.applies.judged for subject in subjects)
     links = (
+        ("findings", "Key findings"),
         *((("replay", "Replay"),) if replayed else ()),
         ("verdicts", "Verdicts"),
         ("numbers", "Key numbers"),
@@ -142,11 +151,18 @@ def _introduction(title: str, subjects: Sequence[_Subject], *, replayed: bool) -
 
 
 def _numbers(subjects: Sequence[_Subject], comparison: Comparison | None) -> Markup:
-    columns = [numbers_of(subject.analysis) for subject in subjects]
-    # The runs may have groups of different names.
-    labels = dict.fromkeys(label for column in columns for label in column)
-    rows = [[label, *(column.get(label, "-") for column in columns)] for label in labels]
+    runs = [numbers_by_section(subject.analysis) for subject in subjects]
     names = [subject.name for subject in subjects]
+    tables = []
+    for section in dict.fromkeys(section for run in runs for section in run):
+        columns = [run.get(section, {}) for run in runs]
+        # The runs may have groups of different names; what none of them has is left out.
+        labels = dict.fromkeys(label for column in columns for label in column)
+        rows = [[label, *(column.get(label, "-") for column in columns)] for label in labels]
+        rows = [row for row in rows if set(row[1:]) != {"-"}]
+        if rows:
+            numbers = table(("", *names), rows, class_="numbers")
+            tables.append(folded(f"{section} ({len(rows)})", numbers, unfolded=section == OVERVIEW))
     effects = effects_table(comparison) if comparison and len(subjects) > len(comparison.groups) else None
     return tag(
         "section",
@@ -157,7 +173,7 @@ def _numbers(subjects: Sequence[_Subject], comparison: Comparison | None) -> Mar
             "lengths are in embedding units.",
             class_="soft",
         ),
-        table(("", *names), rows, class_="numbers"),
+        tables,
         [] if effects is None else [tag("h3", "Over all runs"), effects],
     )
 
@@ -241,18 +257,24 @@ def _drawn(subjects: Sequence[_Subject], comparison: Comparison | None) -> list[
 def _figures(
     subjects: Sequence[_Subject], drawn: Sequence[_Subject], on_figure: Callable[[int, int], None] | None
 ) -> Markup:
-    sections = []
+    sections: dict[str, list[Markup]] = {}
+    missing = []
     for number, figure in enumerate(FIGURES, 1):
-        sections.append(
-            tag(
-                "section",
-                tag("h3", figure.title),
-                tag("p", figure.guide),
-                tag("div", _panels(figure, drawn), class_="runs"),
-                class_="figure",
-                id=f"figure-{figure.name.replace('_', '-')}",
+        panels, reasons = _panels(figure, drawn)
+        # What no run can show takes no place among the figures.
+        if reasons and len(reasons) == len(drawn):
+            missing.append(tag("li", tag("b", figure.title), ": ", *dict.fromkeys(reasons)))
+        else:
+            sections.setdefault(figure.group, []).append(
+                tag(
+                    "section",
+                    tag("h3", figure.title),
+                    tag("p", figure.guide),
+                    tag("div", panels, class_="runs"),
+                    class_="figure",
+                    id=f"figure-{figure.name.replace('_', '-')}",
+                )
             )
-        )
         if on_figure:
             on_figure(number, len(FIGURES))
     note = ""
@@ -263,13 +285,18 @@ def _figures(
         "section",
         tag("h2", "Figures", id="figures"),
         tag("p", note, class_="soft") if note else "",
-        tag("div", sections, class_="figures" if len(drawn) == 1 else ""),
+        [
+            folded(group, tag("div", of, class_="figures" if len(drawn) == 1 else ""), unfolded=True)
+            for group, of in sections.items()
+        ],
+        folded(f"Not drawn ({len(missing)})", tag("ul", missing)) if missing else "",
     )
 
 
-def _panels(figure: Figure, subjects: Sequence[_Subject]) -> list[Markup]:
-    """One figure of each run, with common scales."""
+def _panels(figure: Figure, subjects: Sequence[_Subject]) -> tuple[list[Markup], list[str]]:
+    """One figure of each run, with common scales; and why some are not drawn."""
     panels: list[Markup] = []
+    reasons: list[str] = []
     with styled():
         drawings: dict[str, Drawing | NothingToDrawError] = {}
         for subject in subjects:
@@ -281,11 +308,12 @@ def _panels(figure: Figure, subjects: Sequence[_Subject]) -> list[Markup]:
         for name, drawing in drawings.items():
             heading = tag("b", name) if len(subjects) > 1 else ""
             if isinstance(drawing, NothingToDrawError):
-                panels.append(tag("figure", heading, tag("p", f"Not drawn: {drawing}.", class_="missing")))
+                reasons.append(f"Not drawn: {drawing}.")
+                panels.append(tag("figure", heading, tag("p", reasons[-1], class_="missing")))
             else:
                 caption = tag("figcaption", " ".join(drawing.notes)) if drawing.notes else ""
                 panels.append(tag("figure", heading, _picture(drawing, figure, name), caption))
-    return panels
+    return panels, reasons
 
 
 def _picture(drawing: Drawing, figure: Figure, name: str) -> Markup:

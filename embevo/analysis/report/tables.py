@@ -3,22 +3,28 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from embevo.analysis import Analysis
 from embevo.analysis.comparison import Comparison
 from embevo.analysis.json_numbers import number_of
 from embevo.analysis.measures.groups import GROUPS
 from embevo.analysis.measures.measure import Variable
-from embevo.analysis.measures.registry import label_of, last_of, told_by_group
+from embevo.analysis.measures.registry import SECTIONS, label_of, last_of, told_by_group
 from embevo.analysis.report.markup import Markup, joined, table, tag
 from embevo.analysis.verdicts.thresholds import Thresholds
 
+OVERVIEW: Final = "At a glance"
 _NONE = "-"
 
 
 def numbers_of(analysis: Analysis) -> dict[str, str]:
     """Label to number, in words: the same labels for every run, but for groups of the user's own."""
+    return {label: text for of in numbers_by_section(analysis).values() for label, text in of.items()}
+
+
+def numbers_by_section(analysis: Analysis) -> dict[str, dict[str, str]]:
+    """The same under headings: what one looks at first, and then the sections of the measures."""
     summary = analysis.summary
     groups: Mapping[str, Mapping[str, Any]] = summary["groups"]
     distance = _number(summary["live_dead_distance"])
@@ -29,29 +35,37 @@ def numbers_of(analysis: Analysis) -> dict[str, str]:
     events = ", ".join(
         f"{count:,} {kind}{'s' * (count > 1)}" for kind, count in summary["events"].items() if count
     )
-    return {
-        "matrix": summary["matrix"],
-        "initialisation": summary["initialisation"] or _NONE,
-        "stored type": summary["dtype"],
-        "steps": f"{summary['first_step']:,} to {summary['last_step']:,}, {summary['rows']:,} recorded",
-        "tokens": f"{summary['tokens']:,}" + _of_both(summary),
-        label_of("loss"): _arrow(summary["loss_first"], summary["loss_last"]),
-        f"{label_of('unigram_entropy')} (nats)": _number(summary["unigram_entropy"]),
-        f"{label_of('unigram_loss')} (nats)": _number(summary["unigram_loss"]),
-        **{label: _told(groups[group], variable) for label, variable, group in told_by_group(groups)},
-        label_of("live_dead_distance"): distance,
-        label_of("events"): events or "none",
-        label_of("dead_coherence"): _number(summary["dead_coherence"]),
-        f"{label_of('phases.moving')} of a dead token (step)": _number(summary["phases"]["dead"]["moving"]),
-        f"{label_of('exponents.centroid')} (1: random walk, 2: straight)": _fit(exponents["centroid"]["all"]),
-        f"{label_of('exponents.tokens')}, live tokens": _fit(exponents["tokens"]["live"]),
-        **{
-            f"{label}, {name} tokens": text
-            for name, of in groups.items()
-            if name not in GROUPS
-            for label, text in _of_own_group(of, exponents["tokens"][name])
-        },
+    found = {
+        OVERVIEW: {
+            "matrix": summary["matrix"],
+            "initialisation": summary["initialisation"] or _NONE,
+            "stored type": summary["dtype"],
+            "steps": f"{summary['first_step']:,} to {summary['last_step']:,}, {summary['rows']:,} recorded",
+            "tokens": f"{summary['tokens']:,}" + _of_both(summary),
+            label_of("loss"): _arrow(summary["loss_first"], summary["loss_last"]),
+            f"{label_of('unigram_entropy')} (nats)": _number(summary["unigram_entropy"]),
+            f"{label_of('unigram_loss')} (nats)": _number(summary["unigram_loss"]),
+            label_of("live_dead_distance"): distance,
+            label_of("events"): events or "none",
+            label_of("dead_coherence"): _number(summary["dead_coherence"]),
+            f"{label_of('phases.moving')} of a dead token (step)": _number(
+                summary["phases"]["dead"]["moving"]
+            ),
+            f"{label_of('exponents.centroid')} (1: random walk, 2: straight)": _fit(
+                exponents["centroid"]["all"]
+            ),
+            f"{label_of('exponents.tokens')}, live tokens": _fit(exponents["tokens"]["live"]),
+        }
     }
+    for label, variable, group in told_by_group(groups):
+        found.setdefault(SECTIONS[variable.name], {})[label] = _told(groups[group], variable)
+    own = {
+        f"{label}, {name} tokens": text
+        for name, of in groups.items()
+        if name not in GROUPS
+        for label, text in _of_own_group(of, exponents["tokens"][name])
+    }
+    return {**found, "Groups of one's own": own} if own else found
 
 
 def _of_own_group(values: Mapping[str, Any], exponent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
