@@ -16,7 +16,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 TESTS: Final = ROOT / "tests"
 # About as long as all others together.
-FIRST: Final = ("recording", "run")
+FIRST: Final = ("experiment", "recording", "run")
 
 
 def halves(folder: str) -> tuple[list[str], list[str]]:

@@ -86,7 +86,7 @@ def assert_same(one: Measurement, other: Measurement) -> None:
         assert one.numbers[name] == other.numbers[name], name
 
 
-@settings(max_examples=60)
+@settings(max_examples=35)
 @given(st.data())
 def test_stretches_merged_in_order_are_one_pass(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 170), "rows")

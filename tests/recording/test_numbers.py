@@ -84,12 +84,13 @@ def test_what_is_no_step_is_refused_by_name_and_nothing_is_lost(
 ) -> None:
     with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS) as recorder:
         recorder.capture(0)
-        for number, step in enumerate(NO_STEPS, 1):
+        # All come after step 0, so that none would be refused for its place.
+        for step in NO_STEPS:
             with pytest.raises(ArgumentError, match=r"^step ") as refused:
                 recorder.capture(step)
             assert repr(step).split("(")[0][:20] in str(refused.value) or str(int(step)) in str(refused.value)
-            recorder.capture(number)
-    assert open_run(tmp_path / "run").steps.tolist() == list(range(len(NO_STEPS) + 1))
+        recorder.capture(1)
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1]
 
 
 def test_the_largest_step(tmp_path: Path, parameter: torch.nn.Parameter) -> None:
