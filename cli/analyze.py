@@ -205,9 +205,7 @@ def _facts(summary: "dict[str, Any]", *, nats: str) -> "Iterable[str]":
         return f"{label[0].upper()}{label[1:]}: {text}."
 
     if summary["live_dead_distance"] is not None:
-        low, high = summary["live_dead_distance_interval"]
-        distance = _number(summary["live_dead_distance"])
-        yield line("live_dead_distance", f"{distance} ({_number(low)} to {_number(high)})")
+        yield line("live_dead_distance", _number(summary["live_dead_distance"]))
     for name in ("jaccard_largest", "jaccard_all"):
         if summary[name] is not None:
             yield line(name, _number(summary[name]))

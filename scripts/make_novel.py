@@ -101,7 +101,6 @@ def numbers(analysis: Analysis) -> dict[str, str]:
     phases = [f"{summary['phases']['dead'][name]:,}" for name in ("flowing", "hopping", "moving")]
     dead = series["net_displacement"].to_numpy()[series["token_count"].to_numpy() == 0]
     coherence = float(series["dead_coherence"].sel(step=slice(1, 100)).mean())
-    low, high = summary["live_dead_distance_interval"]
     return {
         "RMS radius, live": change(groups["live"], "radius_rms"),
         "RMS radius, dead": change(groups["dead"], "radius_rms"),
@@ -111,9 +110,7 @@ def numbers(analysis: Analysis) -> dict[str, str]:
         "centroid norm": change(groups["all"], "centroid_norm"),
         "centroid displacement": f"{groups['all']['centroid_displacement']:.4g}",
         "net displacement of the dead, median": f"{np.median(dead):.4g}",
-        "distance of live and dead centroids": (
-            f"{summary['live_dead_distance']:.4g} ({low:.3g} to {high:.3g})"
-        ),
+        "distance of live and dead centroids": (f"{summary['live_dead_distance']:.4g}"),
         "dead: last step above sqrt(dim) ULPs, above 1 ULP, last motion": "; ".join(phases),
         "dead: mean cosine of displacements, first 100 steps": f"{coherence:.4g}",
         "MSD exponent of the centroid": exponent(summary["exponents"]["centroid"]["all"]),

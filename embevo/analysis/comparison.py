@@ -102,10 +102,9 @@ class Comparison:
 def compare(analyses: Sequence[Analysis]) -> Comparison:
     """Group runs by what their attributes say, the configuration first, without the seed; compare the groups.
 
-    A verdict on a group is decided by the same regions as one on a run: each check has for its value the
-    median over runs, and for its interval that of
-    :func:`~embevo.analysis.measures.interval.median_interval`. With fewer than five runs, of which even the
-    whole range covers the median in less than 93 of 100 cases, it is undecided.
+    Each part of a verdict on a group is what all of its runs decide; where they do not agree, and with fewer
+    than five runs, it is undecided. Its value is the median over runs, with the interval of
+    :func:`~embevo.analysis.measures.interval.median_interval`, for which runs of other seeds are a sample.
     """
     members: dict[str, list[Analysis]] = {}
     for analysis in analyses:
@@ -172,7 +171,8 @@ def _check(alike: Sequence[Check]) -> Check:
     found = Quantity.of(first.statistic, [check.value for check in alike])
     if not needs and len(found.values) < FEWEST_RUNS:
         needs = f"{len(found.values)} runs; {FEWEST_RUNS} are needed"
-    how = f"{len(found.values)} runs, covers the median in {100 * found.coverage:.0f} % of cases"
+    outcomes = {check.outcome for check in alike}
+    how = f"over {len(found.values)} runs, covers the median in {100 * found.coverage:.0f} % of cases"
     return Check(
         f"median of: {first.statistic}",
         found.median,
@@ -182,6 +182,7 @@ def _check(alike: Sequence[Check]) -> Check:
         high=found.high,
         interval_by=how,
         needs=needs,
+        decided=outcomes.pop() if len(outcomes) == 1 else "undecided",
     )
 
 

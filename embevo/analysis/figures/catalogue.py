@@ -104,9 +104,9 @@ FIGURES: Final = (
         "Coming to rest on the lattice of numbers",
         "A ULP is the gap between neighbouring numbers of the stored type, so nothing moves by less than "
         "one; thick lines are medians over tokens and neighbouring steps, of the length (L2) and of the "
-        "largest element (L∞) of a step, the thin line is the largest L2, its peaks are elements that change "
-        "sign and pass over all small numbers, and the vertical lines are the last steps with motion of each "
-        "kind.",
+        "largest element (L∞) of a step, the thin line is the largest L2, its peaks, near 2 billion ULPs in "
+        "a float32 run and 32 thousand in a bfloat16 one, are elements that change sign and pass over all "
+        "small numbers, and the vertical lines are the last steps with motion of each kind.",
         lattice.draw,
         "On the lattice of numbers",
     ),
@@ -131,8 +131,9 @@ FIGURES: Final = (
         "diffusion",
         "Mean squared displacement",
         "How far tokens get within a number of steps, squared and averaged: on these axes a random walk "
-        "has slope 1, straight motion slope 2; thin lines are the fits, with the slope and its 95 % "
-        "interval beside them; where a curve is bent, no single slope describes it.",
+        "of equal steps has slope 1, straight motion slope 2; thin lines are straight fits, with the slope "
+        "and how it changes when one tenth of the run is left out; where a curve is bent, or steps die down, "
+        "no slope describes it: whether a way is a random walk is told by other statistics.",
         diffusion.draw,
         "Motion",
     ),

@@ -44,7 +44,7 @@ def draw(analysis: Analysis) -> Drawing:
     plain_log_axis(axes.xaxis, *axes.get_xlim())
     plain_log_axis(axes.yaxis, *axes.get_ylim())
     _slopes(axes)
-    _list(axes, [("slope and 95 % interval:", INK), *fits])
+    _list(axes, [("slope (without a tenth of the run):", INK), *fits])
     axes.set_xlabel("lag (steps)")
     axes.set_ylabel(f"mean squared displacement ({LENGTH}²)")
     quiet_grid(axes)
@@ -58,7 +58,7 @@ def draw(analysis: Analysis) -> Drawing:
 
 
 def _fitted(axes: Axes, fit: dict[str, float]) -> str:
-    """Draw a fitted power law over the lags it was fitted to; the exponent and its interval in words."""
+    """Draw a fitted power law over its lags; the exponent in words, with its range without a tenth."""
     if not np.isfinite(fit["value"]):
         return ""
     lags = np.array([fit["first_lag"], fit["last_lag"]])

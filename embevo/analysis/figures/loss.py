@@ -28,17 +28,18 @@ def draw(analysis: Analysis) -> Drawing:
         color=ALL,
     )
     final = median[np.isfinite(median)][-1]
-    drawing.label_end(axes, f"{final:.2f}", final, ALL)
+    # The tables have the loss of the last batch; this is the median of the last ones.
+    drawing.label_end(axes, f"median {final:.2f}", final, ALL)
     unit = " nats" if analysis.is_experiment else ""
     drawing.alt = (
         f"Training loss against step: {loss[known[0]]:.2f}{unit} at step {steps[known[0]]:,}, "
-        f"{final:.2f} at step {steps[known[-1]]:,}."
+        f"{loss[known[-1]]:.2f} at step {steps[known[-1]]:,}; the median of the last steps is {final:.2f}."
     )
     baseline = analysis.summary["unigram_loss"]
     if baseline is not None:
         axes.axhline(baseline, color=DEAD, linewidth=1, linestyle=(0, (5, 2)))
         axes.annotate(
-            f"unigram\nentropy\n{baseline:.2f}",
+            f"frequencies\nonly: {baseline:.2f}",
             (0, baseline),
             xycoords=axes.get_yaxis_transform(),
             xytext=(5, -3),
@@ -52,8 +53,9 @@ def draw(analysis: Analysis) -> Drawing:
         drawing.alt += f" A model that knows only how often tokens occur would have {baseline:.2f} nats."
         if baseline != analysis.summary["unigram_entropy"]:
             drawing.notes.append(
-                "The entropy is scaled as the loss is, which is divided by all labels of an example, though "
-                "at the last of them nothing is predicted."
+                f"The dashed line is the unigram entropy, {analysis.summary['unigram_entropy']:.2f} nats, "
+                "scaled as the loss is, which is divided by all labels of an example, though at the last of "
+                "them nothing is predicted."
             )
     else:
         drawing.notes.append(_no_baseline(analysis))

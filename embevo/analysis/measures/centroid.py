@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.measure import Measure, Number, Told, Variable, Whole
-from embevo.analysis.measures.separation import Separation
 
 _LENGTH = "embedding units"
 
@@ -51,7 +49,6 @@ class Centroid(Measure):
     )
     numbers = (
         Number("live_dead_distance", "distance between live and dead centroids in the last row", _LENGTH),
-        Number("live_dead_distance_interval", "its 95 % interval", _LENGTH),
     )
 
     def take(self, block: Block) -> None:
@@ -66,8 +63,6 @@ class Centroid(Measure):
         """All rows' centroids, and their distances."""
         found = dict(super().finish(whole))
         centroid = found["centroid"]
-        last = whole.last.astype(np.float64)
-        self._separation = Separation.of(*(last[self.outline.groups[name]] for name in ("live", "dead")))
         return found | {
             "centroid_norm": norms(centroid),
             "centroid_displacement": norms(centroid - centroid[:1]),
@@ -75,8 +70,5 @@ class Centroid(Measure):
         }
 
     def tell(self) -> Mapping[str, Any]:
-        """The distance in the last row, with its interval."""
-        return {
-            "live_dead_distance": self._separation.distance,
-            "live_dead_distance_interval": self._separation.interval,
-        }
+        """The distance in the last row."""
+        return {"live_dead_distance": float(self.whole.arrays["live_dead_distance"][-1])}

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
-from embevo.analysis.measures.drift import drift
 from embevo.analysis.measures.geometry import norms
-from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
+from embevo.analysis.measures.measure import Measure, Variable, Whole
 
 _LENGTH = "embedding units"
 
@@ -36,10 +35,6 @@ class Displacement(Measure):
             "first and last row",
         ),
     )
-    numbers = (
-        Number("drift", "displacement of the centroid over what independent tokens would leave", "1"),
-        Number("drift_interval", "its 95 % interval", "1"),
-    )
 
     def take(self, block: Block) -> None:
         """The displacements of each row."""
@@ -53,9 +48,4 @@ class Displacement(Measure):
         """All rows' displacements, and those from the first row to the last."""
         with np.errstate(invalid="ignore", over="ignore"):
             moved = whole.last.astype(np.float64) - whole.first.astype(np.float64)
-            self._drift = drift(moved)
         return {**super().finish(whole), "net_displacement": norms(moved)}
-
-    def tell(self) -> Mapping[str, Any]:
-        """Whether the cloud moved as a whole."""
-        return {"drift": self._drift[0], "drift_interval": self._drift[1:]}

@@ -5,11 +5,10 @@ of the optimizer's momentum shows, to a tenth of the run, above which the few in
 trajectory make the estimate useless (Qian, Sheetz and Elson, Biophys. J. 60, 910, 1991). The lags are evenly
 spaced in the logarithm, so that long ones do not outnumber short ones.
 
-The points of an MSD curve are strongly correlated, so the residuals of the fit say nothing of its error.
-The interval is that of a delete-one-block jackknife over ten stretches of origins (Künsch, Ann. Statist. 17,
-1217, 1989), with Student's t at nine degrees of freedom. A stretch is as long as the longest lag that is
-fitted, so neighbouring ones are not wholly independent, and a run whose motion dies down has stretches that
-count for little: the interval is then too narrow or very wide. docs/analysis.md says how often it holds.
+There is no interval of confidence: the points of an MSD curve are strongly correlated, so the residuals of
+the fit say nothing of its error, and the stretches of a run whose steps die down are no sample of anything.
+What is told is how much the exponent hangs on single stretches of the run: the smallest and the largest one
+that is found when one of ten stretches of origins is left out, equally many rows each.
 """
 
 import math
@@ -18,8 +17,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from embevo.analysis.measures.interval import jackknife_interval
 
 _FEWEST_LAGS: Final = 4
 
@@ -30,8 +27,8 @@ class Exponent:
 
     Attributes:
         value: slope of log MSD against log lag.
-        low: lower end of the 95 % interval.
-        high: upper end of the 95 % interval.
+        low: the smallest without one of ten stretches of origins; NaN where a stretch has no origin.
+        high: the largest.
         short: slope of the shorter half of the fitted lags alone; where it differs from that of the longer
             half, the curve is bent, and one exponent does not say all.
         long: slope of the longer half.
@@ -48,11 +45,6 @@ class Exponent:
     prefactor: float
     first_lag: float
     last_lag: float
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval."""
-        return (self.low, self.high)
 
 
 def fit_exponent(
@@ -81,13 +73,16 @@ def fit_exponent(
     whole = _slope(logs, squares.sum(axis=0), counts.sum(axis=0))
     if not math.isfinite(whole[0]):
         return nothing
-    # Stretches without a single origin, after gaps, leave the others to speak.
-    used = np.flatnonzero(counts.sum(axis=1) > 0)
     left_out = np.array(
-        [_slope(logs, squares.sum(axis=0) - squares[s], counts.sum(axis=0) - counts[s])[0] for s in used]
+        [
+            _slope(logs, squares.sum(axis=0) - mine, counts.sum(axis=0) - count)[0]
+            if count.any()
+            else math.nan
+            for mine, count in zip(squares, counts, strict=True)
+        ]
     )
     slope, intercept = whole
-    low, high = jackknife_interval(slope, left_out)
+    low, high = float(left_out.min()), float(left_out.max())
     middle = len(logs) // 2
     short, long = (
         _slope(logs[half], squares[:, half].sum(axis=0), counts[:, half].sum(axis=0))[0]

@@ -6,8 +6,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.interval import PARTS
-
 # Elements that are gone over several times before the next ones are: they stay in the cache of a core.
 _PIECE: Final = 1 << 15
 
@@ -75,37 +73,6 @@ def _measure(points: NDArray[np.float64], squares: NDArray[np.float64]) -> NDArr
         apart -= mean
         np.einsum("std,std->st", apart, apart, out=squares[:, piece])
     return np.asarray((first + mean)[:, 0], np.float64)
-
-
-def radius_without(points: NDArray[np.float64], cloud: Cloud) -> NDArray[np.float64]:
-    """RMS radius of clouds without each of ten parts of their points, for a jackknife.
-
-    The parts are every tenth point, from the first, the second, ... on. With a the points less the centroid
-    of all, S and Q the sums of a and of |a|^2 over a part, and n the points that are left, it is the root of
-    ((sum |a|^2 - Q) - |S|^2 / n) / n.
-
-    Args:
-        points: ``(step, token, dim)`` float64.
-        cloud: of these.
-
-    Returns:
-        ``(step, part)``; NaN for fewer than ten points.
-    """
-    count = points.shape[1]
-    found = np.full((len(points), PARTS), np.nan)
-    if count < PARTS:
-        return found
-    total = cloud.squares.sum(axis=1)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for part in range(PARTS):
-            mine = points[:, part::PARTS]
-            size = mine.shape[1]
-            shift = mine.sum(axis=1) - size * cloud.centre
-            rest = total - cloud.squares[:, part::PARTS].sum(axis=1)
-            rest -= np.einsum("sd,sd->s", shift, shift) / (count - size)
-            # Points that coincide leave a rounding error, of either sign.
-            found[:, part] = np.sqrt(np.maximum(rest, 0) / (count - size))
-    return found
 
 
 def norms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

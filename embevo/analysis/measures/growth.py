@@ -1,4 +1,4 @@
-"""How fast a cloud grew, and whether it had come to rest."""
+"""How fast a cloud grew: in steps, and beside the way that its tokens went."""
 
 import math
 
@@ -6,31 +6,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def half_growth_share(steps: NDArray[np.int64], radius: NDArray[np.float64]) -> float:
-    """Share of the run after which half of the growth to the largest radius has happened; NaN without growth.
+def half_growth_step(steps: NDArray[np.int64], radius: NDArray[np.float64]) -> float:
+    """Step at which half of the growth to the largest radius had happened; NaN without growth.
 
-    (t - t0) / (t1 - t0), t being the first step with r(t) >= r(t0) + (max r - r(t0)) / 2.
+    Between the last row below r(t0) + (max r - r(t0)) / 2 and the first that is not, the radius is taken to
+    grow evenly.
     """
-    if len(steps) < 2 or not np.isfinite(radius).all() or radius.max() <= radius[0]:
+    row = half_growth_row(radius)
+    if row is None:
         return math.nan
-    row = int(np.argmax(radius >= radius[0] + (radius.max() - radius[0]) / 2))
-    return float((steps[row] - steps[0]) / (steps[-1] - steps[0]))
+    half = radius[0] + (radius.max() - radius[0]) / 2
+    share = (half - radius[row - 1]) / (radius[row] - radius[row - 1])
+    return float(steps[row - 1] + share * (steps[row] - steps[row - 1]))
 
 
-def late_row(steps: NDArray[np.int64], learning_rate: NDArray[np.float64] | None, window: float) -> int:
-    """Row at which the last share of the summed squared learning rate begins.
+def half_growth_row(radius: NDArray[np.float64]) -> int | None:
+    """The first row at which half of the growth to the largest radius had happened; None without growth."""
+    if len(radius) < 2 or not np.isfinite(radius).all() or radius.max() <= radius[0]:
+        return None
+    return int(np.argmax(radius >= radius[0] + (radius.max() - radius[0]) / 2))
 
-    In that sum the squared radius of a cloud that diffuses grows evenly, a step being as long as its rate.
-    Where the learning rate was not recorded at every step after the first, the window is one of steps.
+
+def flight(radius: NDArray[np.float64], peculiar: NDArray[np.float64], row: int) -> float:
+    """Which share of the way that tokens went, beside that of their centroid, became growth.
+
+    (r(row) - r(0)) / sum of the RMS peculiar displacements of rows 1 to row. It is 1 where all tokens fly
+    straight away from the centroid, each at a speed in proportion to its distance, and never more: the radius
+    is a norm of the positions about the centroid, and the displacements are theirs.
     """
-    done = (steps - steps[0]).astype(np.float64)
-    if learning_rate is not None and np.isfinite(learning_rate[1:]).all() and learning_rate[1:].sum() > 0:
-        done = np.concatenate([[0.0], np.cumsum(learning_rate[1:] ** 2 * np.diff(steps))])
-    return int(np.argmax(done >= (1 - window) * done[-1]))
-
-
-def late_change(radius: NDArray[np.float64], row: int) -> float:
-    """|r(end) - r(row)| / r(end) of radii ``(step,)``; NaN for a point."""
-    if len(radius) < 2 or not radius[-1] > 0:
-        return math.nan
-    return float(abs(radius[-1] - radius[row]) / radius[-1])
+    way = float(peculiar[1 : row + 1].sum())
+    return float(radius[row] - radius[0]) / way if way > 0 else math.nan

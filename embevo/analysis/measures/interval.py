@@ -1,60 +1,9 @@
-"""Intervals that assume little: of a median by order statistics, of a share, and by the jackknife."""
+"""The interval of a median that assumes nothing: by order statistics."""
 
 import math
-from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-# Parts that a jackknife leaves out, one at a time.
-PARTS: Final = 10
-# 97.5 % point of Student's t with nine degrees of freedom, and of the normal distribution.
-_T_9: Final = 2.2621571628540993
-_Z: Final = 1.959963984540054
-
-
-def jackknife_interval(value: float, left_out: ArrayLike) -> tuple[float, float]:
-    """The 95 % interval of a statistic from its values without each of ten parts of the sample.
-
-    value -+ t s with s^2 = (9 / 10) sum (v - mean v)^2 over the ten values v (Künsch, Ann. Statist. 17, 1217,
-    1989), and t of Student's distribution with nine degrees of freedom.
-
-    Returns:
-        Lower and upper end; NaN unless there are ten values and all are finite.
-    """
-    values = np.asarray(left_out, np.float64)
-    if values.shape != (PARTS,) or not np.isfinite(values).all():
-        return (math.nan, math.nan)
-    half = _T_9 * math.sqrt((PARTS - 1) / PARTS * float(((values - values.mean()) ** 2).sum()))
-    return (value - half, value + half)
-
-
-def delete_one_interval(value: float, left_out: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval of a statistic from its values without each single token.
-
-    It is that of the jackknife, with the normal approximation.
-
-    Returns:
-        Lower and upper end; NaN for fewer than ten values, or where one is not finite.
-    """
-    count = len(left_out)
-    if count < PARTS or not np.isfinite(left_out).all():
-        return (math.nan, math.nan)
-    half = _Z * math.sqrt((count - 1) / count * float(((left_out - left_out.mean()) ** 2).sum()))
-    return (value - half, value + half)
-
-
-def share_interval(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share; NaN of nothing.
-
-    By E. B. Wilson, J. Am. Stat. Assoc. 22, 209, 1927.
-    """
-    if not count:
-        return (math.nan, math.nan)
-    share, square = hits / count, _Z**2 / count
-    middle = share + square / 2
-    half = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return ((middle - half) / (1 + square), (middle + half) / (1 + square))
+from numpy.typing import ArrayLike
 
 
 def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:

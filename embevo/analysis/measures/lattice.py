@@ -76,3 +76,8 @@ def spacing(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.fl
     # frexp counts exponents from 1/2; those of zero and of subnormals are that of the smallest normal number.
     exponent = np.maximum(np.where(magnitude == 0, smallest_exponent, exponent - 1), smallest_exponent)
     return np.where(np.isfinite(magnitude), np.ldexp(1.0, exponent - bits), np.nan)
+
+
+def mantissa_bits(dtype: np.dtype[Any]) -> int:
+    """Stored bits of the mantissa."""
+    return _FORMATS[dtype.name][0]

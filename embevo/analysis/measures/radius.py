@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
-from embevo.analysis.measures.geometry import Cloud, radius_without
-from embevo.analysis.measures.interval import PARTS
+from embevo.analysis.measures.geometry import Cloud
 from embevo.analysis.measures.measure import Measure, Told, Variable, Whole
 
 _LENGTH = "embedding units"
@@ -27,15 +26,6 @@ class Radius(Measure):
             r"sqrt(mean \|x - c\|²) over G, the radius of gyration",
             "each row",
             Told(groups=("all", "live", "dead")),
-        ),
-        Variable(
-            "radius_rms_without",
-            ("step", "group", "part"),
-            "RMS radius without a tenth of the tokens",
-            _LENGTH,
-            "`radius_rms` of G without every tenth of its tokens, from the first, the second, ... on: what "
-            "the jackknife over tokens needs; NaN for fewer than ten tokens",
-            "each row",
         ),
         Variable(
             "radius_max",
@@ -66,14 +56,13 @@ class Radius(Measure):
     def take(self, block: Block) -> None:
         """The radii of each row."""
         rows = len(block.values)
-        rms, most, without = self.by_group(rows), self.by_group(rows), self.by_group(rows, PARTS)
+        rms, most = self.by_group(rows), self.by_group(rows)
         for group, ids in enumerate(self.outline.groups.ids):
             if len(ids):
                 cloud = block.cloud(group)
                 rms[:, group] = cloud.radius_rms
                 most[:, group] = cloud.radius_max
-                without[:, group] = radius_without(block.points_of(group), cloud)
-        self.keep(radius_rms=rms, radius_rms_without=without, radius_max=most)
+        self.keep(radius_rms=rms, radius_max=most)
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """All rows' radii, and each token's distance from the centroid in the first and the last row."""

@@ -26,6 +26,7 @@ from embevo.analysis.measures.measured_steps import MeasuredSteps
 from embevo.analysis.measures.neighbours import Neighbours
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.participation import Participation
+from embevo.analysis.measures.pinned import Pinned
 from embevo.analysis.measures.principal_components import PrincipalComponents
 from embevo.analysis.measures.procrustes import Procrustes
 from embevo.analysis.measures.radius import Radius
@@ -35,10 +36,12 @@ from embevo.analysis.measures.spectrum import Spectrum
 from embevo.analysis.measures.stillness import Stillness
 from embevo.analysis.measures.token_norm import TokenNorm
 from embevo.analysis.measures.training import Training
+from embevo.analysis.measures.travel import Travel
 from embevo.analysis.measures.twonn import TwoNN
 from embevo.analysis.measures.ulp_graph import UlpGraph
 from embevo.analysis.measures.ulps import Ulps
 from embevo.analysis.measures.undertrained import Undertrained
+from embevo.analysis.measures.walk import Walk
 from embevo.errors import ArgumentError
 from embevo.run.disk.checksum import checksum
 
@@ -58,7 +61,10 @@ ALWAYS: Final[tuple[type[Measure], ...]] = (
     Flow,
     Coherence,
     Diffusion,
+    Walk,
+    Travel,
     Ulps,
+    Pinned,
     Training,
 )
 # Measured unless others are chosen.

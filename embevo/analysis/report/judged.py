@@ -53,12 +53,12 @@ def verdicts_section(subjects: Sequence[tuple[str, Analysis]], comparison: Compa
         tag("h2", "Verdicts", id="verdicts"),
         tag(
             "p",
-            "Each prediction was written down before embevo's experiment. It is supported if the measured "
-            "number, with all of its interval, lies in the range that the prediction asks for, refuted if it "
-            "lies outside, and undecided if the interval reaches across the limit or something is missing. "
-            "Of several parts any refutes the prediction, and all support it. Intervals say how much the "
-            "tokens, or stretches, of this one run scatter; how much other seeds would differ, several "
-            "runs tell.",
+            "Each prediction was written down before embevo's experiment. What was measured is compared with "
+            "the range that the prediction asks for, and with a null: what the run would have made if its "
+            "steps had gone anywhere. It is supported or refuted only if the same holds of the run without "
+            "its first 100 steps and of its halves, as far as they are asked; otherwise it is undecided, and "
+            "the text says what holds of what. Of several parts any refutes the prediction, and all support "
+            "it. How much other seeds would differ, several runs tell.",
         )
         if judged
         else "",
@@ -100,6 +100,7 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> Markup:
 
 def _check(check: Check, *, alone: bool) -> Markup:
     text = check.sentence[0].upper() + check.sentence[1:].replace(">=", "≥").replace("<=", "≤")
-    how = f" Interval: {check.interval_by}." if check.uncertainty else ""
+    how = f" Null: {check.null}." if check.beside else ""
+    how += f" Interval: {check.interval_by}." if check.uncertainty else ""
     mark = "" if alone else tag("b", f" ({check.outcome})", class_=check.outcome)
     return joined(text, mark, ".", tag("span", how, class_="soft"))

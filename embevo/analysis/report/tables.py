@@ -28,9 +28,6 @@ def numbers_by_section(analysis: Analysis) -> dict[str, dict[str, str]]:
     summary = analysis.summary
     groups: Mapping[str, Mapping[str, Any]] = summary["groups"]
     distance = _number(summary["live_dead_distance"])
-    interval = summary["live_dead_distance_interval"]
-    if summary["live_dead_distance"] is not None and interval[0] is not None:
-        distance += f" ({_number(interval[0])} to {_number(interval[1])})"
     exponents = summary["exponents"]
     events = ", ".join(
         f"{count:,} {kind}{'s' * (count > 1)}" for kind, count in summary["events"].items() if count

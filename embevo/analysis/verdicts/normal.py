@@ -1,97 +1,96 @@
 """The predictions for normal initialisation, N1 to N4."""
 
-import math
-
-import numpy as np
-
-from embevo.analysis.json_numbers import number_of
-from embevo.analysis.verdicts.case import (
-    HALF_GROWTH,
-    INFINITY,
-    ONES,
-    POSITIVE,
-    Case,
-    Estimate,
-    against_live,
-    brownian,
-    distance_from_one,
-    half_by,
-    median,
-    radius_ratio,
-)
-from embevo.analysis.verdicts.verdict import Check, Verdict
+from embevo.analysis.measures.pieces import FIRST, WHOLE
+from embevo.analysis.verdicts.case import ALL_PIECES, FROM_THE_START, INFINITY, RANDOM, Case
+from embevo.analysis.verdicts.verdict import Reading, Verdict
 
 
 def starts_apart(case: Case) -> Verdict:
     """N1: the token vectors start at different random locations."""
-    count = case.of("distinct_rows")[0]
-    check = Check(
-        "share of tokens with a row of their own at step 0",
-        count / case.summary["tokens"],
-        (case.thresholds.start_distinct, 1.0),
-        case.reason("start_distinct"),
-        needs=case.begins,
+    limits = case.thresholds
+    count, tokens = case.of("distinct_rows")[0], case.summary["tokens"]
+    checks = (
+        case.check(
+            "share of tokens with a row of their own at step 0",
+            [Reading("step 0", count / tokens)],
+            (limits.start_distinct, 1.0),
+            "start_distinct",
+            case.begins,
+        ),
+        case.check(
+            "mean cosine between the vectors at step 0",
+            case.readings({"step 0": case.summary["start_cosine"]}, ["step 0"]),
+            (-limits.walk_tolerance, limits.walk_tolerance),
+            "walk_tolerance",
+            case.begins,
+            null="independent random directions",
+            expects="inside",
+            widest=limits.walk_resolution,
+        ),
     )
-    effect = f"{count:.0f} distinct rows among {case.summary['tokens']} tokens"
-    return Verdict("N1", "normal", "Token vectors start at different random locations", (check,), effect)
+    effect = f"{count:.0f} distinct rows among {tokens} tokens"
+    return Verdict("N1", "normal", "Token vectors start at different random locations", checks, effect)
 
 
 def expands_and_drifts(case: Case) -> Verdict:
-    """N2: the cloud expands and drifts."""
+    """N2: the cloud expands, not in flight, and drifts."""
     limits, needs = case.thresholds, case.needs()
-    expansion = radius_ratio(case.series["radius_first"].to_numpy(), case.series["radius_last"].to_numpy())
-    low, high = (number_of(end) for end in case.summary["drift_interval"])
-    drift = Estimate.of(number_of(case.summary["drift"]), (low, high), ONES)
+    expansion = case.readings(case.summary["growth"].get("all", {}).get("expansion"), ALL_PIECES)
     checks = (
-        expansion.within(
-            (limits.expansion, INFINITY), "last RMS radius over first", case.reason("expansion"), needs
-        ),
-        case.half_growth.within(
-            (limits.gradual_share, INFINITY), HALF_GROWTH, case.reason("gradual_share"), needs
-        ),
-        drift.within(
+        case.check("last RMS radius over first", expansion, (limits.expansion, INFINITY), "expansion", needs),
+        case.flight(needs, fast=False),
+        case.check(
+            "way of the bodies together over that of independent ones",
+            case.readings(case.summary["drifts"], ALL_PIECES),
             (limits.drift, INFINITY),
-            "displacement of the centroid over that of independent tokens",
-            case.reason("drift"),
+            "drift",
             needs,
+            null="live tokens in random directions, and the dead as one body in another",
+            expects="above",
         ),
     )
     effect = (
-        f"the cloud grew {expansion.value:.3g} times{half_by(case)}, and its centroid moved "
+        f"the cloud grew {expansion[0].value:.3g} times{case.half_by()}, and its centroid moved "
         f"{case.of('centroid_displacement')[-1]:.3g}"
+        if expansion
+        else ""
     )
     return Verdict("N2", "normal", "Cloud gradually expands and drifts", checks, effect)
 
 
 def centroid_walks(case: Case) -> Verdict:
     """N3: the centroid walks at random."""
-    check = brownian(case, "centroid", "all", case.needs())
-    effect = distance_from_one(check)
-    return Verdict("N3", "normal", "Centroid undergoes a random walk (Brownian)", (check,), effect)
+    checks = case.walk("centroid", "the centroid", case.needs())
+    reach = case.readings(
+        {place: of["reach"] for place, of in case.summary["walks"].get("centroid", {}).items()},
+        [WHOLE],
+        over="ratio",
+    )
+    effect = f"it got {reach[0].value:.3g} times as far as random walks of its steps" if reach else ""
+    return Verdict("N3", "normal", "Centroid undergoes a random walk (Brownian)", checks, effect)
 
 
 def dead_near_origin(case: Case) -> Verdict:
     """N4: where the dead tokens end."""
-    needs = case.needs("dead")
-    reach = moved = Estimate(math.nan)
-    effect = ""
-    if not case.has("dead"):
-        displacement = case.tokens("net_displacement", "dead")
-        moved = median(displacement)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = median(displacement / case.tokens("token_norm_first", "dead"))
-        effect = against_live(case)
-    near = reach.within(
-        (-INFINITY, case.thresholds.dead_reach),
-        "median net displacement of dead tokens over their norm at step 0",
-        case.reason("dead_reach"),
-        needs,
+    needs, limits = case.needs("dead"), case.thresholds
+    walks = case.summary["walks"].get("dead", {})
+    checks = (
+        case.check(
+            "median net displacement of dead tokens over their distance from the origin before",
+            case.readings(case.summary["dead_reach"], (WHOLE, FIRST)),
+            (-INFINITY, limits.dead_reach),
+            "dead_reach",
+            needs,
+        ),
+        case.check(
+            "net displacement of dead tokens over that of random walks of their steps",
+            case.readings({place: of["reach"] for place, of in walks.items()}, FROM_THE_START, over="ratio"),
+            (limits.dead_drift, INFINITY),
+            "dead_drift",
+            needs,
+            null=RANDOM,
+            expects="above",
+        ),
     )
-    drifted = moved.within(
-        (POSITIVE, INFINITY),
-        "median net displacement of dead tokens",
-        "Drifting slightly is still moving.",
-        needs,
-    )
-    prediction = "Dead tokens drift slightly but stay near the origin"
-    return Verdict("N4", "normal", prediction, (near, drifted), effect)
+    effect = "" if case.has("dead") else case.against_live()
+    return Verdict("N4", "normal", "Dead tokens drift slightly but stay near the origin", checks, effect)

@@ -1,43 +1,27 @@
 """The predictions for singular initialisation, S1 to S5."""
 
 import math
-from functools import partial
 
 import numpy as np
 
 from embevo.analysis.json_numbers import number_of
-from embevo.analysis.measures.groups import GROUPS
-from embevo.analysis.measures.growth import late_change, late_row
-from embevo.analysis.measures.interval import (
-    jackknife_interval,
-    share_interval,
-)
-from embevo.analysis.verdicts.case import (
-    HALF_GROWTH,
-    INFINITY,
-    POSITIVE,
-    TENTHS,
-    Case,
-    Estimate,
-    against_live,
-    brownian,
-    distance_from_one,
-    half_by,
-    median,
-)
-from embevo.analysis.verdicts.verdict import Check, Verdict
+from embevo.analysis.measures.pieces import FIRST, SECOND, WHOLE
+from embevo.analysis.measures.bands import bands
+from embevo.analysis.verdicts.case import FROM_THE_START, INFINITY, RANDOM, Case
+from embevo.analysis.verdicts.verdict import Reading, Verdict
+
+_CASES = 999
 
 
 def starts_as_one(case: Case) -> Verdict:
     """S1: all tokens start at one point."""
-    count = float(case.of("distinct_rows")[0])
     places = case.thresholds.start_places
-    check = Check(
+    check = case.check(
         "number of distinct rows at step 0",
-        count,
+        [Reading("step 0", float(case.of("distinct_rows")[0]))],
         (places, places),
-        case.reason("start_places"),
-        needs=case.begins,
+        "start_places",
+        case.begins,
     )
     effect = f"{case.of('black_hole_largest')[0]:.0f} of {case.summary['tokens']} tokens at one point"
     return Verdict("S1", "singular", "All tokens start at identical location", (check,), effect)
@@ -45,112 +29,95 @@ def starts_as_one(case: Case) -> Verdict:
 
 def supernova(case: Case) -> Verdict:
     """S2: they fly apart."""
-    needs = case.needs()
-    growth = case.of_radius(lambda radius: float(radius.max() - radius[0]))
-    checks = (
-        case.half_growth.within(
-            (-INFINITY, case.thresholds.gradual_share), HALF_GROWTH, case.reason("gradual_share"), needs
-        ),
-        growth.within((POSITIVE, INFINITY), "growth of the RMS radius", "An expansion expands.", needs),
-    )
-    start = case.of("radius_rms")[0]
-    effect = f"the RMS radius grew by {growth.value:.3g} from {start:.3g}{half_by(case)}"
+    radius = case.of("radius_rms")
+    effect = f"the RMS radius grew by {radius.max() - radius[0]:.3g} from {radius[0]:.3g}{case.half_by()}"
+    checks = (case.flight(case.needs(), fast=True),)
     return Verdict("S2", "singular", "Training causes rapid supernova expansion", checks, effect)
 
 
 def walks_to_rest(case: Case) -> Verdict:
     """S3: they walk and come to rest."""
-    needs = case.needs("live")
-    limits = case.thresholds
-    rate = case.series["learning_rate"].to_numpy() if "learning_rate" in case.series else None
-    steps = case.series["step"].to_numpy()
-    walk = brownian(case, "tokens", "live", needs)
-    change, effect = Estimate(math.nan), distance_from_one(walk)
-    if not needs:
-        row = late_row(steps, rate, limits.equilibrium_window)
-        change = case.of_radius(partial(late_change, row=row), "live")
-        size = f"the live radius changed by {change.value:.3g} of its size from step {steps[row]:,} on"
-        effect = f"{effect}; {size}" if effect else size
-    rest = change.within(
-        (-INFINITY, limits.equilibrium_change),
-        "relative change of the live radius in the last part of the run",
-        case.reason("equilibrium_change"),
+    needs, limit = case.needs("live"), case.thresholds.equilibrium_growth
+    found = case.summary["growth"].get("live", {}).get("settling", {})
+    rest = case.check(
+        "growth of the squared live radius over what random directions add to it",
+        case.readings(found, [SECOND, *(place for place in found if place != SECOND)]),
+        (-limit, limit),
+        "equilibrium_growth",
         needs,
+        null=RANDOM,
+        expects="below",
     )
-    return Verdict("S3", "singular", "Active tokens random-walk to equilibrium", (walk, rest), effect)
+    checks = (*case.walk("live", "live tokens", needs), rest)
+    effect = (
+        "" if math.isnan(rest.value) else f"the live radius ends at {case.of('radius_rms', 'live')[-1]:.3g}"
+    )
+    return Verdict("S3", "singular", "Active tokens random-walk to equilibrium", checks, effect)
 
 
 def dead_frozen(case: Case) -> Verdict:
-    """S4: the dead tokens move no more."""
-    needs = case.needs("dead")
-    quanta, effect = Estimate(math.nan), ""
-    if not case.has("dead"):
-        quanta = median(case.tokens("net_quanta", "dead"))
-        effect = against_live(case)
-    check = quanta.within(
+    """S4: the dead tokens move no more than rounding moves them."""
+    check = case.check(
+        "net displacement of dead tokens in ULPs, over elements that can move",
+        case.readings(case.summary["dead_quanta"], FROM_THE_START),
         (-INFINITY, case.thresholds.frozen_quanta),
-        "median net displacement of dead tokens in units of rounding",
-        case.reason("frozen_quanta"),
-        needs,
+        "frozen_quanta",
+        case.needs("dead"),
+        null="the recorded moves, forward or back at random",
+        expects="beyond",
     )
+    share = number_of(case.summary["pinned_share"]["dead"])
+    effect = "" if case.has("dead") else case.against_live()
+    if effect and not math.isnan(share):
+        effect += f"; {100 * share:.3g} % of their elements could never move"
     prediction = "Dead tokens stay frozen at the initialization point, up to quantization noise"
     return Verdict("S4", "singular", prediction, (check,), effect)
 
 
 def ends_as_hole(case: Case) -> Verdict:
     """S5: the dead end in one black hole."""
-    needs = case.needs("live", "dead")
-    limits = case.thresholds
-    low, high = (number_of(end) for end in case.summary["live_dead_distance_interval"])
-    distance = number_of(case.summary["live_dead_distance"])
-    apart = Estimate.of(distance, (low, high), "95 %, delta method over tokens")
+    needs, limits = case.needs("live", "dead"), case.thresholds
     checks = (
-        _tightness(case).within(
-            (-INFINITY, limits.tight),
+        case.check(
             "RMS radius of the dead over that of the live",
-            case.reason("tight"),
+            case.readings(case.summary["growth"].get("dead", {}).get("tightness"), (WHOLE, FIRST)),
+            (-INFINITY, limits.tight),
+            "tight",
             needs,
+            null="dead tokens that take their steps in random directions, each by itself",
+            expects="below",
         ),
-        (_overlap(case) if not needs else Estimate(math.nan)).within(
-            (limits.hole_overlap, INFINITY),
+        case.check(
             "Jaccard index of the tokens in black holes and the dead",
-            case.reason("hole_overlap"),
+            [] if needs else [_overlap(case)],
+            (limits.hole_overlap, INFINITY),
+            "hole_overlap",
             needs,
+            null="as many tokens drawn at random",
+            expects="above",
         ),
-        apart.within(
-            (limits.separation_low, limits.separation_high),
+        case.check(
             "distance between live and dead centroids",
-            case.reason("separation_low"),
+            case.readings(case.summary["separations"], (WHOLE, FIRST)),
+            (limits.separation_low, limits.separation_high),
+            "separation_low",
             needs,
+            null="live tokens in random directions, and the dead as one body in another",
         ),
     )
+    distance = number_of(case.summary["live_dead_distance"])
     live = case.of("radius_rms", "live")[-1]
     effect = "" if needs else f"the distance is {distance / live:.3g} times the live radius"
     prediction = "Final structure: tight black hole cluster and a dispersed cloud 0.2 to 0.4 units away"
     return Verdict("S5", "singular", prediction, checks, effect)
 
 
-def _dead_are_one(case: Case) -> bool:
-    """Whether the dead end as one vector: then they are one of a kind, and no sample of anything."""
-    return bool(case.of("distinct_rows", "dead")[-1] == 1)
-
-
-def _tightness(case: Case) -> Estimate:
-    """Last RMS radius of the dead over that of the live, a tenth of each being left out at a time."""
-    without = case.series["radius_rms_without"].to_numpy()[-1]
-    live, dead = GROUPS.index("live"), GROUPS.index("dead")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(case.of("radius_rms", "dead")[-1] / case.of("radius_rms", "live")[-1])
-        interval = jackknife_interval(ratio, without[dead] / without[live])
-    return Estimate(ratio) if _dead_are_one(case) else Estimate.of(ratio, interval, TENTHS)
-
-
-def _overlap(case: Case) -> Estimate:
-    """Jaccard index: the share of those that are in a black hole or dead which are both."""
-    inside = case.series["black_hole"].to_numpy() >= 0
-    dead = case.series["token_count"].to_numpy() == 0
-    index = number_of(case.summary["jaccard_all"])
-    if _dead_are_one(case):
-        return Estimate(index)
-    interval = share_interval(int((inside & dead).sum()), int((inside | dead).sum()))
-    return Estimate.of(index, interval, "95 %, score interval over the tokens that are either")
+def _overlap(case: Case) -> Reading:
+    """Jaccard index, beside that of the dead and as many tokens as are in black holes, drawn at random."""
+    inside = int((case.series["black_hole"].to_numpy() >= 0).sum())
+    dead, live = case.summary["dead"], case.summary["live"]
+    drawn = np.random.default_rng(0).hypergeometric(dead, live, inside, _CASES).astype(np.float64)
+    (band,) = bands(
+        np.array([number_of(case.summary["jaccard_all"])]), (drawn / (dead + inside - drawn))[:, None]
+    )
+    return Reading(WHOLE, band.value, band.low, band.high)

@@ -1,7 +1,8 @@
 """Every number that a verdict depends on, in one place, each with the reason for it.
 
 They were chosen from what the predictions say and from what is known of the statistics, before looking at
-what comes out; ``embevo analyze --threshold NAME=VALUE`` changes any of them.
+what comes out of the runs that the predictions are judged on (docs/analysis.md says which);
+``embevo analyze --threshold NAME=VALUE`` changes any of them.
 """
 
 import dataclasses
@@ -31,24 +32,30 @@ class Thresholds:
         "anything less than all is not what was predicted.",
     )
     start_places: float = _because(1, "One location is one location.")
-    gradual_share: float = _because(
-        0.05,
-        "Share of the run in which half of the growth has happened. Growth at constant speed takes 0.50 of "
-        "the run for it, diffusion 0.25, and under a rate that falls linearly to zero these are 0.29 and "
-        "0.09: 0.05 is earlier than any of these.",
+    flight: float = _because(
+        0.5,
+        "Share of the tokens' way, beside that of their centroid, that became growth of the RMS radius, "
+        "until half of the growth. Tokens that fly straight apart make it 1. More than half of the way "
+        "outwards is an explosion, less is gradual, however long one trains.",
     )
     expansion: float = _because(
         1.1, "Last RMS radius over first. Growth by a tenth is visible; chance leaves 128 points within 0.01."
     )
     drift: float = _because(
         2.0,
-        "Displacement of the centroid over what independent motion of its tokens would leave, which is 1 "
-        "with a scatter of 1/sqrt(2 dim): twice as much is drift of the cloud as a whole.",
+        "Way of the bodies together over what independent ones would leave, which is 1: twice as much is "
+        "drift of the cloud as a whole. Each live token is a body, and the dead are one.",
     )
-    brownian_low: float = _because(
-        0.8, "Exponent of MSD. 1 is Brownian, 0 confined and 2 ballistic; within a fifth of 1 counts as 1."
+    walk_tolerance: float = _because(
+        0.2,
+        "Distance of an exponent, or of a mean cosine, from its mean under the null. Within a fifth of what "
+        "a random walk makes counts as a random walk; straight flight is 1 away.",
     )
-    brownian_high: float = _because(1.2, "As brownian_low.")
+    walk_resolution: float = _because(
+        0.5,
+        "Half of the width of the band of a random walk, up to which it tells one from a motion half-way to "
+        "straight flight: a wider one supports nothing.",
+    )
     msd_min_lag: float = _because(
         10,
         "Steps. AdamW's momentum (beta1 = 0.9) remembers 1 / (1 - 0.9) = 10 steps; below, motion is smooth.",
@@ -61,20 +68,20 @@ class Thresholds:
         "Net displacement of a dead token over its norm at the start. Up to 1, it is no further from the "
         "origin than twice where it began.",
     )
+    dead_drift: float = _because(
+        2.0,
+        "Net displacement of dead tokens over that of random walks of their steps: twice as far is drift.",
+    )
     frozen_quanta: float = _because(
         1.0,
-        "Net displacement of a dead token over the length of a vector of one ULP in every element: frozen up "
-        "to quantization noise is no further away than where every element is rounded the other way.",
+        "Net displacement of a dead token, in the elements that can move, over the length of a vector of one "
+        "ULP in each of them: frozen up to quantization noise is no further than where each element "
+        "is rounded the other way.",
     )
-    equilibrium_window: float = _because(
-        0.2,
-        "The last fifth, measured in summed squared learning rate: as a falling rate stops any cloud, and "
-        "the squared radius of one that diffuses grows evenly in that sum.",
-    )
-    equilibrium_change: float = _because(
-        0.05,
-        "Relative change of the live radius in that window. A cloud that diffuses freely grows by "
-        "1 - sqrt(0.8) = 0.11 there; half of that divides rest from motion.",
+    equilibrium_growth: float = _because(
+        0.5,
+        "Growth of the squared live radius over what the same steps add in random directions. A cloud that "
+        "diffuses freely makes it 1; half of that, outwards or inwards, divides rest from motion.",
     )
     tight: float = _because(0.1, "RMS radius of the dead over that of the live: tight is ten times smaller.")
     hole_overlap: float = _because(

@@ -2,53 +2,135 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from embevo.analysis.json_numbers import to_plain
 
 Hypothesis = Literal["normal", "singular"]
 Outcome = Literal["supported", "refuted", "undecided"]
+# Where a value must lie beside its region: anywhere; above the band of the null; below it; in it; or, to
+# refute, out of it.
+Expects = Literal["", "above", "below", "inside", "beyond"]
+_WHOLE: Final = "the whole run"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A statistic at one place of a run, beside what the null makes of it.
+
+    Attributes:
+        where: of what piece of the run it is, in words.
+        value: as measured; NaN where it cannot be.
+        null_low: lower end of the band in which it lies where the null is true; NaN where there is none.
+        null_high: upper end.
+    """
+
+    where: str
+    value: float
+    null_low: float = math.nan
+    null_high: float = math.nan
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of a statistic with a region.
+    """One comparison of a statistic with a region, and with a null.
 
     Attributes:
         statistic: what is measured, in words.
         value: of the statistic; NaN where it cannot be measured.
-        low: lower end of its 95 % interval; NaN where there is none.
-        high: upper end.
         region: from where to where the prediction expects it, ends included.
         reason: why the region is what it is.
-        interval_by: how the interval was found; empty where there is none.
+        null: what the null is, in words; empty where there is none.
+        null_low: lower end of the band in which the value lies where the null is true.
+        null_high: upper end.
+        expects: where the prediction expects the value beside that band.
+        widest: half of the width up to which a band tells what is predicted from what is not.
+        where: of what piece of the run the value is.
+        again: the same of other pieces of the run: a decision must hold of them, too.
+        low: lower end of an interval; NaN where there is none. Of one run there is none: its tokens are the
+            whole vocabulary, and its steps are one path.
+        high: upper end.
+        interval_by: what the interval is over, and how it was found; empty where there is none.
         needs: what is missing for a decision; empty if nothing is.
+        decided: what single runs decided together; None where the value decides.
     """
 
     statistic: str
     value: float
     region: tuple[float, float]
     reason: str
+    null: str = ""
+    null_low: float = math.nan
+    null_high: float = math.nan
+    expects: Expects = ""
+    widest: float = math.inf
+    where: str = _WHOLE
+    again: tuple[Reading, ...] = ()
     low: float = math.nan
     high: float = math.nan
     interval_by: str = ""
     needs: str = ""
+    decided: Outcome | None = None
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """All of them, that of the value first; of the others those that could be measured."""
+        first = Reading(self.where, self.value, self.null_low, self.null_high)
+        return (first, *(reading for reading in self.again if not math.isnan(reading.value)))
+
+    def decide(self, reading: Reading) -> Outcome:
+        """What one reading by itself decides.
+
+        Without a null, whether the value lies in the region. With one, where the prediction expects the value
+
+        - ``above`` or ``below`` the band: supported in the region and beyond the band; refuted out of the
+          region, unless it is in a band that reaches into the region and cannot tell;
+        - ``inside``: supported in a band that is narrow enough, refuted out of the band and the region;
+        - ``beyond`` what is predicted: supported in the region, refuted out of it and above the band.
+        """
+        value, low, high = reading.value, reading.null_low, reading.null_high
+        if math.isnan(value) or (self.expects and math.isnan(low)):
+            return "undecided"
+        inside, within = self.region[0] <= value <= self.region[1], low <= value <= high
+        found: Outcome = "supported" if inside else "refuted"
+        if self.expects == "inside":
+            if within:
+                found = "supported" if (high - low) / 2 <= self.widest else "undecided"
+            elif inside:
+                found = "undecided"
+        elif self.expects == "beyond":
+            if not inside and value <= high:
+                found = "undecided"
+        elif self.expects and inside:
+            found = "supported" if (value > high if self.expects == "above" else value < low) else "undecided"
+        elif self.expects and within and low <= self.region[1] and high >= self.region[0]:
+            # The null reaches into the region, so that what it makes says nothing against the prediction.
+            found = "undecided"
+        return found
 
     @property
     def outcome(self) -> Outcome:
-        """Supported if the interval lies in the region, refuted if it lies outside, undecided if in both.
-
-        Without an interval the value alone decides.
-        """
+        """What all readings decide; undecided where they do not agree."""
         if self.needs or math.isnan(self.value):
             return "undecided"
-        low, high = (self.low, self.high) if self.interval_by else (self.value, self.value)
-        if math.isnan(low) or math.isnan(high):
-            return "undecided"
-        if self.region[0] <= low and high <= self.region[1]:
-            return "supported"
-        return "refuted" if high < self.region[0] or low > self.region[1] else "undecided"
+        if self.decided is not None:
+            return self.decided
+        found = {self.decide(reading) for reading in self.readings}
+        return found.pop() if len(found) == 1 else "undecided"
+
+    @property
+    def survival(self) -> str:
+        """What is decided where, in words; empty where all readings decide alike."""
+        if self.needs or math.isnan(self.value) or self.decided is not None:
+            return ""
+        found: dict[Outcome, list[str]] = {}
+        for reading in self.readings:
+            found.setdefault(self.decide(reading), []).append(reading.where)
+        if len(found) == 1:
+            return ""
+        return "; ".join(f"{outcome} for {_listed(places)}" for outcome, places in found.items())
 
     @property
     def threshold(self) -> str:
@@ -57,7 +139,7 @@ class Check:
         if low == high:
             return f"= {low:g}"
         if math.isinf(high):
-            return f">= {low:g}" if low > 1e-300 else "> 0"
+            return f">= {low:g}"
         if math.isinf(low):
             return f"<= {high:g}"
         return f"{low:g} to {high:g}"
@@ -67,7 +149,14 @@ class Check:
         """The interval of the value in words; empty where there is none."""
         if not self.interval_by or math.isnan(self.low):
             return ""
-        return f"interval {self.low:.4g} to {self.high:.4g} ({self.interval_by})"
+        return f"{self.low:.4g} to {self.high:.4g} ({self.interval_by})"
+
+    @property
+    def beside(self) -> str:
+        """The band of the null in words; empty where there is none."""
+        if not self.null or math.isnan(self.null_low):
+            return ""
+        return f"{self.null_low:.4g} to {self.null_high:.4g} ({self.null})"
 
     @property
     def sentence(self) -> str:
@@ -75,7 +164,9 @@ class Check:
         if self.outcome == "undecided" and (self.needs or math.isnan(self.value)):
             return f"{self.statistic}: {self.needs or 'cannot be measured'}"
         interval = f" ({self.low:.4g} to {self.high:.4g})" if self.uncertainty else ""
-        return f"{self.statistic} is {self.value:.4g}{interval}; predicted {self.threshold}"
+        beside = f", {self.null_low:.4g} to {self.null_high:.4g} under the null" if self.beside else ""
+        said = f"{self.statistic} is {self.value:.4g}{interval}{beside}; predicted {self.threshold}"
+        return f"{said}; {self.survival}" if self.survival else said
 
 
 @dataclass(frozen=True)
@@ -135,6 +226,11 @@ class Verdict:
         return self.deciding.uncertainty
 
     @property
+    def survival(self) -> str:
+        """What the part that decides says of pieces of the run, where it does not say one thing of all."""
+        return self.deciding.survival
+
+    @property
     def explanation(self) -> str:
         """One sentence: every part, and what follows."""
         parts = "; ".join(f"{check.sentence} ({check.outcome})" for check in self.checks)
@@ -153,8 +249,19 @@ class Verdict:
             "reason": self.reason,
             "effect": self.effect,
             "uncertainty": self.uncertainty,
+            "survival": self.survival,
             "explanation": self.explanation,
             "checks": [
-                {**to_plain(dataclasses.asdict(check)), "outcome": check.outcome} for check in self.checks
+                {
+                    **to_plain(dataclasses.asdict(check)),
+                    "outcome": check.outcome,
+                    "survival": check.survival,
+                }
+                for check in self.checks
             ],
         }
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Words with commas, and an *and* before the last."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

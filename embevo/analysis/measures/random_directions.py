@@ -1,0 +1,122 @@
+"""Walks that take the recorded steps in random directions: what a random walk of such steps looks like.
+
+A step keeps its recorded length. Its direction is that of g = sqrt(a) m + sqrt(1 - a) w: w is white, and m is
+the moving average that the optimizer's momentum makes of independent random gradients, whose autocorrelation
+at a lag of k steps is beta^k. So the null remembers what momentum remembers, and nothing beyond. How much of
+a step is momentum's, a, is told by the recorded directions one row apart; rounding makes it less than 1. It
+is known but for an error, and each walk takes one that may be the true one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Elements of the walks that are in memory at once.
+_AT_ONCE: Final = 1 << 22
+# A matrix product makes the moving average of so many steps.
+_BLOCK: Final = 64
+# Directions in more dimensions scatter no wider than what is known of these.
+_MOST_DIMENSIONS: Final = 64
+
+
+@dataclass(frozen=True)
+class Directions:
+    """How recorded directions are imitated.
+
+    Attributes:
+        dimensions: of the space in which directions are drawn.
+        memory: autocorrelation of the moving average one row apart, beta^(steps between two rows).
+        share: how much of a step is the moving average's, from 0 to 1: a.
+        error: standard error of the share.
+    """
+
+    dimensions: int
+    memory: float
+    share: float
+    error: float = 0.0
+
+    @classmethod
+    def of(cls, moved: NDArray[np.float64], memory: float) -> "Directions":
+        """Those of recorded displacements ``(step, dim)``; steps of no length have none.
+
+        The dimensions are 1 / tr C^2 rounded up, C = mean u u' being the second moments of the unit vectors
+        u: as many as dim for directions that are alike in all, fewer where steps prefer some axes. The share
+        is mean u(t) . u(t + 1) over the memory, kept between 0 and 1, and its error that of a mean of so many
+        cosines of independent directions, 1 / sqrt(pairs * dimensions), over the memory.
+        """
+        lengths = np.linalg.norm(moved, axis=1)
+        moves = lengths > 0
+        units = moved[moves] / lengths[moves, None]
+        if not len(units):
+            return cls(1, memory, 0.0)
+        second = units.T @ units / len(units)
+        spread = min(_MOST_DIMENSIONS, int(np.ceil(1 / float((second * second).sum()) - 1e-9)))
+        known = moves[1:] & moves[:-1]
+        if not known.any() or memory == 0:
+            return cls(spread, memory, 0.0)
+        products = np.einsum("td,td->t", moved[1:], moved[:-1])[known]
+        cosine = float((products / (lengths[1:] * lengths[:-1])[known]).mean())
+        error = 1 / (memory * float(np.sqrt(len(products) * spread)))
+        return cls(spread, memory, min(1.0, max(0.0, cosine / memory)), error)
+
+
+def walks(
+    lengths: NDArray[np.float64], directions: Directions, count: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float32]]:
+    """Displacements of random walks, some at a time.
+
+    Args:
+        lengths: ``(step,)`` of each step.
+        directions: how they are drawn.
+        count: how many walks.
+        rng: what decides.
+
+    Yields:
+        ``(walk, step, dimension)`` float32, ``count`` walks in all: rounding is far below what they scatter.
+    """
+    at_once = max(1, _AT_ONCE // max(1, len(lengths) * directions.dimensions))
+    for start in range(0, count, at_once):
+        shape = (min(at_once, count - start), len(lengths), directions.dimensions)
+        found = rng.standard_normal(shape, np.float32)
+        share = directions.share + directions.error * rng.standard_normal((shape[0], 1, 1), np.float32)
+        share = np.clip(share, 0, 1).astype(np.float32)
+        if share.any():
+            averaged = _averaged(rng.standard_normal(shape, np.float32), directions.memory, rng)
+            found *= np.sqrt(1 - share)
+            averaged *= np.sqrt(share)
+            found += averaged
+        found *= (lengths / np.sqrt(np.einsum("wsd,wsd->ws", found, found)))[..., None].astype(np.float32)
+        yield found
+
+
+def mean_square(lengths: NDArray[np.float64], directions: Directions) -> float:
+    """Mean squared net displacement of such walks.
+
+    sum l(t)^2 + 2 a sum over s < t of beta^(t - s) l(s) l(t), as a beta^k is the mean cosine between two
+    directions that are k rows apart.
+    """
+    total, carried, before = 0.0, 0.0, 0.0
+    for length in lengths.tolist():
+        carried = directions.memory * (carried + before)
+        total += length * (length + 2 * directions.share * carried)
+        before = length
+    return total
+
+
+def _averaged(white: NDArray[np.float32], memory: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """m(t) = beta m(t - 1) + sqrt(1 - beta^2) w(t) along the second axis, stationary, of unit variance."""
+    walk_count, steps, dimensions = white.shape
+    ages = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
+    kernel = np.where(ages >= 0, memory ** np.maximum(ages, 0), 0.0) * np.sqrt(1 - memory**2)
+    kernel = kernel.astype(np.float32)
+    carry = rng.standard_normal((walk_count, 1, dimensions), np.float32)
+    fading = (memory ** np.arange(1, _BLOCK + 1))[:, None].astype(np.float32)
+    for start in range(0, steps, _BLOCK):
+        piece = white[:, start : start + _BLOCK]
+        size = piece.shape[1]
+        piece[:] = kernel[:size, :size] @ piece + fading[:size] * carry
+        carry = piece[:, -1:].copy()
+    return white

@@ -1,0 +1,88 @@
+"""What tells a random walk from a directed or a confined one, however its steps change in length.
+
+Three statistics, each of which a random walk makes independently of how long its steps are at which time:
+
+- the exponent of the mean squared displacement, in a time that makes steps alike: the sum of their squares;
+- the mean cosine between two unit steps that are further apart than the optimizer remembers;
+- the mean cosine between the displacements in neighbouring ones of twenty windows of equally many steps.
+
+Directed motion makes all three larger, and confined motion smaller. A fourth, the reach, says how far a walk
+got: the net displacement over the root of the summed squared steps.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+STATISTICS: Final = ("exponent", "cosine", "windows", "reach")
+# The clock is read at so many equal intervals, and lags are these numbers of them.
+_TICKS: Final = 64
+_LAGS: Final = (1, 2, 4, 8, 16)
+_WINDOWS: Final = 20
+# Rows between the unit steps that are compared: five times the ten steps that a momentum of 0.9 remembers.
+APART: Final = 50
+
+
+def walk_statistics(moved: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure walks whose steps have the same lengths.
+
+    Args:
+        moved: ``(walk, step, dim)`` displacements from row to row.
+        lengths: ``(step,)`` their lengths.
+
+    Returns:
+        ``(walk, 4)``: the :data:`STATISTICS`. NaN where too few steps are of any length.
+    """
+    nothing = np.full((len(moved), len(STATISTICS)), np.nan)
+    if len(lengths) < _WINDOWS or not np.isfinite(lengths).all() or not lengths.any():
+        return nothing
+    place = np.concatenate([np.zeros_like(moved[:, :1]), np.cumsum(moved, axis=1)], axis=1)
+    reach = np.linalg.norm(place[:, -1], axis=1) / np.sqrt((lengths**2).sum())
+    found = (_exponent(place, lengths), _cosine(moved, lengths), _windows(place), reach)
+    return np.stack(found, axis=1)
+
+
+def _exponent(place: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope of log mean |c(i + q) - c(i)|^2 against log mean (T(i + q) - T(i)), T the summed squared steps.
+
+    i runs over the first rows at which T has reached 0, 1/64, 2/64, ... of all, each row once, and q is
+    1, 2, 4, 8 and 16 of these.
+    """
+    clock = np.concatenate([[0.0], np.cumsum(lengths**2)])
+    # Rounding must not put the last reading behind the last row.
+    readings = np.linspace(0, clock[-1], _TICKS + 1) * (1 - 1e-12)
+    rows = np.unique(np.searchsorted(clock, readings))
+    lags = [lag for lag in _LAGS if len(rows) > 2 * lag]
+    if len(lags) < 3:
+        return np.full(len(place), np.nan)
+    place, clock = place[:, rows], clock[rows]
+    times = np.log([(clock[lag:] - clock[:-lag]).mean() for lag in lags])
+    times -= times.mean()
+    with np.errstate(divide="ignore"):
+        squares = np.log(
+            np.stack([((place[:, lag:] - place[:, :-lag]) ** 2).sum(axis=2).mean(axis=1) for lag in lags])
+        )
+    return np.asarray((times[:, None] * squares).sum(axis=0) / (times**2).sum(), np.float64)
+
+
+def _cosine(moved: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean cosine between v(t) and v(t + 50), over t at which both are of some length."""
+    products = lengths[APART:] * lengths[:-APART]
+    known = products > 0
+    if not known.any():
+        return np.full(len(moved), np.nan)
+    dots = np.einsum("wtd,wtd->wt", moved[:, APART:], moved[:, :-APART])
+    return np.asarray((dots[:, known] / products[known]).mean(axis=1), np.float64)
+
+
+def _windows(place: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Mean cosine between the displacements in neighbouring windows; those without any are left out."""
+    ends = np.linspace(0, place.shape[1] - 1, _WINDOWS + 1).astype(np.int64)
+    moved = np.diff(place[:, ends], axis=1)
+    lengths = np.linalg.norm(moved, axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = np.einsum("wkd,wkd->wk", moved[:, 1:], moved[:, :-1]) / (lengths[:, 1:] * lengths[:, :-1])
+    known = np.isfinite(cosines)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, cosines, 0).sum(axis=1) / known.sum(axis=1), np.float64)
