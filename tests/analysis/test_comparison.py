@@ -113,19 +113,22 @@ def test_runs_are_one_group_exactly_if_they_say_the_same(
     assert len({group.label for group in together.groups}) == len(together.groups)
 
 
-def test_a_group_that_straddles_a_threshold_is_undecided(tmp_path: Path) -> None:
+def test_a_group_decides_what_all_of_its_runs_do(tmp_path: Path) -> None:
     found = runs(tmp_path, 5)
     (group,) = compare(found).groups
     outcomes = {verdict.id: verdict.outcome for verdict in group.verdicts}
-    values = {verdict.id: [check.value for check in verdict.checks] for verdict in group.verdicts}
-    # The Jaccard index runs from 1 down to 0, past its threshold of a half.
-    assert values["S5"][1] == pytest.approx(np.median([a.summary["jaccard_all"] for a in found]))
-    assert group.verdicts[4].checks[1].outcome == "undecided"
-    # The size of the effect is that of the part which decides: here the net displacement, refuted.
-    frozen, quanta = group.verdicts[3], [analysis.verdicts[3].value for analysis in found]
-    margin = (np.mean(quanta) - 1) / np.std(quanta, ddof=1)
-    assert frozen.effect == f"the mean over runs is {margin:.3g} standard deviations above 1"
-    assert outcomes["S4"] == "refuted"
+    # The Jaccard index runs from 1 down to 0, past its threshold of a half, and so do the verdicts.
+    overlap = group.verdicts[4].checks[1]
+    assert overlap.value == pytest.approx(np.median([a.summary["jaccard_all"] for a in found]))
+    assert (overlap.low, overlap.high) == (0, 1)
+    assert (overlap.outcome, outcomes["S5"]) == ("undecided", "undecided")
+    assert len(group.outcomes["S5"]) > 1
+    # The size of the effect is that of the part which decides.
+    grown, values = group.verdicts[1], [analysis.verdicts[1].value for analysis in found]
+    margin = (0.5 - np.mean(values)) / np.std(values, ddof=1)
+    assert grown.effect == f"the mean over runs is {margin:.3g} standard deviations below 0.5"
+    assert outcomes["S2"] == "refuted"
+    assert group.outcomes["S2"] == {"refuted": 5}
 
 
 def test_cohens_d_by_hand() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.drift import bodies, drifts, separation, together
 from embevo.analysis.measures.growth_null import Growing
 from embevo.analysis.measures.pieces import WHOLE, Piece, endings_of, pieces_of
 from embevo.analysis.measures.quanta import against_noise
-from embevo.analysis.measures.walk_null import against_random_walks
-from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.random_directions import Directions, mean_square, walks
+from embevo.analysis.measures.walk_null import against_random_walks
 
 ROWS = 241
 # Steps as those of runs: most of the way in the first tenth, and hardly any in the end.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.growth import flight, half_growth_row
 from embevo.analysis.measures.pieces import Piece
-from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.random_directions import Directions, mean_square
 
 # Simulated clouds, and tokens of each at most: fewer tokens than there are scatter more, not less.

@@ -6,10 +6,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.lattice import spacing
 from embevo.analysis.measures.pieces import Piece
 from embevo.analysis.measures.pinning import pinned_from
-from embevo.analysis.measures.bands import Band, bands
 
 _CASES: Final = 199
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.bands import bands
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.coherence import mean_pairwise_cosine
 from embevo.analysis.measures.drift import bodies, drifts, separation
@@ -14,7 +15,6 @@ from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.measure import Measure, Number, Whole
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.pieces import pieces_of
-from embevo.analysis.measures.bands import bands
 from embevo.analysis.measures.random_directions import Directions, walks
 
 # Tokens that the directions of the first row are asked of, and simulated cases.

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.bands import Band
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.growth import half_growth_step
 from embevo.analysis.measures.growth_null import Growing
@@ -14,9 +15,8 @@ from embevo.analysis.measures.measure import Measure, Number, Whole
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.pieces import SECOND, Piece, endings_of, pieces_of
 from embevo.analysis.measures.quanta import against_noise
-from embevo.analysis.measures.walk_null import against_random_walks
-from embevo.analysis.measures.bands import Band
 from embevo.analysis.measures.random_directions import Directions
+from embevo.analysis.measures.walk_null import against_random_walks
 
 # AdamW's first moment is a moving average that keeps so much of itself from step to step (beta1).
 MOMENTUM: Final = 0.9
@@ -90,7 +90,9 @@ class Walk(Measure):
         if "dead" in ways and ways["dead"].shape[1]:
             rate = self.outline.scalars.get("learning_rate", np.full(self.outline.rows, np.nan))
             asked = [piece for piece in pieces if piece.name != SECOND]
-            self._quanta = against_noise(ways["dead"], float(rate[np.isfinite(rate)].max(initial=0.0)), self.outline.dtype, asked)
+            self._quanta = against_noise(
+                ways["dead"], float(rate[np.isfinite(rate)].max(initial=0.0)), self.outline.dtype, asked
+            )
 
     def _tightness(self, arrays: Mapping[str, NDArray[Any]], directions: Directions) -> dict[str, Band]:
         """Radius of the dead over that of the live, beside dead tokens that go their ways independently."""

@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.pieces import Piece
-from embevo.analysis.measures.walking import STATISTICS, walk_statistics
 from embevo.analysis.measures.bands import Band, bands
+from embevo.analysis.measures.pieces import Piece
 from embevo.analysis.measures.random_directions import Directions, walks
+from embevo.analysis.measures.walking import STATISTICS, walk_statistics
 
 # So many make the 95 % quantile of the largest deviation the 190th of 200 numbers, were the recorded one one.
 CASES: Final = 199

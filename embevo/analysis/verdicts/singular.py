@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from embevo.analysis.json_numbers import number_of
-from embevo.analysis.measures.pieces import FIRST, SECOND, WHOLE
 from embevo.analysis.measures.bands import bands
+from embevo.analysis.measures.pieces import FIRST, SECOND, WHOLE
 from embevo.analysis.verdicts.case import FROM_THE_START, INFINITY, RANDOM, Case
 from embevo.analysis.verdicts.verdict import Reading, Verdict
 
