@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import count, product
 from math import prod
 from typing import Any, Final, Literal, Self
 
@@ -49,6 +49,7 @@ _BLOCK_STEPS: Final = (1000, 500, 200, 100, 50, 20, 10)
 _CHUNK_BYTES: Final = 2 << 20
 _SHARD_CHUNKS: Final = 16
 GROUP_METADATA: Final = "zarr.json"
+_NO_LENGTH: Final = 1 << 62
 # Inside a chunk of many steps, (token, dim, step): the values that one element takes over time lie side by
 # side, which makes a bfloat16 trajectory half the size that it has step by step. Of few steps, (token, step,
 # dim): the rows of a token lie side by side, and are written eight times as fast, for a tenth more bytes.
@@ -159,6 +160,18 @@ class Layout:
         The group's own comes last and is the one that readers follow: its consolidated metadata lets all
         arrays grow at once. Those of the single arrays are for readers that open one array by its own path.
         """
+        length = str(rows).encode()
+        return {key: length.join(parts) for key, parts in self._metadata_around.items()}
+
+    @cached_property
+    def _metadata_around(self) -> dict[str, list[bytes]]:
+        """The metadata files of the group, cut where the number of rows stands.
+
+        They are written with every block, and all else in them, hundreds of entries, stays as it is.
+        """
+        attributes = _dump(dict(self.attributes))
+        # A length that no array has, and that stands nowhere else.
+        rows = next(rows for rows in count(_NO_LENGTH) if str(rows).encode() not in attributes)
         arrays = _at_length(self.arrays, rows)
         group = {
             "zarr_format": 3,
@@ -166,9 +179,8 @@ class Layout:
             "attributes": dict(self.attributes),
             "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": arrays},
         }
-        files = {f"{name}/zarr.json": _dump(metadata) for name, metadata in arrays.items()}
-        files[GROUP_METADATA] = _dump(group)
-        return files
+        files = {f"{name}/zarr.json": metadata for name, metadata in arrays.items()} | {GROUP_METADATA: group}
+        return {key: _dump(metadata).split(str(rows).encode()) for key, metadata in files.items()}
 
     def constants(self, token_count: NDArray[np.int64] | None) -> dict[str, bytes]:
         """The chunk files of the arrays that do not grow: ``token`` and ``token_count``, ``(token,)``."""
@@ -199,16 +211,31 @@ class Layout:
             beside: to which the seconds of a core are added that other threads take.
             room: where files lie whose bytes are stored as they are.
         """
-        files: dict[str, bytes | memoryview] = {**self._encode("step", block, steps)}
+        return dict(
+            self.block_files(block, steps, scalars, matrices, effort=effort, beside=beside, room=room)
+        )
+
+    def block_files(
+        self,
+        block: int,
+        steps: NDArray[np.int64],
+        scalars: NDArray[np.float64],
+        matrices: Mapping[str, NDArray[Any]],
+        *,
+        effort: Effort,
+        beside: list[float] | None,
+        room: Room | None,
+    ) -> Iterator[tuple[str, bytes | memoryview]]:
+        """The same, one after the other: what is done with a file at once finds it in the processor's cache."""
+        yield from self._encode("step", block, steps).items()
         for index, name in enumerate(self.frame.scalars):
-            files |= self._encode(name, block, scalars[:, index])
+            yield from self._encode(name, block, scalars[:, index]).items()
         for name in self.matrices:
             encoder = ChunkEncoder.of(self.arrays[name])
             for column, values in columns(self.arrays[name], matrices[name]):
                 rest = "".join(f".{place}" for place in column)
-                contents = encoder.files(values, effort, beside, room)
-                files |= {f"{name}/c.{block}.{place}{rest}": data for place, data in enumerate(contents)}
-        return files
+                for place, data in enumerate(encoder.files(values, effort, beside, room)):
+                    yield f"{name}/c.{block}.{place}{rest}", data
 
     def _encode(self, name: str, block: int, values: NDArray[Any]) -> dict[str, bytes]:
         """The chunk file of one block of an array of one axis."""

@@ -9,7 +9,7 @@ from typing import Final
 from embevo.run.format.effort import Effort
 
 # Of the time in which a block is captured, that the disk may take for one.
-_SHARE: Final = 0.25
+_SHARE: Final = 0.6
 # After a block that took longer, so many go through the cache, which does not wait.
 _REST: Final = 100
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from embevo.run.disk.checksum import digests
+from embevo.run.disk.checksum import Digest, digest, digests
 from embevo.run.format.effort import Effort
 from embevo.run.format.layout import Layout
 from embevo.run.format.room import Room
@@ -86,7 +86,9 @@ class Sealer:
         number = start // self._layout.block_steps
         heads = [journal.head(row) for row in range(start, stop)]
         steps = np.array([step for step, _, _ in heads], np.int64)
-        files = self._layout.block(
+        files: dict[str, bytes | memoryview] = {}
+        listed: dict[str, Digest] = {}
+        for key, data in self._layout.block_files(
             number,
             steps,
             np.stack([scalars for _, scalars, _ in heads]),
@@ -94,13 +96,15 @@ class Sealer:
             effort=effort,
             beside=beside,
             room=self._room,
-        )
+        ):
+            files[key] = data
+            listed[key] = digest(data)
         metadata = self._layout.metadata(stop)
         entry = Block.of(
             number,
             start,
             steps.tolist(),
-            files=digests(files),
+            files=listed,
             metadata=digests(metadata),
             images=[image for _, _, image in heads],
         )
