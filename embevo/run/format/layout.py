@@ -226,7 +226,7 @@ class Layout:
         beside: list[float] | None,
         room: Room | None,
     ) -> Iterator[tuple[str, bytes | memoryview]]:
-        """The same, one after the other: what is done with a file at once finds it in the processor's cache."""
+        """The same, one by one: what is done with a file at once finds it in the cache of the core."""
         yield from self._encode("step", block, steps).items()
         for index, name in enumerate(self.frame.scalars):
             yield from self._encode(name, block, scalars[:, index]).items()
