@@ -150,8 +150,8 @@ def measure(directory: Path, *, quick: bool) -> Result:
         "Four tensors",
         f"A loop that uses all cores, {1e3 * _STEP_SECONDS:.0f} ms a step, and four bfloat16 tensors of "
         f"{TOKENS:,} x {DIM} at each, {raw / 1e6:.1f} MB: {written:.1f} GB of them in {rounds} rounds of "
-        f"{steps} steps. h5py writes them in the loop, as uint16, a chunk a step. Each turn begins with "
-        "an idle disk; in its second half, what was written in the first has filled what the kernel keeps for later.",
+        f"{steps} steps. h5py writes them in the loop, as uint16, a chunk a step. Each turn begins with an "
+        "idle disk; in its second half, the first has filled what the kernel keeps in memory for later.",
         (
             "",
             "steps a second",
