@@ -97,6 +97,13 @@ def _story(found: "Explanation") -> "list[str]":
             + f"{found.stagnant[rows].mean():10.0%}{found.reach[rows].max():10.3g}"
         )
     outward = float(found.radial.sum())
+    if found.by_input is not None and found.by_output is not None:
+        known = np.isfinite(found.by_input).all(axis=1) & np.isfinite(found.by_output).all(axis=1)
+        ways = [float(np.linalg.norm(of[known], axis=1).mean()) for of in (found.by_input, found.by_output)]
+        lines += [
+            "",
+            f"Of its gradient {ways[0]:.3g} came by looking it up and {ways[1]:.3g} by the head, on average.",
+        ]
     lines += [
         "",
         f"Along the vector {outward:+.3g} was attempted in all, across it {found.tangential.sum():.3g}.",

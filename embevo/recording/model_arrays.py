@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from embevo.errors import ArgumentError
 from embevo.recording.embedding_layer import embedding_source
+from embevo.recording.gradient_paths import PATHS, GradientPaths, PathGradient, check_not_compiled
 from embevo.recording.module_output import AttentionMask, ModuleOutput, Statistic
 from embevo.recording.numbers import shown
 from embevo.recording.phased import Gradient, OptimizerState, Phased
@@ -27,6 +28,8 @@ _OUTPUTS: Final[dict[str, tuple[Statistic, bool]]] = {
     "hidden_last": ("last", True),
     "logits": ("mean", False),
 }
+# The gradient of a tied matrix by each of its two uses.
+_OF_PATHS: Final = {f"{EMBEDDINGS}.{_GRADIENT}.{path}": path for path in PATHS}
 # How torch.compile, DataParallel and DistributedDataParallel call what they wrap.
 _WRAPPERS: Final = ("_orig_mod", "module")
 _MOST_LISTED: Final = 12
@@ -59,7 +62,7 @@ class ModelArrays:
     sources: dict[str, Take]
     dimensions: dict[str, tuple[str, ...]]
     main: Named
-    outputs: list[ModuleOutput] = field(default_factory=list)
+    outputs: list[ModuleOutput | GradientPaths] = field(default_factory=list)
     mask: AttentionMask | None = None
 
     def close(self) -> None:
@@ -85,7 +88,8 @@ def find_arrays(
         model: whose parameters they are.
         optimizers: that keep moments for them.
         what: names: ``embeddings``, ``unembeddings``, a parameter's name or a pattern of names, each of these
-            followed by ``.grad`` or a name in the optimizer's state such as ``.exp_avg``; ``hidden_mean``,
+            followed by ``.grad`` or a name in the optimizer's state such as ``.exp_avg``;
+            ``embeddings.grad.input`` and ``.output`` of a tied matrix; ``hidden_mean``,
             ``hidden_var``, ``hidden_last`` of what goes into the output embeddings, and ``logits``, the mean
             of what comes out.
         parameter: name of the input embeddings' matrix, where the model does not say which it is.
@@ -102,8 +106,7 @@ def find_arrays(
                 f"{option} is {shown(given)}; pass the name that the parameter has in the model, such as "
                 "'0.weight': dict(model.named_parameters()) lists them"
             )
-    root = unwrapped(model)
-    finder = _Finder(root, optimizers, parameter, unembedding, merged=merged)
+    finder = _Finder(model, optimizers, parameter, unembedding, merged=merged)
     listed = [what] if isinstance(what, str) else list(what)
     if not listed:
         raise ArgumentError("what=[] names nothing: pass at least one name, such as embeddings")
@@ -119,19 +122,21 @@ def find_arrays(
 class _Finder:
     def __init__(
         self,
-        model: nn.Module,
+        given: nn.Module,
         optimizers: list[Optimizer],
         parameter: str | None,
         unembedding: str | None,
         *,
         merged: bool,
     ) -> None:
-        self._model = model
+        self._given_model = given
+        self._model = model = unwrapped(given)
         self._optimizers = optimizers
         self._merged = merged
         self._given = {EMBEDDINGS: parameter, UNEMBEDDINGS: unembedding}
         self._names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
         self._main: Named | None = None
+        self._paths: GradientPaths | None = None
         if not self._names:
             raise ArgumentError(f"{type(model).__name__} has no parameters: there is nothing to record")
         self.arrays = ModelArrays({}, {}, self._named(self._names[0]))
@@ -155,6 +160,9 @@ class _Finder:
             raise ArgumentError(f"what names {shown(name)}; names are strings, such as embeddings")
         if name in _OUTPUTS:
             self._add_output(name)
+            return
+        if name in _OF_PATHS:
+            self._add_path(name)
             return
         if name == EMBEDDINGS and self._merged:
             merged = embedding_source(self._model, parameter=self._given[EMBEDDINGS], merged=True)
@@ -211,6 +219,18 @@ class _Finder:
         self.arrays.outputs.append(output)
         self.arrays.sources[name] = output
         self.arrays.dimensions[name] = ("dim",) if of_input else ("token",)
+
+    def _add_path(self, name: str) -> None:
+        check_not_compiled(self._given_model, name)
+        source = self._named(self._matrix(EMBEDDINGS))
+        if self._paths is None:
+            modules = (
+                self._model.get_submodule(self._matrix(which).rpartition(".")[0])
+                for which in (EMBEDDINGS, UNEMBEDDINGS)
+            )
+            self._paths = GradientPaths(source, *modules)
+            self.arrays.outputs.append(self._paths)
+        self._keep(name, PathGradient(self._paths, _OF_PATHS[name]), source(), EMBEDDINGS)
 
     def _keep(self, array: str, source: Take, tensor: Tensor, owner: str) -> None:
         like = source.like() if isinstance(source, Phased) else tensor

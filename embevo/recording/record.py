@@ -55,10 +55,11 @@ def record(
         what: names of what to record, which become the names of the arrays: ``embeddings`` and
             ``unembeddings``; a parameter's name or a pattern such as ``transformer.h.*.attn.c_attn.weight``;
             each of these followed by ``.grad``, the gradient as the optimizer gets it, or by what the
-            optimizer keeps, such as ``.exp_avg``; ``hidden_mean``, ``hidden_var`` and ``hidden_last`` of what
-            goes into the output embeddings, over the positions of all batches of a step that the attention
-            mask keeps, and ``logits``, the mean of what comes out. What does not exist at a step, such as the
-            gradient of the first state, is NaN.
+            optimizer keeps, such as ``.exp_avg``; ``embeddings.grad.input`` and ``embeddings.grad.output``,
+            of a tied matrix the gradient as it arrives from each of its two uses; ``hidden_mean``,
+            ``hidden_var`` and ``hidden_last`` of what goes into the output embeddings, over the positions of
+            all batches of a step that the attention mask keeps, and ``logits``, the mean of what comes out.
+            What does not exist at a step, such as the gradient of the first state, is NaN.
         parameter: name of the matrix of the input embeddings, where the model does not say which it is.
         unembedding: name of the matrix of the output embeddings, likewise.
         first_step: the global step of the state now.

@@ -69,7 +69,8 @@ def explain(
         block = slice(start, min(start + longest, len(opened.steps)))
         native, parts, made = _block(opened, name, settings, block, passed_over)
         passed_over += int((~made).sum())
-        for key, values in _of_token(native, parts, place).items():
+        kept = _of_token(native, parts, place) | _of_paths(opened, name, block, place)
+        for key, values in kept.items():
             found.setdefault(key, []).append(values)
         if on_rows is not None:
             on_rows(block.stop, len(opened.steps))
@@ -132,6 +133,16 @@ def _block(
     )
     # Without a gradient an optimizer passes a parameter over, and asks for nothing.
     return native, Parts(*(np.where(made[:, np.newaxis, np.newaxis], part, 0.0) for part in parts)), made
+
+
+def _of_paths(run: Run, name: str, rows: slice, place: int) -> dict[str, Floats]:
+    """A token's gradients by the two uses of a tied matrix, where they are recorded."""
+    arrays = {f"by_{path}": f"{name}.{_GRADIENT}.{path}" for path in ("input", "output")}
+    return {
+        key: run[array].native[rows, place].astype(np.float64)
+        for key, array in arrays.items()
+        if array in run.frame.by_name
+    }
 
 
 def _of_token(native: NDArray[Any], parts: Parts, place: int) -> dict[str, Floats]:

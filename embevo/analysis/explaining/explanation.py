@@ -30,6 +30,9 @@ class Explanation:
         realised: ``(update, dim)`` by how much the vector changed.
         half_gap: ``(update, dim)`` half the distance to the next number of the dtype, on the side attempted.
         common: ``(update, dim)`` mean of what was attempted over all recorded tokens.
+        by_input: ``(update, dim)`` of a tied matrix, the gradient that came by looking the token up; None
+            where it is not recorded.
+        by_output: ``(update, dim)`` likewise the one that came by the head.
     """
 
     run_path: str
@@ -46,6 +49,8 @@ class Explanation:
     realised: Floats
     half_gap: Floats
     common: Floats
+    by_input: Floats | None = None
+    by_output: Floats | None = None
 
     @property
     def attempted(self) -> Floats:
@@ -125,6 +130,7 @@ class Explanation:
             "margin": self.margin,
             "steps": self.steps.tolist(),
             **{name: lengths(getattr(self, name)) for name in PARTS},
+            **{name: lengths(of) for name in PATHS if (of := getattr(self, name)) is not None},
             "radial": self.radial.tolist(),
             "tangential": self.tangential.tolist(),
             "stagnant": self.stagnant.tolist(),
@@ -132,4 +138,5 @@ class Explanation:
         }
 
 
+PATHS = ("by_input", "by_output")
 PARTS = ("attempted", "gradient", "momentum", "decay", "common", "own", "realised", "lost")
