@@ -36,12 +36,13 @@ from benchmarks import (
     size,
     sources,
     training,
+    viewer,
 )
 from benchmarks.result import Result, duration
 from benchmarks.trained import trained_runs
 
 # Those that take minutes each, and are run when they are named.
-LONG = ("four-tensors", "costs")
+LONG = ("four-tensors", "costs", "viewer")
 PARTS = tuple(part for part in pages.ORDER if part not in LONG)
 _TRAINED = ("reading", "size", "codecs")
 
@@ -119,6 +120,7 @@ def main() -> None:
             "cuda": lambda: cuda.measure(directory, quick=quick),
             "training": lambda: training.measure(quick=quick),
             "growth": lambda: growth.measure(directory, quick=quick),
+            "viewer": lambda: viewer.measure(directory, quick=quick),
         }
         for part in (name for name in parts if name in alone):
             began_part = time.perf_counter()

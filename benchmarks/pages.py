@@ -26,7 +26,7 @@ _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 # In which the parts stand on the page.
 ORDER: Final = (
     "capture", "overhead", "reading", "size", "codecs", "frames", "sources", "four-tensors", "costs", "plan",
-    "cuda", "training", "growth",
+    "cuda", "training", "growth", "viewer",
 )  # fmt: skip
 # Points up or down for two curves that lie on each other.
 _LABEL_OFFSETS: Final = {"newest row": 6, "last 1,000 rows": -6}
@@ -75,7 +75,8 @@ Everything is compared side by side in one run, in interleaved rounds, as ratios
 show medians. This page is made by `python -m benchmarks.pages` from [benchmarks.json](benchmarks.json); a
 test compares the two.
 
-Two parts take minutes each, and are measured when they are named: `ARGS='--only four-tensors,costs'`.
+Some parts take minutes each, and are measured when they are named: `ARGS='--only four-tensors,costs'`,
+`ARGS='--only viewer'`, which needs playwright and Chromium.
 
 What is not installed is skipped by name: `pip install 'embevo[bench]'` installs every alternative.
 """

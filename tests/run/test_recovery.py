@@ -1,6 +1,8 @@
 """What recover brings back of a run whose manifest or journal is damaged, and what it says of the rest."""
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,3 +257,28 @@ def test_rows_of_a_short_block_that_are_nowhere_any_more_are_named(tmp_path: Pat
     done = recover(path)
     assert any("steps 9" in lost for lost in done.lost)
     check(path, [*range(9), *range(10, 14)])
+
+
+def test_litter_that_somebody_writes_to_meanwhile_is_swept(closed: dict[Store, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(closed["zarr"], tmp_path / "run"))
+    litter = run / "analysis.zarr.1.partial"
+    done = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            with contextlib.suppress(OSError):
+                (litter / "series" / str(number % 50)).mkdir(parents=True, exist_ok=True)
+                (litter / "series" / str(number % 50) / "c").write_bytes(b"x")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(20):
+            recover(run)
+    finally:
+        done.set()
+        writer.join()
+    recover(run)
+    assert not list(run.glob("*.partial"))

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from embevo import Recorder
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.rewinding import rewind_to
 from embevo.viewer.server import Viewer
 from embevo.viewer.site import Site
 from support import trajectories
@@ -89,3 +91,27 @@ def test_accessibility_rules_are_kept(browser: Any, recorded: list[Path]) -> Non
             page.ask((Path(axe.__file__).parent / "axe.min.js").read_text())
             found = page.ask("axe.run()")["violations"]
             assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+
+
+def test_a_run_that_was_complete_and_is_recorded_anew_is_shown_anew(browser: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def write(times: float, steps: range, *, resume: bool = False) -> None:
+        weight = torch.zeros(6, 4)
+        with Recorder(run, {"embeddings": weight}, resume=resume) as recorder:
+            for step in steps:
+                weight.copy_(torch.arange(24.0).reshape(6, 4).sin() * times * (step + 1))
+                recorder.capture(step)
+
+    write(1, range(20))
+    with Viewer(Site([run])).serving() as url, Page.opened(browser, url, state="view=raw-0-1-2") as page:
+        assert page.step == 19
+        with page.page.expect_navigation():
+            rewind_to(run, 10)
+            write(-3, range(11, 15), resume=True)
+        page.until("!!(window.embevo && embevo.firstPicture)")
+        page.press("End")
+        assert page.step == 14
+        shown = np.reshape(page.ask("[...embevo.panels[0].shown[0].places]"), (-1, 3))
+        np.testing.assert_array_equal(shown, open_run(run)["embeddings"][-1][:, :3])
+        assert not page.complaints

@@ -4,11 +4,13 @@ Every step of it can be repeated: a recovery that is itself killed is finished b
 bytes.
 """
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from embevo.errors import DamagedError, NotARunError, UnprovenError
+from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.regular_file import links_among, not_regular, through_link
 from embevo.run.format.layout import GROUP_METADATA
@@ -178,7 +180,13 @@ def _refuse_links(paths: Iterable[Path]) -> None:
 def _sweep(repair: Repair) -> None:
     for path in list(unfinished_writes(repair.paths)):
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            # Whoever analyses the run meanwhile may be writing there, or moving it to its place.
+            aside = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+            try:
+                path.rename(aside)
+            except FileNotFoundError:
+                continue
+            shutil.rmtree(aside)
         else:
             path.unlink(missing_ok=True)
         repair.report.removed.append(path.relative_to(repair.paths.root).as_posix())

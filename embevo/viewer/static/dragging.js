@@ -1,5 +1,7 @@
 // Mouse, pen and fingers on the cloud: turning, moving, enlarging, pointing and selecting.
 
+import { drawOutline } from "./overlay.js";
+
 const CLICK = 5;
 
 export function bindDragging(app) {
@@ -19,7 +21,7 @@ function bind(app, panel) {
     return [event.clientX - box.left, event.clientY - box.top];
   };
 
-  app.overlay = () => { for (const one of app.panels) if (one.corners) one.outline(one.corners); };
+  app.overlay = () => { for (const one of app.panels) if (one.corners) drawOutline(one.pen, one.corners); };
 
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);

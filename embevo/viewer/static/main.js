@@ -15,6 +15,7 @@ import { twins } from "./twins.js";
 
 const LOOK_MS = 1000;
 const CHARTS_MS = 1500;
+const PICTURE_MS = 10000;
 
 class App {
   constructor() {
@@ -56,7 +57,8 @@ class App {
     this.silence();
     this.tokens.selection();
     requestAnimationFrame((now) => this.picture(now));
-    this.loadCharts();
+    // Measuring takes the cores that the first picture needs.
+    this.measuring = setTimeout(() => this.measure(), PICTURE_MS);
     this.watch();
     addEventListener("resize", () => { this.charts.refresh(); this.redraw(); });
     addEventListener("hashchange", () => this.readAddress());
@@ -169,7 +171,17 @@ class App {
     reflect(this);
     this.frames.push(performance.now() - started);
     if (this.frames.length > 600) this.frames.shift();
-    if (!this.firstPicture && this.panels.some((panel) => panel.shown[0])) this.firstPicture = performance.now();
+    if (!this.firstPicture && this.panels.some((panel) => panel.shown[0])) {
+      this.firstPicture = performance.now();
+      this.measure();
+    }
+  }
+
+  // Once: with the first picture, or where there is none, a moment later.
+  measure() {
+    clearTimeout(this.measuring);
+    if (!this.measured) this.loadCharts();
+    this.measured = true;
   }
 
   async loadCharts() {
@@ -189,13 +201,12 @@ class App {
     if (measuring && this.index.served) setTimeout(() => this.loadCharts(), CHARTS_MS);
   }
 
-  // Look for new rows of runs that are being recorded, and whether the server is still there.
+  // Look for new rows, for rewinds of runs that were complete, and whether the server is still there.
   async watch() {
     if (!this.index.served) return;
-    const growing = this.runs.filter((run) => run.meta.state !== "complete");
     try {
       let grown = false;
-      for (const run of growing) {
+      for (const run of this.runs) {
         const live = await run.tell(`live-${run.rows}.json`);
         // After a rewind other rows are recorded in the place of those that the page holds.
         if (live.rewinds !== run.meta.rewinds) return location.reload();
@@ -208,22 +219,13 @@ class App {
       }
       if (this.gone) { this.gone = false; this.silence(); }
       if (grown) await this.grew();
+      this.redraw();
     } catch (error) {
       this.gone = true;
       this.failed(error);
     }
-    setTimeout(() => this.watch(), growing.length ? LOOK_MS : 4 * LOOK_MS);
-    if (!growing.length && !document.hidden) await this.#ping();
-  }
-
-  async #ping() {
-    try {
-      await this.source.json("data/index.json");
-      if (this.gone) { this.gone = false; this.silence(); }
-    } catch (error) {
-      this.gone = true;
-      this.failed(error);
-    }
+    const growing = this.runs.some((run) => run.meta.state !== "complete");
+    setTimeout(() => this.watch(), growing ? LOOK_MS : 4 * LOOK_MS);
   }
 
   async grew() {

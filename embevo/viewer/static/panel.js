@@ -1,13 +1,14 @@
 // One picture of the cloud: points and trails by WebGL, and over them axes, rings and names.
 
 import { Mapping } from "./camera.js";
-import { PALER, groupsOf, inkOf, looksOf } from "./looks.js";
+import { writeCaption } from "./caption.js";
+import { PALER, groupsOf, looksOf } from "./looks.js";
+import { drawAxes, drawNames, drawRings, drawSky } from "./overlay.js";
 import { Points } from "./points.js";
-import { tokenLabel } from "./run.js";
 
 const REACH = 14;
 const MOST_TRAIL_POINTS = 400000;
-const MOST_RINGS = 12;
+const MOST_NAMES = 200;
 
 export class Panel {
   constructor(stage, runs) {
@@ -27,6 +28,8 @@ export class Panel {
     this.points = new Points(this.canvas);
     this.pen = this.over.getContext("2d");
     this.shown = runs.map(() => null);
+    // Black holes that are ringed, as far as there is room.
+    this.found = runs.map(() => []);
   }
 
   // Groups, colours and sizes; again when the theme or what is hidden changes.
@@ -60,8 +63,8 @@ export class Panel {
     });
     this.#map(state, width, height);
     this.points.clear();
-    if (!state.view.startsWith("sky")) this.#axes(state);
-    else this.#sky();
+    if (state.view.startsWith("sky")) drawSky(this.pen, this.mapping);
+    else if (this.runs[0].view) drawAxes(this.pen, this.mapping, state);
     this.runs.forEach((run, place) => {
       if (!this.shown[place]) return;
       if (state.trail) this.#trails(run, place, state);
@@ -69,10 +72,14 @@ export class Panel {
     });
     this.runs.forEach((run, place) => {
       if (!this.shown[place]) return;
-      if (state.rings) this.#rings(run, place);
-      this.#names(run, place, state);
+      const { pixels } = this.shown[place];
+      this.found[place] = state.rings ? this.holes(place) : [];
+      drawRings(this.pen, pixels, this.found[place]);
+      const named = [...run.selected].slice(0, MOST_NAMES);
+      if (state.hover && state.hover.panel === this && state.hover.place === place) named.push(state.hover.token);
+      drawNames(this.pen, run, pixels, named);
     });
-    this.#say(state, waiting);
+    writeCaption(this, state, waiting);
     return waiting;
   }
 
@@ -173,71 +180,6 @@ export class Panel {
     this.points.lines(ends.subarray(0, 3 * count), tints.subarray(0, 4 * count), count);
   }
 
-  #axes(state) {
-    const pen = this.pen;
-    const view = this.runs[0].view;
-    if (!view) return;
-    const mapping = this.mapping;
-    const origin = [46, mapping.height - 34];
-    const length = 34;
-    pen.lineWidth = 1.2;
-    pen.font = "11px system-ui, sans-serif";
-    const soft = inkOf("soft");
-    pen.strokeStyle = soft;
-    pen.fillStyle = soft;
-    pen.textBaseline = "middle";
-    for (let axis = 0; axis < (state.flat ? 2 : 3); axis += 1) {
-      const [dx, dy] = [mapping.turn[axis] * length, -mapping.turn[3 + axis] * length];
-      pen.beginPath();
-      pen.moveTo(...origin);
-      pen.lineTo(origin[0] + dx, origin[1] + dy);
-      pen.stroke();
-      pen.textAlign = dx < -4 ? "right" : "left";
-      if (Math.hypot(dx, dy) > 6) pen.fillText("xyz"[axis], origin[0] + dx * 1.22, origin[1] + dy * 1.22);
-    }
-    // How long a piece of the picture is.
-    const wanted = 90 / mapping.unit;
-    const decade = 10 ** Math.floor(Math.log10(wanted));
-    const size = [5, 2, 1].map((times) => times * decade).find((value) => value <= wanted) ?? decade;
-    const [right, bottom] = [mapping.width - 16, mapping.height - 18];
-    pen.beginPath();
-    pen.moveTo(right - size * mapping.unit, bottom);
-    pen.lineTo(right, bottom);
-    pen.moveTo(right, bottom - 4);
-    pen.lineTo(right, bottom + 4);
-    pen.moveTo(right - size * mapping.unit, bottom - 4);
-    pen.lineTo(right - size * mapping.unit, bottom + 4);
-    pen.stroke();
-    pen.textAlign = "right";
-    pen.fillText(`${Number(size.toPrecision(3))} embedding units`, right, bottom - 12);
-  }
-
-  #sky() {
-    const pen = this.pen;
-    const spot = [0, 0, 0];
-    pen.strokeStyle = inkOf("rule");
-    pen.lineWidth = 1;
-    const curve = (points) => {
-      pen.beginPath();
-      points.forEach(([x, y], place) => {
-        this.mapping.place(x, y, 0, spot);
-        if (place) pen.lineTo(spot[0], spot[1]);
-        else pen.moveTo(spot[0], spot[1]);
-      });
-      pen.stroke();
-    };
-    for (let meridian = -6; meridian <= 6; meridian += 1)
-      curve([...Array(61).keys()].map((k) => {
-        const angle = (k / 60 - 0.5) * Math.PI;
-        return [(2 * Math.SQRT2 * meridian / 6) * Math.cos(angle), Math.SQRT2 * Math.sin(angle)];
-      }));
-    for (const sine of [-Math.sqrt(3) / 2, -0.5, 0, 0.5, Math.sqrt(3) / 2]) {
-      const angle = auxiliary(sine);
-      const x = 2 * Math.SQRT2 * Math.cos(angle);
-      curve([[-x, Math.SQRT2 * Math.sin(angle)], [x, Math.SQRT2 * Math.sin(angle)]]);
-    }
-  }
-
   // The black holes that are shown: position of a token of each, how many tokens it has.
   holes(place) {
     const same = this.shown[place]?.same;
@@ -245,88 +187,6 @@ export class Panel {
     const sizes = new Map();
     for (const first of same) sizes.set(first, (sizes.get(first) ?? 0) + 1);
     return [...sizes].filter(([, count]) => count > 1).sort((a, b) => b[1] - a[1]);
-  }
-
-  #rings(run, place) {
-    const pen = this.pen;
-    const { pixels } = this.shown[place];
-    const found = this.holes(place);
-    pen.strokeStyle = inkOf("ink");
-    pen.fillStyle = inkOf("ink");
-    pen.lineWidth = 1.2;
-    pen.font = "600 12px system-ui, sans-serif";
-    pen.textAlign = "center";
-    pen.textBaseline = "bottom";
-    const taken = [];
-    for (const [token, count] of found.slice(0, MOST_RINGS)) {
-      const radius = Math.min(34, 6 + 1.1 * Math.sqrt(count));
-      const [x, y] = [pixels[3 * token], pixels[3 * token + 1]];
-      if (!Number.isFinite(x)) continue;
-      pen.beginPath();
-      pen.arc(x, y, radius, 0, 2 * Math.PI);
-      pen.stroke();
-      // A count that would lie over another is told by pointing.
-      const top = y - radius - 2;
-      if (taken.some(([left, above]) => Math.abs(left - x) < 26 && Math.abs(above - top) < 14)) continue;
-      taken.push([x, top]);
-      written(pen, count.toLocaleString("en"), x, top);
-    }
-  }
-
-  #names(run, place, state) {
-    const pen = this.pen;
-    const { pixels } = this.shown[place];
-    pen.font = "12px system-ui, sans-serif";
-    pen.textBaseline = "middle";
-    pen.fillStyle = inkOf("ink");
-    const named = [...run.selected].slice(0, 200);
-    if (state.hover && state.hover.panel === this && state.hover.place === place) named.push(state.hover.token);
-    for (const token of new Set(named)) {
-      if (token >= run.tokens) continue;
-      const [x, y] = [pixels[3 * token], pixels[3 * token + 1]];
-      if (!Number.isFinite(x)) continue;
-      pen.strokeStyle = inkOf("ink");
-      pen.lineWidth = 1.6;
-      pen.beginPath();
-      pen.arc(x, y, 7, 0, 2 * Math.PI);
-      pen.stroke();
-      pen.textAlign = "left";
-      written(pen, tokenLabel(run, token), x + 11, y);
-    }
-  }
-
-  #say(state, waiting) {
-    const told = this.runs.map((run, place) => {
-      const shown = this.shown[place];
-      const at = shown ? run.steps[shown.row] : null;
-      const between = shown?.share ? ` + ${shown.share.toFixed(2)} of the way to ${run.steps[shown.row + 1].toLocaleString("en")}` : "";
-      return { name: run.meta.name, at: at === null ? "" : `step ${at.toLocaleString("en")}${between}`, of: run };
-    });
-    this.caption.replaceChildren();
-    for (const [place, { name, at, of }] of told.entries()) {
-      const line = document.createElement("span");
-      const step = document.createElement("b");
-      step.textContent = at;
-      const mark = this.runs.length > 1 ? (place ? " (rings)" : " (filled)") : "";
-      line.append(step, ` ${name}${mark}`);
-      if (waiting) line.append(" · loading");
-      if (place || of.view) line.append(document.createElement("br"));
-      this.caption.append(line);
-    }
-    const view = this.runs[0].view;
-    if (view) {
-      const axes = view.labels.slice(0, state.flat || state.view.startsWith("sky") ? 2 : 3)
-        .map((label, axis) => (label ? `${"xyz"[axis]}: ${label}` : "")).filter(Boolean);
-      this.caption.append(axes.join(" · "), ` · ${view.fitted}`);
-      if (this.trailRows !== undefined && state.trail > this.trailRows && this.shown[0] && this.shown[0].row > this.trailRows)
-        this.caption.append(document.createElement("br"), `trails of ${this.trailRows} rows: select tokens for longer ones`);
-      for (const { meta } of this.runs)
-        if (meta.rows < meta.recorded_rows)
-          this.caption.append(document.createElement("br"), `${meta.rows.toLocaleString("en")} of the ${meta.recorded_rows.toLocaleString("en")} recorded steps are on this page`);
-      if (view.range_rows < view.rows)
-        this.caption.append(document.createElement("br"), `axes span ${view.range_rows} of ${view.rows.toLocaleString("en")} steps`);
-    }
-    this.canvas.setAttribute("aria-label", `Cloud of ${this.runs.map((run) => `${run.tokens.toLocaleString("en")} tokens of ${run.meta.name}`).join(" and ")}, ${told.map((part) => part.at).join(" and ")}`);
   }
 
   // The token nearest to a pixel, or null.
@@ -366,29 +226,6 @@ export class Panel {
     }
     return found;
   }
-
-  outline(corners) {
-    const pen = this.pen;
-    pen.strokeStyle = inkOf("accent");
-    pen.lineWidth = 1.5;
-    pen.setLineDash([5, 4]);
-    pen.beginPath();
-    corners.forEach(([x, y], place) => (place ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-    pen.closePath();
-    pen.stroke();
-    pen.setLineDash([]);
-  }
-}
-
-function written(pen, text, x, y) {
-  const ink = pen.fillStyle;
-  pen.lineWidth = 3;
-  pen.strokeStyle = inkOf("stage");
-  pen.strokeText(text, x, y);
-  pen.fillStyle = ink;
-  pen.fillText(text, x, y);
-  pen.lineWidth = 1.2;
-  pen.strokeStyle = inkOf("ink");
 }
 
 function extent(places) {
@@ -410,12 +247,4 @@ function centroid(places) {
     count += 1;
   }
   return sum.map((total) => (count ? total / count : 0));
-}
-
-// Newton's method for 2 t + sin 2t = pi * sine.
-function auxiliary(sine) {
-  let angle = Math.asin(sine);
-  for (let round = 0; round < 30; round += 1)
-    angle -= (2 * angle + Math.sin(2 * angle) - Math.PI * sine) / (2 + 2 * Math.cos(2 * angle) || 1);
-  return angle;
 }
