@@ -46,11 +46,16 @@ def interpreter() -> str:
     assert server.stdout is not None
     ends = (server.stdin, server.stdout)
 
+    owner = os.getpid()
+
     def stop() -> None:
-        for end in ends:
-            end.close()
-        server.wait()
-        shutil.rmtree(folder)
+        # Not where a child that a test has forked ends as an interpreter does.
+        if os.getpid() == owner:
+            server.terminate()
+            for end in ends:
+                end.close()
+            server.wait()
+            shutil.rmtree(folder)
 
     atexit.register(stop)
     assert server.stdout.readline() == b"ready\n"
