@@ -1,8 +1,9 @@
 """How long measuring a run takes, as a ratio to reading the same data, and in how much memory.
 
 Each round reads a run through embevo's reader, block by block, and then measures it; the page cache is warm
-for both. Beside it: the distinct rows of one large matrix, and the peak memory of measuring a long run of a
-larger vocabulary in a process of its own. Run it on an idle machine:
+for both. Beside it: what each measure costs by itself, on one thread, as a ratio to reading; the distinct
+rows of one large matrix, and the peak memory of measuring a long run of a larger vocabulary in a process of
+its own. Run it on an idle machine:
 
     python benchmarks/analysis.py [--steps 5001] [--rounds 5] [--long 1/20] [--json FILE]
 
@@ -23,9 +24,16 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 
 from embevo.analysis import analyze
+from embevo.analysis.measurement import outline_of
+from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.identity import representatives
+from embevo.analysis.measures.measure import Whole
+from embevo.analysis.measures.registry import chosen, measures_of
+from embevo.analysis.measures.snapshots import Snapshots
+from embevo.analysis.reading import part_rows, values_of
 from embevo.analysis.stretches import measure
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
@@ -110,6 +118,50 @@ def compare(path: Path, rounds: int) -> dict[str, list[float]]:
     return samples
 
 
+def costs(path: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds that each measure takes, by name, one number a round, and those of reading; on one thread.
+
+    What several measures need is worked out once, by the first that asks for it, and counted there.
+    """
+    samples: dict[str, list[float]] = {}
+    for kept in range(rounds + 1):
+        spent = {"read": read(path)}
+        run = open_run(path)
+        outline = outline_of(run, "embeddings", measures=chosen("all"))
+        measures = [kind(outline) for kind in measures_of(outline)]
+        snapshots, before, parts = Snapshots(outline), None, part_rows(run, "embeddings")
+        head: NDArray[Any] = values_of(run, "embeddings", slice(0, 1))[0]
+        for first in range(0, outline.rows, run.layout.block_steps):
+            values = values_of(run, "embeddings", slice(first, first + run.layout.block_steps))
+            for begin in range(0, len(values), parts):
+                block = Block(outline, first + begin, values[begin : begin + parts], before)
+                for of in measures:
+                    start = time.perf_counter()
+                    of.take(block)
+                    spent[of.called()] = spent.get(of.called(), 0.0) + time.perf_counter() - start
+                snapshots.take(block)
+                before = block.last
+        whole = Whole(head, values[-1], snapshots.finish())
+        for of in measures:
+            start = time.perf_counter()
+            whole.arrays.update(of.finish(whole))
+            spent[of.called()] = spent.get(of.called(), 0.0) + time.perf_counter() - start
+        if kept:
+            for name, seconds in spent.items():
+                samples.setdefault(name, []).append(seconds)
+    return samples
+
+
+def print_costs(shape: str, samples: dict[str, list[float]]) -> None:
+    """A line for each measure, the costliest first."""
+    print(f"{shape}: each measure, one thread")
+    for name, seconds in sorted(samples.items(), key=lambda item: -statistics.median(item[1])):
+        ratios = [one / other for one, other in zip(seconds, samples["read"], strict=True)]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"  {name:20} {statistics.median(seconds):7.3f} s", end="")
+        print(f", {statistics.median(ratios):5.2f} times reading {spread}")
+
+
 def distinct(tokens: int, dim: int) -> float:
     """Seconds to find the distinct rows of one matrix, a third of whose rows are the same."""
     values = np.random.default_rng(0).standard_normal((1, tokens, dim), np.float32)
@@ -156,6 +208,11 @@ def main() -> None:
                 f"({min(seconds):.2f} to {max(seconds):.2f}), "
                 f"{statistics.median(ratios):5.1f} times reading ({min(ratios):.1f} to {max(ratios):.1f})"
             )
+        result["costs"] = costs(path, options.rounds)
+        print_costs(f"{options.steps:,} x 128 x 64", result["costs"])
+        wide = record(Path(folder) / "wide", max(2, options.steps // 50), 10_000, 64)
+        result["costs of many tokens"] = costs(wide, 1)
+        print_costs(f"{max(2, options.steps // 50):,} x 10,000 x 64", result["costs of many tokens"])
         # The growth with steps: the same run, half as long.
         half = record(Path(folder) / "half", options.steps // 2, 128, 64)
         shorter = statistics.median(compare(half, options.rounds)["measure"])
