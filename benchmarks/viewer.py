@@ -87,7 +87,7 @@ def _measure_one(
     words: str,
     rounds: int,
 ) -> None:
-    cold, again, between, drawn = [], [], [], []
+    cold, again, between, drawn, rates = [], [], [], [], []
     server_peak, browser_peak = 0, 0
     for _ in range(rounds):
         shutil.rmtree(run / "viewer.cache", ignore_errors=True)
@@ -115,23 +115,23 @@ def _measure_one(
                 page.evaluate(_FROM_THE_START)
             drawn += [value / 1000 for value in page.evaluate("embevo.frames")]
             times = page.evaluate("window.times")
-            between += [(b - a) / 1000 for a, b in pairwise(times)]
+            apart = [(b - a) / 1000 for a, b in pairwise(times)]
+            between += apart
+            rates.append(1 / statistics.median(apart))
             server_peak = max(server_peak, _peak(server.pid))
             browser_peak = max(browser_peak, *(_peak(pid) for pid in _chromium()))
     name = f"{shape[0]:,} x {shape[1]:,} x {shape[2]}"
-    rate = 1 / statistics.median(between)
     ordered = sorted(drawn)
     result.rows.append((
         name, duration(statistics.median(cold)), duration(statistics.median(again)),
-        duration(statistics.median(drawn)), duration(ordered[int(0.99 * len(ordered))]), f"{rate:.0f}",
+        duration(statistics.median(drawn)), duration(ordered[int(0.99 * len(ordered))]),
+        f"{statistics.median(rates):.0f}",
         f"{server_peak / _MIB:,.0f} MiB", f"{browser_peak / _MIB:,.0f} MiB",
     ))  # fmt: skip
     limit = "1" if words == "small" else "5"
     result.ratios.append(Ratio(f"seconds until the first picture of {name}", tuple(cold), f"<= {limit}"))
     if words == "small":
-        result.ratios.append(
-            Ratio(f"pictures a second, {name}", tuple(1 / value for value in between), ">= 30", ">= 60")
-        )
+        result.ratios.append(Ratio(f"pictures a second, {name}", tuple(rates), ">= 30", ">= 60"))
     result.samples[words] = {"cold": cold, "again": again, "between": between, "drawn": drawn}
 
 
