@@ -227,10 +227,12 @@ def _loss(told: _Told) -> Iterator[str]:
         yield f"The loss goes from {_number(first)} to {_number(last)}{beside}."
     if told.has("logit_entropy"):
         entropy = told.series["logit_entropy"].to_numpy()
-        if np.isfinite(entropy[-1]):
+        # There is none of a step before the first forward pass.
+        known = entropy[np.isfinite(entropy)]
+        if len(known):
             yield (
-                f"The entropy of the mean logits' softmax goes from {_number(entropy[0])} to "
-                f"{_number(entropy[-1])} nats, the most being {_number(math.log(told.size('all')))}."
+                f"The entropy of the mean logits' softmax goes from {_number(known[0])} to "
+                f"{_number(known[-1])} nats; {_number(math.log(told.size('all')))} is the most there can be."
             )
 
 

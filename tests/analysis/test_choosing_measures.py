@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from embevo_cli.main import embevo
+from scipy.special import softmax as scipy_softmax
 from scipy.stats import entropy as scipy_entropy
 
+from embevo import Recorder
 from embevo.analysis import analyze
+from embevo.analysis.findings import findings
 from embevo.analysis.measures import logits, outline
 from embevo.analysis.measures.registry import COSTLY, USUAL, names_of
 from embevo.errors import ArgumentError
@@ -28,6 +32,27 @@ def test_entropy_and_inequality_of_logits() -> None:
     assert logits.entropy(share) == pytest.approx(scipy_entropy(share))
     pairs = np.abs(share[:, None] - share).sum()
     assert logits.gini(share) == pytest.approx(pairs / (2 * 50**2 * share.mean()))
+
+
+def test_recorded_logits_are_measured(tmp_path: Path) -> None:
+    weight = torch.zeros(5, 3)
+    given = np.full((3, 5), np.nan, np.float32)
+    given[1:] = np.random.default_rng(1).normal(size=(2, 5))
+    logits_now = torch.zeros(5)
+    with Recorder(
+        tmp_path / "run", {"embeddings": weight, "logits": logits_now}, dimensions={"logits": ["token"]}
+    ) as recorder:
+        for step, row in enumerate(given):
+            logits_now.copy_(torch.from_numpy(row))
+            recorder.capture(step)
+    found = analyze(tmp_path / "run", keep=False)
+    shares = [scipy_softmax(row.astype(np.float64)) for row in given[1:]]
+    entropies = [scipy_entropy(share) for share in shares]
+    np.testing.assert_allclose(found.series["logit_entropy"].values[1:], entropies)
+    assert np.isnan(found.series["logit_gini"].values[0])
+    assert np.isfinite(found.series["logit_gini"].values[1:]).all()
+    (said,) = [sentence for sentence in findings(found) if "softmax" in sentence]
+    assert f"from {entropies[0]:.3g} to {entropies[1]:.3g} nats; 1.61 is the most" in said
 
 
 def test_what_does_not_apply_is_absent(tmp_path: Path) -> None:
