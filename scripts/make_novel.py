@@ -1,10 +1,12 @@
-"""Makes the tables of "What the novel shows" in docs/analysis.md, and docs/novel.json, which they come from.
+"""Makes "What the novel shows" in docs/analysis.md, and docs/novel.json, which it comes from.
 
-    python scripts/make_novel.py CORPUS [--runs DIRECTORY] [--seeds 5]
+    python scripts/make_novel.py CORPUS [--runs DIRECTORY] [--seeds 5] [--first 101] [--threads 1 2]
+    python scripts/make_novel.py great-gatsby --runs DIRECTORY --take
 
 CORPUS is The Great Gatsby: the name ``great-gatsby``, or the path of its text. Every run is the experiment as
-it is by default, 5,000 steps; a run that is in the directory already is taken, or continued. Each
-runs on one core, as many at once as there are: two for each seed, and one as the notebook had it.
+it is by default, 5,000 steps, of each seed, initialisation and number of threads; a run that is in the
+directory already is taken, or continued. With ``--take`` nothing is trained: the runs of that corpus that are
+complete in the directory are taken, of whatever seeds, lengths and threads, and the page says how many.
 """
 
 import argparse
@@ -13,33 +15,22 @@ import os
 import platform
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
-import torch
-
-from embevo.analysis import Analysis, analyze
-from embevo.analysis.comparison import Group, compare
+from embevo.analysis import analyze
 from embevo.analysis.json_numbers import to_plain
+from embevo.errors import EmbevoError
 from embevo.run.reading.reader import open_run
+from novel_words import KINDS, NUMBERS, STEPS, Subject, of, spread, words
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- novel: begin -->", "<!-- novel: end -->"
-SEED = 42
-# What the notebook printed; it ran on another kind of device.
-NOTEBOOK = {
-    "token norms at step 0, min, max, mean": "8.187500, 8.187500, 8.187500",
-    "centroid norm at step 0": "8.187500",
-    "token norms at step 5,000, min, max, mean": "8.187500, 8.250000, 8.187500",
-    "centroid norm at step 5,000": "8.187500",
-    "centroid displacement": "0.365234",
-    "mean loss of steps 1 to 100": "3.4545",
-    "of steps 101 to 200": "3.0939",
-    "of steps 901 to 1,000": "3.0749",
-}
+SEED = 101
 
 
 def main() -> None:
@@ -48,28 +39,31 @@ def main() -> None:
     parser.add_argument("corpus")
     parser.add_argument("--runs", type=Path, default=Path("runs/novel"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=SEED)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--take", action="store_true")
     given = parser.parse_args()
-    seeds = range(SEED, SEED + given.seeds)
-    wanted = [(init, "next-token", seed) for seed in seeds for init in ("qwen", "normal")]
-    wanted.insert(2, ("qwen", "seed", SEED))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        paths = pool.map(lambda run: trained(given.runs, given.corpus, *run), wanted)
-        runs = dict(zip(wanted, paths, strict=True))
-    noted = runs.pop(("qwen", "seed", SEED))
-    # The singular ones first.
-    analyses = [analyze(runs[key]) for key in sorted(runs, key=lambda key: (key[0] == "normal", key[2]))]
+    if not given.take:
+        for seed in range(given.first, given.first + given.seeds):
+            for init in KINDS.values():
+                for threads in given.threads:
+                    trained(given.runs, given.corpus, init, seed, threads)
+    subjects = sorted(
+        taken(given.runs, given.corpus), key=lambda of: (of.kind, of.steps, of.seed, of.threads)
+    )
+    if not subjects:
+        sys.exit(f"{given.runs} holds no complete run of {given.corpus}")
     found = {
-        "where": f"{platform.system()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
-        f"torch {version('torch')}, embevo {version('embevo')}",
-        "seeds": list(seeds),
-        "runs": {
-            "singular (`qwen`)": numbers(analyses[0]),
-            "normal": numbers(analyses[len(seeds)]),
-        },
-        "verdicts": [
-            row for group in compare(analyses).groups for row in verdicts(group, analyses) if given.seeds > 1
-        ],
-        "notebook": as_the_notebook(noted),
+        "where": f"{platform.system()}, {os.cpu_count()} processors, "
+        f"{subjects[0].analysis.attributes.get('environment', {}).get('processor', platform.machine())}, "
+        f"Python {platform.python_version()}, torch {version('torch')}, embevo {version('embevo')}",
+        "corpus": Path(given.corpus).stem,
+        "runs": [[of.kind, of.steps, of.seed, of.threads] for of in subjects],
+        "numbers": numbers(subjects),
+        "verdicts": verdicts(subjects),
+        "survivals": survivals(subjects),
+        "lengths": lengths(subjects),
+        "words": words(subjects),
     }
     (DOCS / "novel.json").write_text(json.dumps(to_plain(found), indent=1, ensure_ascii=False) + "\n")
     path = DOCS / "analysis.md"
@@ -77,139 +71,166 @@ def main() -> None:
     path.write_text(f"{before}{BEGIN}\n{page(found)}\n{END}{rest.partition(END)[2]}")
 
 
-def trained(runs: Path, corpus: str, init: str, objective: str, seed: int) -> Path:
-    """The directory of a run, complete."""
-    path = runs / f"{init}-{objective}-{seed}"
+def taken(runs: Path, corpus: str) -> Iterable[Subject]:
+    """The complete runs of a corpus in a directory."""
+    kinds = {init: kind for kind, init in KINDS.items()}
+    name = Path(corpus).stem
+    for path in sorted(runs.iterdir()):
+        try:
+            run = open_run(path)
+        except EmbevoError:
+            continue
+        config = run.config
+        whole = len(run.steps) > 0 and run.steps[-1] == config.get("steps")
+        called = {Path(str(of)).stem for of in (config.get("corpus"), run.corpus.get("name"))}
+        if whole and name in called and config.get("init") in kinds:
+            threads = int(run.attributes.get("environment", {}).get("threads", 0))
+            yield Subject(
+                kinds[config["init"]], config["seed"], threads, config["steps"], analyze(path, keep=False)
+            )
+
+
+def trained(runs: Path, corpus: str, init: str, seed: int, threads: int) -> None:
+    """Train a run, or what is missing of it."""
+    path = runs / f"{init}-{seed}-{threads}"
     if path.is_dir():
         arguments = ["--resume", str(path)]
         if open_run(path).steps[-1] == open_run(path).config["steps"]:
-            return path
+            return
     else:
-        arguments = ["--corpus", corpus, "--init", init, "--seed", str(seed), "--objective", objective]
+        arguments = ["--corpus", corpus, "--init", init, "--seed", str(seed)]
         arguments += ["--store", "zarr", "--out", str(path)]
     program = "from embevo_cli.main import main; main()"
-    # One core each: together that is faster, and the same bits on machines of more cores.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     subprocess.run([sys.executable, "-c", program, "train", *arguments], env=environment, check=True)
-    return path
 
 
-def numbers(analysis: Analysis) -> dict[str, str]:
-    """A column of the first table."""
-    series, summary = analysis.series, analysis.summary
-    groups = summary["groups"]
-    phases = [f"{summary['phases']['dead'][name]:,}" for name in ("flowing", "hopping", "moving")]
-    dead = series["net_displacement"].to_numpy()[series["token_count"].to_numpy() == 0]
-    coherence = float(series["dead_coherence"].sel(step=slice(1, 100)).mean())
-    return {
-        "RMS radius, live": change(groups["live"], "radius_rms"),
-        "RMS radius, dead": change(groups["dead"], "radius_rms"),
-        f"distinct rows, live (of {summary['live']})": change(groups["live"], "distinct_rows"),
-        f"distinct rows, dead (of {summary['dead']})": change(groups["dead"], "distinct_rows"),
-        "tokens in black holes": change(groups["all"], "black_hole_population"),
-        "centroid norm": change(groups["all"], "centroid_norm"),
-        "centroid displacement": f"{groups['all']['centroid_displacement']:.4g}",
-        "net displacement of the dead, median": f"{np.median(dead):.4g}",
-        "distance of live and dead centroids": (f"{summary['live_dead_distance']:.4g}"),
-        "dead: last step above sqrt(dim) ULPs, above 1 ULP, last motion": "; ".join(phases),
-        "dead: mean cosine of displacements, first 100 steps": f"{coherence:.4g}",
-        "MSD exponent of the centroid": exponent(summary["exponents"]["centroid"]["all"]),
-        "MSD exponent of live tokens": exponent(summary["exponents"]["tokens"]["live"]),
-        "loss at the last step; of one that knows frequencies only": f"{summary['loss_last']:.3f}; "
-        f"{summary['unigram_loss']:.3f}",
-    }
+def threads_of(subjects: Sequence[Subject]) -> list[int]:
+    """The numbers of threads that there are."""
+    return sorted({one.threads for one in subjects if one.steps == STEPS})
 
 
-def change(group: dict[str, Any], name: str) -> str:
-    """From the first row to the last."""
-    return f"{group[f'{name}_first']:.4g} to {group[f'{name}_last']:.4g}"
+def numbers(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """The first table."""
+    columns = [(kind, threads) for kind in KINDS for threads in threads_of(subjects)]
+    head = [
+        f"{kind}, {threads} thread{'s' * (threads > 1)} ({len(of(subjects, kind, threads))} runs)"
+        for kind, threads in columns
+    ]
+    rows = [
+        [label, *(spread([value(one) for one in of(subjects, *column)]) for column in columns)]
+        for label, value in NUMBERS.items()
+    ]
+    return {"head": ["median over seeds (range)", *head], "rows": rows}
 
 
-def exponent(fit: dict[str, Any]) -> str:
-    """With its interval, and those of the halves."""
-    interval = "" if fit["low"] is None else f" ({fit['low']:.2f} to {fit['high']:.2f})"
-    return f"{fit['value']:.2f}{interval}; short lags {fit['short']:.2f}, long {fit['long']:.2f}"
+def counted(outcomes: Iterable[str]) -> str:
+    """How often each outcome, in words."""
+    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(Counter(outcomes).items())) or "-"
 
 
-def verdicts(group: Group, analyses: list[Analysis]) -> list[list[str]]:
-    """Rows of the second table: each check of each prediction, of the first run and of all together."""
-    first = next(analysis for analysis in analyses if analysis.run_path == group.runs[0])
-    rows = []
-    for one, together in zip(first.verdicts, group.verdicts, strict=True):
-        outcomes = group.outcomes[one.id]
-        count = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
-        for check, all_of in zip(one.checks, together.checks, strict=True):
-            interval = f" ({check.low:.3g} to {check.high:.3g})" if check.uncertainty else ""
-            over = f"{all_of.value:.3g} ({all_of.low:.3g} to {all_of.high:.3g})"
-            new = check is one.checks[0]
-            rows.append(
-                [
-                    f"{one.id} {one.prediction}" if new else "",
-                    check.statistic,
-                    check.threshold.replace("<=", "≤").replace(">=", "≥"),
-                    f"{check.value:.3g}{interval}",
-                    over,
-                    f"{one.outcome}; **{together.outcome}** ({count})" if new else "",
-                ]
+def together(outcomes: Sequence[str], seeds: int) -> str:
+    """What all runs decide, of five seeds or more."""
+    return outcomes[0] if outcomes and len(set(outcomes)) == 1 and seeds >= 5 else "undecided"
+
+
+def survivals(subjects: Sequence[Subject]) -> list[str]:
+    """What single parts say of pieces of the run, where they do not say one thing of all of it."""
+    found = []
+    for kind in KINDS:
+        analyses = of(subjects, kind)
+        said = Counter(
+            (verdict.id, check.statistic, check.survival)
+            for analysis in analyses
+            for verdict in analysis.verdicts
+            for check in verdict.checks
+            if check.survival
+        )
+        order = {key: at for at, key in enumerate(said)}
+        found += [
+            f"{name}, {statistic}: {text} ({count} of {len(analyses)} runs)"
+            for (name, statistic, text), count in sorted(
+                said.items(), key=lambda item: (item[0][0], order[item[0]])
             )
+        ]
+    return found
+
+
+def verdicts(subjects: Sequence[Subject]) -> list[list[str]]:
+    """The second table: every part of every prediction, over all runs of the usual length."""
+    rows = []
+    for kind in KINDS:
+        analyses = of(subjects, kind)
+        seeds = len({one.seed for one in subjects if (one.kind, one.steps) == (kind, STEPS)})
+        for at in range(len(analyses[0].verdicts) if analyses else 0):
+            alike = [analysis.verdicts[at] for analysis in analyses]
+            whole = [verdict.outcome for verdict in alike]
+            parts = list(zip(*(verdict.checks for verdict in alike), strict=True))
+            for number, checks in enumerate(parts):
+                first = checks[0]
+                null = "-"
+                if first.null:
+                    lows, highs = (
+                        [getattr(check, end) for check in checks] for end in ("null_low", "null_high")
+                    )
+                    null = f"{median(lows):.3g} to {median(highs):.3g}"
+                rows.append(
+                    [
+                        f"{alike[0].id} {alike[0].prediction}" if not number else "",
+                        first.statistic,
+                        first.threshold.replace("<=", "≤").replace(">=", "≥"),
+                        spread([check.value for check in checks]),
+                        null,
+                        counted(check.outcome for check in checks),
+                        f"**{together(whole, seeds)}** ({counted(whole)})" if not number else "",
+                    ]
+                )
     return rows
 
 
-def as_the_notebook(path: Path) -> dict[str, str]:
-    """What the notebook prints, computed as the notebook does: in bfloat16."""
-    run = open_run(path)
-    first, last = (torch.from_numpy(run["embeddings"][row]).bfloat16() for row in (0, -1))
-    loss = np.asarray(run["loss"][:])
-
-    def norms(matrix: torch.Tensor) -> str:
-        found = torch.linalg.vector_norm(matrix, dim=1)
-        return ", ".join(f"{number.item():.6f}" for number in (found.min(), found.max(), found.mean()))
-
-    rough = [matrix.mean(dim=0) for matrix in (first, last)]
-    exact = [matrix.double().mean(dim=0) for matrix in (first, last)]
-    moved = [(after - before).norm().item() for before, after in (rough, exact)]
-    return dict(
-        zip(
-            NOTEBOOK,
-            (
-                norms(first),
-                f"{rough[0].norm().item():.6f}",
-                norms(last),
-                f"{rough[1].norm().item():.6f}",
-                f"{moved[0]:.6f}; in float64 {moved[1]:.6f}",
-                *(f"{loss[start:stop].mean():.4f}" for start, stop in ((1, 101), (101, 201), (901, 1001))),
-            ),
-            strict=True,
-        )
-    )
+def lengths(subjects: Sequence[Subject]) -> list[list[str]]:
+    """The third table: outcomes by threads and by length."""
+    columns = sorted({(one.steps, one.threads) for one in subjects})
+    rows = [["", *(f"{steps:,} steps, {threads} thr." for steps, threads in columns)]]
+    for kind in KINDS:
+        names = next(([v.id for v in one.analysis.verdicts] for one in subjects if one.kind == kind), [])
+        for at, name in enumerate(names):
+            cells = [
+                counted(one.verdicts[at].outcome for one in of(subjects, kind, threads, steps))
+                for steps, threads in columns
+            ]
+            rows.append([name, *cells])
+    return rows
 
 
 def page(found: dict[str, Any]) -> str:
-    """The tables as Markdown."""
-    seeds = len(found["seeds"])
+    """The tables and sentences as Markdown."""
+    runs = [tuple(run) for run in found["runs"]]
+    usual = [run for run in runs if run[1] == STEPS]
+    seeds = sorted({run[2] for run in usual})
     made = (
-        f"Made by `python scripts/make_novel.py great-gatsby` ({found['where']}). Two runs of 5,000 steps on "
-        f"*The Great Gatsby*, seed {SEED}, bfloat16, next-token objective:"
+        f"Made by `python scripts/make_novel.py great-gatsby` ({found['where']}), of {len(usual)} runs of "
+        f"{STEPS:,} steps on *{found['corpus']}*, bfloat16, next-token objective: seeds "
+        f"{', '.join(map(str, seeds))}, and {len(runs) - len(usual)} of other lengths. Numbers are those "
+        "of this machine; another processor or number of threads gives other bits."
     )
-    columns = found["runs"]
-    head = ["", *columns]
-    rows = [[label, *(column[label] for column in columns.values())] for label in columns["normal"]]
-    lines = [made, "", *table(head, rows)]
-    if found["verdicts"]:
-        said = (
-            f"The verdicts, for seed {SEED} and for {seeds} seeds together, with the medians over runs, "
-            "their whole range, and how often single runs are judged how:"
-        )
-        head = ["prediction", "statistic", "region", f"seed {SEED}", f"median of {seeds} seeds"]
-        head.append(f"seed {SEED}; **all seeds** (run by run)")
-        lines += ["", said, "", *table(head, found["verdicts"])]
-    said = (
-        "Beside the notebook, whose label shift `--objective seed` repeats. It ran on another device, with "
-        "other random batches, and computed in bfloat16:"
-    )
-    rows = [[label, NOTEBOOK[label], found["notebook"][label]] for label in NOTEBOOK]
-    lines += ["", said, "", *table(["", "the notebook printed", "recorded here, computed likewise"], rows)]
-    return "\n".join(lines)
+    lines = [made, "", *table(found["numbers"]["head"], found["numbers"]["rows"]), ""]
+    lines += [
+        (
+            "The verdicts. A value is the median over runs, with their range, beside the median band of "
+            "the null; "
+            "single runs are counted, and all of them together decide:"
+        ),
+        "",
+    ]
+    head = ["prediction", "statistic", "region", "runs", "null", "part, run by run"]
+    lines += table([*head, "**all runs** (run by run)"], found["verdicts"])
+    if found["survivals"]:
+        lines += ["", "Of what a part holds and of what not, where that is not the same:", ""]
+        lines += [f"- {sentence}" for sentence in found["survivals"]]
+    lines += ["", "The same by length and by number of threads:", ""]
+    lines += table(found["lengths"][0], found["lengths"][1:])
+    return "\n".join([*lines, "", "In words:", "", *(f"- {sentence}" for sentence in found["words"])])
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

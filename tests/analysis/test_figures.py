@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,6 +132,7 @@ NOT_DRAWN = {
     ("centroid", "one dimension"): "no plane",
     ("displacement", "still"): "no token moves",
     ("displacement", "one row"): "no token moves",
+    ("pinned", "one row"): "has one row",
     ("lattice", "still"): "no dead token moves",
     ("lattice", "one row"): "no dead token moves",
     ("life", "still"): "no token moves",
@@ -420,3 +422,18 @@ def test_hostile_names_are_drawn_as_they_are(runs: dict[str, Analysis]) -> None:
         assert "$a$" in [text.get_text() for text in draw("norm_frequency", analysis).figure.axes[0].texts]
     finally:
         analysis.labels[:] = before
+
+
+def test_pinned_elements_are_a_share_of_all(tmp_path: Path, runs: dict[str, Analysis]) -> None:
+    """Numbers of 1 in bfloat16 cannot be moved by 0.001, and numbers of 0.01 can, while the rate is high."""
+    values = np.full((50, 4, 2), 0.01).astype(ml_dtypes.bfloat16)
+    values[:, 1] = 1
+    found = analyze(trajectories.record(tmp_path / "run", values, dead=[1]), keep=False)
+    drawing = draw("pinned", found)
+    live, dead = (line.get_ydata() for line in drawing.figure.axes[0].lines[:2])
+    assert (np.asarray(dead)[1:] == 1).all()
+    assert np.asarray(live)[1] == 0
+    assert "dead: 100 % at step 1" in drawing.alt
+    runs["no loss"].series["pinned"][:] = np.nan
+    with pytest.raises(NothingToDrawError, match="no learning rate"):
+        draw("pinned", runs["no loss"])

@@ -1,7 +1,7 @@
 """Every measure again, from exported safetensors files, in plain numpy, step by step and pair by pair."""
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from embevo.analysis import Analysis, analyze
+from embevo.analysis.json_numbers import number_of
+from embevo.analysis.measures.random_directions import Directions
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
 from embevo.errors import AnalysisError
@@ -123,6 +125,159 @@ def test_lattice(pair: Any) -> None:
     assert phases["moving"] == max(last[i] for i in DEAD)
     assert phases["frozen"] == (phases["moving"] < len(x) - 1)
     close(series["net_ulp_linf"], np.abs(places[-1] - places[0]).astype(np.float64).max(axis=1))
+
+
+def pieces(rows: int) -> dict[str, tuple[int, int]]:
+    """The first and the last row of the pieces that have at least a hundred intervals."""
+    last = rows - 1
+    return {
+        name: ends
+        for name, ends in {
+            "the whole run": (0, last),
+            "the run without its first 100 steps": (100, last),
+            "its first half": (0, last // 2),
+            "its second half": (last // 2, last),
+        }.items()
+        if ends[1] - ends[0] >= 100
+    }
+
+
+def walk(x: NDArray[np.float64]) -> dict[str, float]:
+    """What docs/analysis.md says of a walk ``(row, dim)``, one number after the other."""
+    v = [b - a for a, b in pairwise(x)]
+    clock = [sum(float(step @ step) for step in v[:t]) for t in range(len(x))]
+    marks = []
+    for j in range(65):
+        reached = next(t for t, time in enumerate(clock) if time >= j / 64 * clock[-1] * (1 - 1e-12))
+        marks += [reached] if reached not in marks else []
+    points = []
+    for q in (1, 2, 4, 8, 16):
+        if len(marks) > 2 * q:
+            ends = list(zip(marks, marks[q:], strict=False))
+            square = np.mean([((x[b] - x[a]) ** 2).sum() for a, b in ends])
+            points.append((math.log(np.mean([clock[b] - clock[a] for a, b in ends])), math.log(square)))
+
+    def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+        lengths = math.sqrt(float(a @ a)) * math.sqrt(float(b @ b))
+        return float(a @ b) / lengths if lengths else math.nan
+
+    borders = [int(k / 20 * (len(x) - 1)) for k in range(21)]
+    windows = [x[b] - x[a] for a, b in pairwise(borders)]
+    return {
+        "exponent": float(np.polyfit(*zip(*points, strict=True), 1)[0]),
+        "cosine": float(np.nanmean([cosine(v[t], v[t + 50]) for t in range(len(v) - 50)])),
+        "windows": float(np.nanmean([cosine(a, b) for a, b in pairwise(windows)])),
+        "reach": math.dist(x[-1], x[0]) / math.sqrt(clock[-1]),
+    }
+
+
+def test_walks(pair: Any) -> None:
+    found, x, _ = pair
+    ways = {"centroid": x.mean(axis=1)[:, None], "live": x[:, LIVE], "dead": x[:, DEAD]}
+    said = found.summary["walks"]
+    assert said.keys() == ways.keys()
+    for name, way in ways.items():
+        assert said[name].keys() == pieces(len(x)).keys()
+        for piece, (a, b) in pieces(len(x)).items():
+            each = [walk(way[a : b + 1, token]) for token in range(way.shape[1])]
+            for statistic, band in said[name][piece].items():
+                expected = np.mean([numbers[statistic] for numbers in each])
+                assert band["value"] == pytest.approx(expected, rel=1e-9, abs=1e-9), (name, piece, statistic)
+                assert band["low"] < band["null"] < band["high"]
+
+
+def test_growth_against_that_of_random_walkers(pair: Any) -> None:
+    found, x, _ = pair
+
+    def moments(ids: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        own = x[:, ids] - x[:, ids].mean(axis=1, keepdims=True)
+        moved = np.diff(x[:, ids], axis=0)
+        moved = moved - moved.mean(axis=1, keepdims=True)
+        return tuple(np.sqrt((part**2).sum(axis=2).mean(axis=1)) for part in (own, moved))
+
+    for name, ids in (("all", IDS["all"]), ("live", LIVE)):
+        radius, way = moments(ids)
+        for piece, (a, b) in pieces(len(x)).items():
+            of = radius[a : b + 1]
+            half = of[0] + (of.max() - of[0]) / 2
+            row = next((t for t, size in enumerate(of) if size >= half), b - a)
+            row = row if of.max() > of[0] else b - a
+            said = found.summary["growth"][name]
+            flight = (of[row] - of[0]) / way[a : a + row].sum()
+            assert said["flight"][piece]["value"] == pytest.approx(flight, rel=1e-6)
+            assert number_of(said["expansion"][piece]) == pytest.approx(
+                of[-1] / of[0] if of[0] > 1e-12 else math.inf, rel=1e-6
+            )
+            if of.max() > of[0]:
+                step = a + row - 1 + (half - of[row - 1]) / (of[row] - of[row - 1])
+                assert said["half_step"][piece] == pytest.approx(step, rel=1e-6)
+    radius, way = moments(LIVE)
+    each = [Directions.of(np.diff(x[:, token], axis=0), 0.9) for token in LIVE]
+    share = float(np.median([one.share for one in each]))
+    last = len(x) - 1
+    for piece, (a, b) in {
+        "its second half": (last // 2, last),
+        "its last quarter": (last - last // 4, last),
+        "its second quarter": (last // 4, last // 2),
+    }.items():
+        square = sum(
+            way[s] * way[t] * (1 if s == t else share * 0.9 ** abs(s - t))
+            for s in range(a, b)
+            for t in range(a, b)
+        )
+        band = found.summary["growth"]["live"]["settling"][piece]
+        # The mean over simulated clouds is known to their scatter.
+        error = 4 * (band["high"] - 1) / math.sqrt(199)
+        expected = (radius[b] ** 2 - radius[a] ** 2) / square
+        assert expected / band["value"] == pytest.approx(1, abs=max(error, 0.05))
+
+
+def test_where_bodies_and_dead_tokens_got_to(pair: Any) -> None:
+    found, x, raw = pair
+    for piece, (a, b) in pieces(len(x)).items():
+        moved = x[b] - x[a]
+        bodies = [*moved[LIVE], moved[DEAD].mean(axis=0)]
+        expected = np.linalg.norm(sum(bodies)) / math.sqrt(sum(float(body @ body) for body in bodies))
+        assert found.summary["drifts"][piece]["value"] == pytest.approx(expected, rel=1e-9)
+        if a == 0:
+            reach = np.median([math.dist(x[b, i], x[0, i]) / np.linalg.norm(x[0, i]) for i in DEAD])
+            assert found.summary["dead_reach"][piece] == pytest.approx(reach, rel=1e-9)
+            apart = np.linalg.norm(x[b, LIVE].mean(axis=0) - x[b, DEAD].mean(axis=0))
+            assert found.summary["separations"][piece]["value"] == pytest.approx(apart, rel=1e-9)
+        if piece != "its second half":
+            ulp = ulps(raw[a])
+            rate = 1e-3
+            each = []
+            for token in DEAD:
+                can = [d for d in range(x.shape[2]) if ulp[token, d] / 2 <= rate]
+                each.append(
+                    math.sqrt(sum(moved[token, can] ** 2) / sum(ulp[token, can] ** 2)) if can else math.nan
+                )
+            said = number_of(found.summary["dead_quanta"][piece]["value"])
+            assert said == pytest.approx(np.median(each), rel=1e-9, nan_ok=True)
+    first = [row / np.linalg.norm(row) for row in x[0]]
+    cosines = [float(a @ b) for a, b in combinations(first, 2)]
+    assert found.summary["start_cosine"]["value"] == pytest.approx(np.mean(cosines), rel=1e-9)
+
+
+def ulps(raw: NDArray[Any]) -> NDArray[np.float64]:
+    """The distance from each value to the next larger magnitude, by its bits."""
+    bits = np.abs(raw).view(f"u{raw.dtype.itemsize}")
+    return (bits + 1).astype(bits.dtype).view(raw.dtype).astype(np.float64) - np.abs(raw).astype(np.float64)
+
+
+def test_pinned_elements(pair: Any) -> None:
+    found, x, raw = pair
+    rows = len(x)
+    rate = [1e-3 * (1 - row / rows) for row in range(rows)]
+    close(found.series["learning_rate"], rate)
+    pinned = np.array([ulps(raw[t - 1]) / 2 > rate[t] for t in range(1, rows)])
+    for index, ids in enumerate(IDS.values()):
+        close(found.series["pinned"][1:, index], pinned[:, ids].mean(axis=(1, 2)))
+    assert np.isnan(found.series["pinned"][0]).all()
+    close(found.series["pinned_token"], pinned.all(axis=0).sum(axis=1))
+    close(found.series["pinned_moved"][1:], (pinned & (x[1:] != x[:-1])).sum(axis=(1, 2)))
+    assert found.summary["pinned_share"]["dead"] == pytest.approx(pinned[:, DEAD].all(axis=0).mean())
 
 
 def test_singularities(pair: Any) -> None:

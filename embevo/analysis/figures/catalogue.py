@@ -16,6 +16,7 @@ from embevo.analysis.figures import (
     lattice,
     life,
     loss,
+    pinned,
     radius,
 )
 from embevo.analysis.figures.drawing import Drawing
@@ -108,6 +109,15 @@ FIGURES: Final = (
         "a float32 run and 32 thousand in a bfloat16 one, are elements that change sign and pass over all "
         "small numbers, and the vertical lines are the last steps with motion of each kind.",
         lattice.draw,
+        "On the lattice of numbers",
+    ),
+    Figure(
+        "pinned",
+        "What can move at all",
+        "An update of less than half of the gap between neighbouring numbers is rounded away: this is the "
+        "share of elements whose gap is too large for the learning rate of the step, so that they stay where "
+        "they are whatever the gradient is; it grows as the rate falls, until nothing can move.",
+        pinned.draw,
         "On the lattice of numbers",
     ),
     Figure(

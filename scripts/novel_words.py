@@ -1,0 +1,245 @@
+"""What scripts/make_novel.py says of runs: their numbers, and sentences with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from embevo.analysis import Analysis
+from embevo.analysis.json_numbers import number_of
+from embevo.analysis.measures.pieces import FIRST, LATER, SECOND, WHOLE
+
+STEPS = 5000
+KINDS = {"singular": "qwen", "normal": "normal"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run that is taken.
+
+    Attributes:
+        kind: ``singular`` or ``normal``.
+        seed: of the run.
+        threads: on how many it was trained.
+        steps: how many it has.
+        analysis: what was found of it.
+    """
+
+    kind: str
+    seed: int
+    threads: int
+    steps: int
+    analysis: Analysis
+
+
+Value = Callable[[Analysis], float]
+
+
+def summary_of(*names: str) -> Value:
+    """A number of the summary, found by its names one after the other."""
+
+    def value(analysis: Analysis) -> float:
+        found: Any = analysis.summary
+        for name in names:
+            found = found.get(name) if isinstance(found, dict) else None
+        return number_of(found)
+
+    return value
+
+
+def excess(whose: str, piece: str, statistic: str = "windows") -> Value:
+    """A statistic of a walk, less its mean under the null."""
+    one, null = (summary_of("walks", whose, piece, statistic, name) for name in ("value", "null"))
+    return lambda analysis: one(analysis) - null(analysis)
+
+
+def dead_moved(analysis: Analysis) -> float:
+    """Median net displacement of the dead."""
+    return float(np.median(tokens(analysis, "net_displacement", "dead")))
+
+
+def dead_over_live(analysis: Analysis) -> float:
+    """The same over that of the live tokens."""
+    return dead_moved(analysis) / float(np.median(tokens(analysis, "net_displacement", "live")))
+
+
+def tokens(analysis: Analysis, name: str, group: str) -> Any:
+    """``(token,)`` values of a group."""
+    dead = analysis.series["token_count"].to_numpy() == 0
+    return analysis.series[name].to_numpy()[dead if group == "dead" else ~dead]
+
+
+def rate_at_rest(analysis: Analysis) -> float:
+    """Share of the largest learning rate that was left at the last motion of the dead."""
+    last = analysis.summary["phases"]["dead"]["moving"]
+    rate = analysis.series["learning_rate"]
+    return float("nan") if last is None else float(rate.sel(step=last) / rate.max())
+
+
+def pinned_at(share: float) -> Value:
+    """Share of the elements that are pinned when so much of the run is done."""
+
+    def value(analysis: Analysis) -> float:
+        pinned = analysis.series["pinned"].to_numpy()[:, 0]
+        return float(pinned[max(1, round(share * (len(pinned) - 1)))])
+
+    return value
+
+
+NUMBERS: dict[str, Value] = {
+    "RMS radius, live, first row": summary_of("groups", "live", "radius_rms_first"),
+    "RMS radius, live, last row": summary_of("groups", "live", "radius_rms_last"),
+    "RMS radius, dead, last row": summary_of("groups", "dead", "radius_rms_last"),
+    "distinct rows, dead, last row": summary_of("groups", "dead", "distinct_rows_last"),
+    "distinct rows, live, last row": summary_of("groups", "live", "distinct_rows_last"),
+    "centroid displacement": summary_of("groups", "all", "centroid_displacement"),
+    "net displacement of the dead, median": dead_moved,
+    "the same over that of live tokens": dead_over_live,
+    "the same in ULPs, over elements that can move": summary_of("dead_quanta", WHOLE, "value"),
+    "distance of live and dead centroids": summary_of("live_dead_distance"),
+    "dead: last step above 1 ULP": summary_of("phases", "dead", "hopping"),
+    "dead: last motion, step": summary_of("phases", "dead", "moving"),
+    "learning rate left then": rate_at_rest,
+    "half of the growth by step": summary_of("growth", "all", "half_step", WHOLE),
+    "share of the way that became growth (flight)": summary_of("growth", "all", "flight", WHOLE, "value"),
+    "elements pinned at the first step": pinned_at(0.0),
+    "elements pinned half-way": pinned_at(0.5),
+    "MSD exponent of the centroid, no test of anything": summary_of("exponents", "centroid", "all", "value"),
+    "loss at the last step": summary_of("loss_last"),
+    "loss of a model that knows frequencies only": summary_of("unigram_loss"),
+}
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median and the range."""
+    known = sorted(value for value in values if not np.isnan(value))
+    if not known:
+        return "-"
+    if known[0] == known[-1]:
+        return f"{known[0]:,.4g}"
+    return f"{median(known):,.4g} ({known[0]:,.3g} to {known[-1]:,.3g})"
+
+
+def of(subjects: Sequence[Subject], kind: str, threads: int = 0, steps: int = STEPS) -> list[Analysis]:
+    """Of a kind and length, and of a number of threads unless that is 0."""
+    return [
+        one.analysis
+        for one in subjects
+        if (one.kind, one.steps) == (kind, steps) and threads in (0, one.threads)
+    ]
+
+
+def words(subjects: Sequence[Subject]) -> list[str]:
+    """Sentences, each with its numbers: medians over all runs of the usual length, and their range."""
+    both = {kind: of(subjects, kind) for kind in KINDS}
+
+    def told(kind: str, value: Value) -> str:
+        return spread([value(one) for one in both[kind]])
+
+    def shares(kind: str, value: Value, holds: Callable[[float], bool]) -> str:
+        return f"{sum(holds(value(one)) for one in both[kind])} of {len(both[kind])}"
+
+    flight = summary_of("growth", "all", "flight", WHOLE, "value")
+    later = summary_of("growth", "all", "flight", LATER, "value")
+    null = summary_of("growth", "all", "flight", WHOLE, "null")
+    half = summary_of("growth", "all", "half_step", WHOLE)
+    distance = summary_of("live_dead_distance")
+    settling = summary_of("growth", "live", "settling", SECOND, "value")
+    quanta, noise = (summary_of("dead_quanta", WHOLE, name) for name in ("value", "high"))
+    distinct = summary_of("groups", "dead", "distinct_rows_last")
+    pairs = same_with_other_threads(subjects)
+    return [
+        (
+            "The dead do not stay where they began. In singular runs they end "
+            f"{told('singular', dead_moved)} away, "
+            f"{told('singular', dead_over_live)} times as far as live tokens, and in normal ones "
+            f"{told('normal', dead_moved)}, {told('normal', dead_over_live)} times as far. In the "
+            "elements that can "
+            f"move that is {told('singular', quanta)} ULPs in singular runs, where moves to and fro "
+            "would make up to "
+            f"{told('singular', noise)}."
+        ),
+        (
+            f"The dead of singular runs end in {told('singular', distinct)} vectors, those of normal runs in "
+            f"{told('normal', distinct)}."
+        ),
+        (
+            f"Elements that are pinned at the first step: {told('singular', pinned_at(0.0))} of all in "
+            "singular "
+            f"runs, {told('normal', pinned_at(0.0))} in normal ones; half-way, at half of the rate, "
+            f"{told('singular', pinned_at(0.5))} and {told('normal', pinned_at(0.5))}. What is frozen "
+            "there is the "
+            "number format."
+        ),
+        (
+            f"When the dead move for the last time depends on the run: step "
+            f"{told('singular', summary_of('phases', 'dead', 'moving'))} in singular runs, with "
+            f"{told('singular', rate_at_rest)} of the learning rate left."
+        ),
+        (
+            f"Half of the growth has happened by step {told('singular', half)} in singular runs and "
+            f"{told('normal', half)} in normal ones. Until then {told('singular', flight)} of the way of "
+            "the tokens "
+            f"became growth in singular runs, where random directions make {told('singular', null)}, and "
+            f"{told('normal', flight)} in normal ones, where they make {told('normal', null)}; without "
+            "the first "
+            f"100 steps {told('singular', later)} and {told('normal', later)}."
+        ),
+        (
+            "How directed the centroid is: the cosine between neighbouring twentieths of its way is, less "
+            f"that of random walks, {told('normal', excess('centroid', WHOLE))} in normal runs, "
+            f"{told('normal', excess('centroid', FIRST))} in their first half and "
+            f"{told('normal', excess('centroid', SECOND))} in their second; in singular runs "
+            f"{told('singular', excess('centroid', WHOLE))}, "
+            f"{told('singular', excess('centroid', FIRST))} and "
+            f"{told('singular', excess('centroid', SECOND))}."
+        ),
+        (
+            f"Live and dead end {told('singular', distance)} apart in singular runs, within the "
+            "predicted 0.2 to 0.4 "
+            f"in {shares('singular', distance, lambda value: 0.2 <= value <= 0.4)}."
+        ),
+        (
+            "In the second half the squared live radius of singular runs grows by "
+            f"{told('singular', settling)} of "
+            "what the same steps add in random directions."
+        ),
+        *pairs,
+    ]
+
+
+def same_with_other_threads(subjects: Sequence[Subject]) -> list[str]:
+    """How much of it another number of threads changes, in a sentence; none with one number of threads."""
+    pairs = [
+        (one.analysis, other.analysis)
+        for one in subjects
+        for other in subjects
+        if one.threads < other.threads
+        and (one.kind, one.seed, one.steps) == (other.kind, other.seed, other.steps)
+    ]
+    if not pairs:
+        return []
+    decided = [
+        one.outcome == other.outcome
+        for first, second in pairs
+        for one, other in zip(first.verdicts, second.verdicts, strict=True)
+    ]
+    labels = (
+        "RMS radius, live, last row",
+        "net displacement of the dead, median",
+        "half of the growth by step",
+    )
+    apart = [
+        abs(NUMBERS[label](first) / NUMBERS[label](second) - 1) for first, second in pairs for label in labels
+    ]
+    return [
+        (
+            f"Other numbers of threads give other bits from the first steps on, as other processors do: of "
+            f"{len(pairs)} pairs of runs that differ in nothing else, {sum(decided)} of {len(decided)} "
+            "verdicts are "
+            f"the same, and radius, net displacement of the dead and step of half of the growth differ by "
+            f"{100 * median(apart):.2g} % (median), up to {100 * max(apart):.2g} %."
+        )
+    ]
