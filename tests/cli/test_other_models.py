@@ -56,6 +56,10 @@ def test_figures_and_films_of_another_matrix(invoke: Any, run: Path, tmp_path: P
         assert invoke("animate", run, "-o", film, "--frames", 3, "--matrix", matrix).exit_code == 0
         with Image.open(film) as gif:
             assert gif.n_frames == 3
+        part = tmp_path / f"{matrix}-part.gif"
+        assert invoke("animate", run, "-o", part, "--frames", 9, "--from", 2, "--to", 3).exit_code == 0
+        with Image.open(part) as gif:
+            assert gif.n_frames == 2
         both[matrix] = ((folder / "cloud.png").read_bytes(), film.read_bytes())
     assert all(one != other for one, other in zip(*both.values(), strict=True))
 
