@@ -38,6 +38,8 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
     "hidden_mean, hidden_var, logits.",
 )
 @click.option("--rows", type=click.IntRange(1), help="Record so many tokens of it only.")
+@click.option("--ranks", type=click.IntRange(1), help="Processes among which its rows are divided.")
+@click.option("--ranks-per-host", type=click.IntRange(1), help="Of these.  [default: at most 8]")
 @click.option("--gradient", is_flag=True, help="Record the gradient too: grad in --record.")
 @click.option("--optimizer", is_flag=True, help="Record both moments of Adam too, likewise.")
 @click.option(
@@ -66,6 +68,8 @@ def plan(
     schedule: str | None,
     record: str,
     rows: int | None,
+    ranks: int | None,
+    ranks_per_host: int | None,
     gradient: bool,
     optimizer: bool,
     optimizer_dtype: str | None,
@@ -81,7 +85,7 @@ def plan(
     from embevo.experiment.arrays import parse_record, recorded_frame  # noqa: PLC0415
     from embevo.run.format.token_subset import TokenSubset  # noqa: PLC0415
     from embevo.run.mirroring.planning import MirrorPlan  # noqa: PLC0415
-    from embevo.run.planning import Machine, Plan, warnings_of  # noqa: PLC0415
+    from embevo.run.planning import Machine, Plan, of_ranks, warnings_of  # noqa: PLC0415
 
     size = _shape(shape)
     if not math.isfinite(rate):
@@ -95,6 +99,9 @@ def plan(
     names |= ({"grad"} if gradient else set()) | ({"exp_avg", "exp_avg_sq"} if optimizer else set())
     if optimizer_dtype and not names & {"exp_avg", "exp_avg_sq"}:
         raise click.UsageError("--optimizer-dtype is of the optimizer's moments, which are not recorded.")
+    if ranks is not None:
+        size = _piece(size, ranks, rows, names, mirror=mirror)
+    on_host = _on_host(ranks, ranks_per_host)
     chosen = _steps(schedule, every, steps)
     planned = Plan.of(
         recorded_frame(
@@ -112,7 +119,11 @@ def plan(
         zarr_dtype=zarr_dtype,
     )
     machine = Machine.measured(out, planned, zarr_dtype) if measure else Machine.here(out)
-    for label, text in _rows(planned, machine):
+    host = of_ranks(planned, on_host)
+    shown = _rows(planned, machine, host)
+    if ranks is not None:
+        shown += _of_all(of_ranks(planned, ranks), host, ranks, on_host)
+    for label, text in shown:
         click.echo(f"{label:16}{text}")
     if mirror:
         sending = MirrorPlan.of(planned, zarr_dtype)
@@ -120,7 +131,10 @@ def plan(
             f"{'mirror':16}{size_of(sending.sent_bytes)} at most, {size_of(sending.rate)} a second; "
             f"{sending.requests:,} requests, {sending.block_requests:,} a block"
         )
-    found = warnings_of(planned, machine)
+    found = warnings_of(host, machine)
+    whole = of_ranks(planned, ranks or 1).disk_bytes
+    if not found and whole > machine.free_disk:
+        found = [f"All ranks take {size_of(whole)}; the disk has {size_of(machine.free_disk)} left."]
     for warning in found:
         click.echo(f"Does not fit: {warning}", err=True)
     if found:
@@ -133,6 +147,41 @@ def _shape(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"{text!r} is not TOKENSxDIM, such as 128x64.", param_hint="--shape")
     return int(parts[0]), int(parts[1])
+
+
+def _piece(
+    size: tuple[int, int], ranks: int, rows: int | None, names: set[str], *, mirror: bool
+) -> tuple[int, int]:
+    """The shape of the largest piece of a matrix whose rows are divided among processes."""
+    if rows is not None:
+        raise click.UsageError("--ranks divides all rows, and chosen --rows are recorded by one process.")
+    if mirror:
+        raise click.UsageError("a run of several ranks is not sent while it is recorded: leave --mirror out.")
+    if others := sorted(names - {"weights", "grad", "exp_avg", "exp_avg_sq"}):
+        raise click.BadParameter(
+            f"{', '.join(others)} is not divided as the matrix is: with --ranks, record weights, grad, "
+            "exp_avg, exp_avg_sq.",
+            param_hint="--record",
+        )
+    return -(-size[0] // ranks), size[1]
+
+
+def _on_host(ranks: int | None, wanted: int | None) -> int:
+    """How many processes share a host."""
+    if wanted is not None and wanted > (ranks or 1):
+        raise click.UsageError(f"--ranks-per-host is {wanted}, and --ranks is {ranks or 'not given'}.")
+    return min(ranks or 1, wanted or 8)
+
+
+def _of_all(whole: "Plan", host: "Plan", ranks: int, on_host: int) -> list[tuple[str, str]]:
+    """What is said of all processes beside one of them."""
+    written = f"{size_of(whole.disk_rate)} a second written at most"
+    memory = f"{size_of(host.memory_bytes)} of memory at most"
+    return [
+        ("ranks", f"{ranks:,}, {on_host:,} of them on a host; above is what the largest piece takes"),
+        ("a host", f"{memory}, {size_of(host.disk_rate)} a second written"),
+        ("all ranks", f"{size_of(whole.step_bytes)} a step, {size_of(whole.raw_bytes)} raw; {written}"),
+    ]
 
 
 def _steps(text: str | None, every: int, steps: int) -> "Schedule | None":
@@ -151,7 +200,7 @@ def _steps(text: str | None, every: int, steps: int) -> "Schedule | None":
         raise click.BadParameter(str(error), param_hint="--schedule") from error
 
 
-def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
+def _rows(planned: "Plan", machine: "Machine", host: "Plan") -> list[tuple[str, str]]:
     from embevo.run.planning import loads_of  # noqa: PLC0415 - loaded when it is needed
 
     arrays = planned.frame.arrays
@@ -171,6 +220,10 @@ def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
     if planned.zarr_bytes[1]:
         low, high = planned.zarr_bytes
         rows.append(("Zarr", f"{size_of(low)} to {size_of(high)} expected, by how much changes each step"))
+        if planned.uncompressed_bytes > high:
+            rows.append(
+                ("", f"{size_of(planned.uncompressed_bytes)} where training leaves no core to compress")
+            )
     seconds = planned.block_steps * planned.every / planned.steps_per_second
     rows += [
         (
@@ -202,7 +255,7 @@ def _rows(planned: "Plan", machine: "Machine") -> list[tuple[str, str]]:
     if machine.write_rate is not None:
         rows.append(("writes", f"{size_of(machine.write_rate)} a second, synced"))
     if machine.copy_rate is not None:
-        loads = loads_of(planned, machine)
+        loads = loads_of(host, machine)
         tightest = max(loads, key=loads.__getitem__)
         shares = ", ".join(
             f"{name} {share:.2%}" for name, share in sorted(loads.items(), key=lambda x: -x[1])

@@ -110,15 +110,17 @@ def test_the_examples_of_comparing_run(tmp_path: Path, page: Path, names: list[s
         assert done.stdout.splitlines() == re.findall(r"^print\(.*# (.*)$", code, re.MULTILINE)
 
 
-def test_the_plan_of_a_large_matrix_is_what_the_page_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["recording.md", "distributed.md"])
+def test_what_a_page_says_of_a_plan_is_what_is_printed(tmp_path: Path, page: str) -> None:
     ((command, shown),) = re.findall(
         r"<!-- test: plan -->\n```sh\nembevo (.*?)\n```\n\n```text\n(.*?)```",
-        RECORDING.read_text(),
+        RECORDING.with_name(page).read_text(),
         re.DOTALL,
     )
     printed = embevo(command, tmp_path).stdout
     # What there is of disk and memory is the machine's.
-    assert shown == printed.partition("disk left")[0]
+    common, _, others = printed.partition("disk left")
+    assert shown == common + "".join(re.findall(r"^(?:ranks|a host|all ranks) .*\n", others, re.MULTILINE))
 
 
 def test_every_command_it_names_exists(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Plan:
         zarr_bytes: of the trajectory, least and most expected; zeros without it.
         files: files and directories of the run, at most.
         ring_bytes: of the journal, on the disk and mapped into memory.
-        memory_bytes: the ring, one block's compressed files and what is being encoded, at most.
+        memory_bytes: the ring, one block's files and what is being encoded, at most.
     """
 
     frame: FrameSpec
@@ -116,7 +116,8 @@ class Plan:
         files = _OTHER_FILES + 2 * len(layout.arrays) + blocks * sum(1 for _ in files_of_block(layout, 0))
         if store != "zarr":
             files += rows
-        rest = int(min(block, rows) * most / rows) + (_CHUNKS_AT_WORK_BYTES if most else 0)
+        # Where training leaves no core for it, nothing is compressed.
+        rest = min(block, rows) * frame.image_bytes + _CHUNKS_AT_WORK_BYTES if most else 0
         return cls(
             frame,
             store,
@@ -136,6 +137,11 @@ class Plan:
     def raw_bytes(self) -> int:
         """All recorded steps as they are in the model."""
         return self.rows * self.step_bytes
+
+    @property
+    def uncompressed_bytes(self) -> int:
+        """What the trajectory takes where no block is compressed; 0 without it."""
+        return self.raw_bytes if self.zarr_bytes[1] else 0
 
     @property
     def disk_bytes(self) -> int:
@@ -158,6 +164,20 @@ class Plan:
         """Bytes a second that the disk has to take, at most; the ring stays in memory while there is some."""
         written = self.snapshot_bytes + self.zarr_bytes[1]
         return written / self.rows * self.steps_per_second / self.every
+
+
+def of_ranks(plan: Plan, ranks: int) -> Plan:
+    """What so many processes take together, each of which records a piece as large as that of the plan."""
+    least, most = plan.zarr_bytes
+    return replace(
+        plan,
+        step_bytes=ranks * plan.step_bytes,
+        snapshot_bytes=ranks * plan.snapshot_bytes,
+        zarr_bytes=(ranks * least, ranks * most),
+        files=ranks * plan.files,
+        ring_bytes=ranks * plan.ring_bytes,
+        memory_bytes=ranks * plan.memory_bytes,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """embevo plan."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,49 @@ def test_measuring_names_the_limit_and_the_effort_that_will_be_chosen(invoke: An
     assert fast.exit_code == 1
     assert "effort          none, whether training leaves a core idle or none" in fast.output
     assert "even where nothing is compressed" in fast.output
+
+
+def test_ranks_take_a_piece_each(invoke: Any) -> None:
+    common = ("--dtype", "float32", "--steps", 10, "--rate", 1, "--store", "zarr")
+    divided = invoke("plan", "--shape", "1000x64", *common, "--ranks", 7, "--ranks-per-host", 3)
+    assert divided.exit_code == 0, divided.output
+    # 143 rows are the largest of seven pieces of 1,000.
+    alone = invoke("plan", "--shape", "143x64", *common)
+    part = divided.output.partition("disk left")[0]
+    assert part == alone.output.partition("disk left")[0]
+    of_one = Plan.of(
+        FrameSpec.of({"embeddings": ("float32", (143, 64))}), steps=10, steps_per_second=1, store="zarr"
+    )
+    assert "7, 3 of them on a host" in divided.output
+    assert f"a host          {size_of(3 * of_one.memory_bytes)} of memory" in divided.output
+    assert f"{size_of(7 * of_one.step_bytes)} a step, {size_of(7 * of_one.raw_bytes)} raw" in divided.output
+
+
+def test_what_all_ranks_take_has_to_fit(invoke: Any) -> None:
+    words = ("plan", "--shape", "2000000x8192", "--steps", 100, "--rate", 0.01, "--store", "zarr")
+    assert invoke(*words, "--ranks", 4096, "--ranks-per-host", 1).exit_code == 1
+    assert invoke("plan", *words[1:2], "488x8192", *words[3:]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--ranks", 2, "--rows", 3),
+        ("--ranks", 2, "--mirror"),
+        ("--ranks", 2, "--record", "weights,logits"),
+        ("--ranks", 2, "--ranks-per-host", 3),
+        ("--ranks-per-host", 2),
+        ("--ranks", 0),
+    ],
+)
+def test_ranks_that_cannot_be(invoke: Any, words: tuple[Any, ...]) -> None:
+    result = invoke("plan", "--shape", "128x64", "--steps", 10, "--rate", 1, *words)
+    assert result.exit_code == 2
+    assert "ranks" in result.output
+
+
+def test_without_a_core_to_compress_a_run_is_as_large_as_its_numbers(invoke: Any) -> None:
+    result = invoke("plan", "--shape", "128x64", "--steps", 5000, "--rate", 30, "--store", "zarr")
+    raw = re.search(r"^raw +(.*)$", result.output, re.MULTILINE)
+    assert raw is not None
+    assert f"{raw[1]} where training leaves no core to compress" in result.output
