@@ -27,6 +27,8 @@ _EMBEDDING_WORDS: Final = ("embed", "wte")
 _MOST_LISTED: Final = 8
 # The tensor that a view was taken of; torch has no public name for it.
 _BASE: Final = attrgetter("_base")
+# How torch marks what the first version of FSDP has taken; where that is divided, it has one axis.
+_FLATTENED: Final = "_fsdp_flattened"
 
 
 def sources_of(matrices: Mapping[str, Source], module: Module | None = None) -> dict[str, Take]:
@@ -93,6 +95,11 @@ def check_recordable(name: str, tensor: Tensor) -> None:
     elif tensor.is_meta:
         raise FrameMismatchError(
             f"{name} is on the meta device and has no values: record it when the model has its weights"
+        )
+    elif tensor.ndim == 1 and getattr(tensor, _FLATTENED, False):
+        raise FrameMismatchError(
+            f"{name} is a piece of what FullyShardedDataParallel has made one vector of: it says neither its "
+            "shape nor which rows it has. Divide the model with fully_shard (FSDP2), which keeps both."
         )
     else:
         return
