@@ -1,6 +1,7 @@
 """Did a cloud move as a whole? The way of its bodies together against that of bodies that go anywhere."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.random_directions import Directions, walks
 
-_CASES = 999
+_CASES: Final = 999
 
 
 def bodies(

@@ -56,4 +56,9 @@ def _of_token(
         return np.full(1 + len(signs), np.nan)
     moves = np.diff(rows[:, can], axis=0)
     net = np.concatenate([moves.sum(axis=0, keepdims=True), signs @ moves])
-    return np.asarray(np.sqrt((net**2).sum(axis=1) / (spacing(rows[0, can], dtype) ** 2).sum()), np.float64)
+    gaps = spacing(rows[0, can], dtype)
+    # In units of the largest gap: the square of that between the smallest numbers is 0.
+    largest = gaps.max()
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = np.sqrt(((net / largest) ** 2).sum(axis=1))
+        return np.asarray(moved / np.sqrt(((gaps / largest) ** 2).sum()), np.float64)
