@@ -25,7 +25,7 @@ class ChosenRows:
     Attributes:
         tokens: the tokens; None for all of the vocabulary.
         dimensions: by name of the tensor: the names of its axes.
-        usual: whether the axes would have these names if nothing were said.
+        usual: whether what would be taken for rows of tokens, if nothing were said, are such.
     """
 
     tokens: TokenSubset | None = None
@@ -36,8 +36,10 @@ class ChosenRows:
     def of(cls, frame: FrameSpec) -> "ChosenRows":
         """Those of the arrays of a frame."""
         dimensions = {name: spec.dimensions for name, spec in frame.arrays}
-        usual = default_dimensions({name: spec.shape for name, spec in frame.arrays})
-        return cls(frame.tokens, dimensions, dimensions == usual)
+        taken = default_dimensions({name: spec.shape for name, spec in frame.arrays})
+        rows = [name for name, axes in taken.items() if axes[0] == "token"]
+        usual = all(dimensions[name][0] == "token" for name in rows) and bool(rows) == bool(frame.token_count)
+        return cls(frame.tokens, dimensions, usual)
 
     @property
     def metadata(self) -> dict[str, str]:
