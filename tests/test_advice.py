@@ -37,9 +37,9 @@ VERBS = frozenset(
         "writes",
     ]
 )
-# What messages name and what is not embevo's: arguments of torch and xarray, the class of an optimizer as
-# a setting, an option of wsl.
-FOREIGN_ARGUMENTS = {"set_to_none", "chunks", "class"}
+# What messages name and what is not embevo's: arguments of torch, its DataLoader and xarray, the class of an
+# optimizer as a setting, an option of wsl.
+FOREIGN_ARGUMENTS = {"set_to_none", "chunks", "class", "multiprocessing_context"}
 FOREIGN_OPTIONS = {"--install"}
 STAND_IN = "VALUE"
 
