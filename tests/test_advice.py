@@ -38,9 +38,9 @@ VERBS = frozenset(
     ]
 )
 # What messages name and what is not embevo's: arguments of torch, its DataLoader and xarray, the class of an
-# optimizer as a setting, an option of wsl.
+# optimizer as a setting, options of wsl and TensorBoard.
 FOREIGN_ARGUMENTS = {"set_to_none", "chunks", "class", "multiprocessing_context"}
-FOREIGN_OPTIONS = {"--install"}
+FOREIGN_OPTIONS = {"--install", "--logdir"}
 STAND_IN = "VALUE"
 
 
