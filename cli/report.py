@@ -1,5 +1,6 @@
 """``embevo report``: what became of a run, or of several, on one page."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,7 @@ from .selection import JUDGE_HELP, MATRIX_HELP
 
 if TYPE_CHECKING:
     from embevo.analysis import Analysis
+    from embevo.analysis.nulls.distribution import NullDistribution
 
 # Runs that are replayed in a report, how many bytes of each, and up to which vocabulary.
 _REPLAYED: Final = 2
@@ -31,6 +33,10 @@ _MOST_TOKENS: Final = 8192
 @click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
 @click.option("--judge", is_flag=True, help=JUDGE_HELP)
 @click.option(
+    "--null", "nulls", multiple=True, type=PathOf(exists=True, dir_okay=False), metavar="FILE",
+    help="Show a number beside what chance makes of it, as embevo null --json has printed it; repeatable.",
+)  # fmt: skip
+@click.option(
     "--replay/--no-replay", default=True, show_default="--replay",
     help="Have a page in the report in which the runs are replayed.",
 )  # fmt: skip
@@ -42,6 +48,7 @@ def report(
     thresholds: tuple[str, ...],
     matrix: str | None,
     judge: bool,
+    nulls: tuple[Path, ...],
     replay: bool,
     overwrite: bool,
 ) -> None:
@@ -60,16 +67,32 @@ def report(
 
     check_destination(out, overwrite=overwrite)
     limits = Thresholds.parse(thresholds)
+    beside = {str(path): _null(path) for path in nulls}
     analyses = []
     for run in runs:
         with measuring(f"Measuring {run}") as on_rows:
             analyses.append(analyze(run, limits, matrix=matrix, judge=judge, on_rows=on_rows))
     with measuring("Drawing") as on_figure:
         page = page_of(
-            analyses, out=out.name, replay=_replay(analyses, matrix) if replay else "", on_figure=on_figure
+            analyses,
+            out=out.name,
+            replay=_replay(analyses, matrix) if replay else "",
+            nulls=beside,
+            on_figure=on_figure,
         ).encode()
     write_file(out, page, sync=False)
     click.echo(f"Wrote {out} ({size_of(len(page))})")
+
+
+def _null(path: Path) -> "NullDistribution":
+    """What chance makes of a number, from a file."""
+    from embevo.analysis.nulls.distribution import NullDistribution  # noqa: PLC0415 - when it is needed
+    from embevo.errors import ArgumentError  # noqa: PLC0415
+
+    try:
+        return NullDistribution.from_json(json.loads(path.read_bytes()))
+    except (ArgumentError, ValueError, OSError) as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--null") from error
 
 
 def _replay(analyses: "Sequence[Analysis]", matrix: str | None) -> str:

@@ -1,5 +1,7 @@
 """embevo report, embevo figures and embevo animate: what they write, and what they refuse to."""
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -155,3 +157,50 @@ def test_a_missing_library_is_named(run: Path, tmp_path: Path, command: str, lib
     assert "pip install 'embevo[analysis]'" in result.stderr
     assert "Traceback" not in result.stderr
     assert not out.exists()
+
+
+def test_a_number_is_shown_beside_what_chance_makes_of_it(invoke: Any, run: Path, tmp_path: Path) -> None:
+    measure = "groups.all.radius_rms_last"
+    printed = invoke("null", run, "--measure", measure, "--count", 20, "--json")
+    assert printed.exit_code == 0, printed.output
+    null = tmp_path / "null.json"
+    null.write_text(printed.stdout)
+    out = tmp_path / "page.html"
+    result = invoke("report", run, "-o", out, "--no-replay", "--null", null)
+    assert result.exit_code == 0, result.output
+    page, found = out.read_text(encoding="utf-8"), json.loads(printed.stdout)
+    assert 'id="chance"' in page
+    for part in (measure, f"{found['below']} of 20", f"{found['value']:.4g}", f"--null {null}"):
+        assert part in page, part
+    assert 'id="chance"' not in plain(invoke, run, tmp_path)
+    # A distribution that was made beside another run is not shown beside this one.
+    null.write_text(json.dumps(found | {"value": math.nextafter(found["value"], math.inf)}))
+    refused = invoke("report", run, "-o", out, "--overwrite", "--null", null)
+    assert refused.exit_code == 2
+    assert f"embevo null RUN --measure {measure}" in refused.output
+    assert out.read_text(encoding="utf-8") == page
+
+
+def plain(invoke: Any, run: Path, tmp_path: Path) -> str:
+    out = tmp_path / "plain.html"
+    assert invoke("report", run, "-o", out, "--no-replay").exit_code == 0
+    return out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"measure": "a", "kind": "b", "seed": 0, "value": 1, "below": 0, "values": []}',
+        '{"measure": "a", "kind": "b", "seed": 0, "value": 1, "below": 3, "values": [0, 2]}',
+        '{"measure": "a", "kind": "b", "seed": 0, "value": "x", "below": 0, "values": [1]}',
+    ],
+)
+def test_what_is_no_null_distribution_is_refused(invoke: Any, run: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "null.json").write_text(text)
+    result = invoke("report", run, "-o", tmp_path / "page.html", "--null", tmp_path / "null.json")
+    assert result.exit_code == 2
+    assert "null.json" in result.output
+    assert not (tmp_path / "page.html").exists()

@@ -95,6 +95,32 @@ class NullDistribution:
         )
         return plain
 
+    @classmethod
+    def from_json(cls, data: Any) -> "NullDistribution":
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ArgumentError: the values are not such as ``embevo null --measure NAME --json`` prints.
+        """
+        try:
+            values = np.array([np.nan if value is None else float(value) for value in data["values"]])
+            found = cls(
+                str(data["measure"]), str(data["kind"]), int(data["seed"]), float(data["value"]), values
+            )
+            told = int(data["below"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"this is not what embevo null --measure NAME --json prints: {error!r}"
+            ) from error
+        if not found.known or found.below != told:
+            raise ArgumentError("this is no null distribution: its counts are not those of its numbers")
+        return found
+
+
+def numbers_of(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """All numbers of a summary by name, whose parts are joined by dots; None where there is no value."""
+    return dict(_flat(summary, ""))
+
 
 def null_distribution(
     run: Run | PathLike,
@@ -187,7 +213,7 @@ def _number(found: Measurement, matrix: str, name: str) -> float | None:
     Raises:
         ArgumentError: the summary has no such number.
     """
-    numbers = dict(_flat(summarize(found, build_series(found, matrix)), ""))
+    numbers = numbers_of(summarize(found, build_series(found, matrix)))
     if name not in numbers:
         like = get_close_matches(name, numbers, _SUGGESTED, 0.3) or list(numbers)[:_SUGGESTED]
         raise ArgumentError(f"the summary has no number {name!r}; it has, for example, {', '.join(like)}")

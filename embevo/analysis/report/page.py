@@ -14,6 +14,8 @@ from embevo.analysis.figures.catalogue import FIGURES, Figure
 from embevo.analysis.figures.drawing import Drawing, share_scales
 from embevo.analysis.figures.rendering import render
 from embevo.analysis.figures.style import styled
+from embevo.analysis.nulls.distribution import NullDistribution
+from embevo.analysis.report.chance import chance_section
 from embevo.analysis.report.found import findings_section, folded
 from embevo.analysis.report.judged import verdicts_section
 from embevo.analysis.report.markup import Markup, image, joined, table, tag
@@ -49,6 +51,7 @@ def report(
     *,
     out: str = "report.html",
     replay: str = "",
+    nulls: Mapping[str, NullDistribution] | None = None,
     on_figure: Callable[[int, int], None] | None = None,
 ) -> str:
     """The page, as text: the same runs give the same text.
@@ -58,27 +61,33 @@ def report(
         out: name of the file, for the command that the page says it is made by.
         replay: a page of HTML in which the runs are replayed, which becomes a frame of this one; empty for
             none.
+        nulls: what chance makes of numbers of these runs, by the file that it was read from.
         on_figure: called after each drawn figure with how many are done, and how many there will be.
+
+    Raises:
+        AnalysisError: a null is of no number of these runs.
     """
     names = _names([analysis.run_path for analysis in analyses])
     subjects = [
         _Subject(name, open_run(analysis.run_path), analysis)
         for name, analysis in zip(names, analyses, strict=True)
     ]
+    named = [(subject.name, subject.analysis) for subject in subjects]
     comparison = compare(analyses) if len(analyses) > 1 else None
     matrices = dict.fromkeys(analysis.summary["matrix"] for analysis in analyses)
     what = "Embedding evolution" if list(matrices) == [EMBEDDING] else f"Evolution of {', '.join(matrices)}"
     title = f"{what}: {', '.join(names)}"
     body = joined(
-        _introduction(title, subjects, replayed=bool(replay)),
-        findings_section([(subject.name, subject.analysis) for subject in subjects]),
+        _introduction(title, subjects, replayed=bool(replay), chance=bool(nulls)),
+        findings_section(named),
         _replay(replay) if replay else Markup(""),
-        verdicts_section([(subject.name, subject.analysis) for subject in subjects], comparison),
+        verdicts_section(named, comparison),
         _numbers(subjects, comparison),
+        chance_section(named, list(nulls.values())) if nulls else Markup(""),
         _figures(subjects, _drawn(subjects, comparison), on_figure),
         _thresholds(analyses[0]) if any(analysis.applies.judged for analysis in analyses) else Markup(""),
         _settings(subjects),
-        _reproduction(subjects, out),
+        _reproduction(subjects, out, list(nulls or ())),
         tag("footer", f"Made by embevo {version('embevo')}."),
     )
     template = Template(files("embevo.analysis.report").joinpath("report.html").read_text(encoding="utf-8"))
@@ -110,7 +119,7 @@ def _replay(page: str) -> Markup:
     )
 
 
-def _introduction(title: str, subjects: Sequence[_Subject], *, replayed: bool) -> Markup:
+def _introduction(title: str, subjects: Sequence[_Subject], *, replayed: bool, chance: bool) -> Markup:
     summary = subjects[0].analysis.summary
     judged = any(subject.analysis.applies.judged for subject in subjects)
     links = (
@@ -118,6 +127,7 @@ def _introduction(title: str, subjects: Sequence[_Subject], *, replayed: bool) -
         *((("replay", "Replay"),) if replayed else ()),
         ("verdicts", "Verdicts"),
         ("numbers", "Key numbers"),
+        *((("chance", "Against chance"),) if chance else ()),
         ("figures", "Figures"),
         ("thresholds", "Thresholds"),
         ("settings", "Settings"),
@@ -215,7 +225,7 @@ def _mapping(run: Run, key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _reproduction(subjects: Sequence[_Subject], out: str) -> Markup:
+def _reproduction(subjects: Sequence[_Subject], out: str, nulls: Sequence[str]) -> Markup:
     parts = []
     for subject in subjects:
         lines = commands(subject.run, subject.run.path.absolute().name)
@@ -239,7 +249,7 @@ def _reproduction(subjects: Sequence[_Subject], out: str) -> Markup:
         ),
         parts,
         tag("h3", "This page"),
-        tag("pre", tag("code", report_command([subject.analysis for subject in subjects], out))),
+        tag("pre", tag("code", report_command([subject.analysis for subject in subjects], out, nulls))),
     )
 
 

@@ -30,8 +30,8 @@ def commands(run: Run, name: str) -> list[str]:
     return []
 
 
-def report_command(analyses: Sequence[Analysis], out: str) -> str:
-    """The command that makes the page, with the thresholds that are not the defaults."""
+def report_command(analyses: Sequence[Analysis], out: str, nulls: Sequence[str] = ()) -> str:
+    """The command that makes the page, with the thresholds that are not the defaults, and files of nulls."""
     runs = [shlex.quote(str(analysis.run_path)) for analysis in analyses]
     matrix = analyses[0].summary["matrix"]
     chosen = [] if matrix == EMBEDDING else [f"--matrix {shlex.quote(matrix)}"]
@@ -43,7 +43,8 @@ def report_command(analyses: Sequence[Analysis], out: str) -> str:
         for name, value in analyses[0].thresholds.to_json().items()
         if value != defaults[name]
     ]
-    return _wrapped("embevo report", [*runs, *chosen, *changed, f"-o {shlex.quote(out)}"])
+    beside = [f"--null {shlex.quote(name)}" for name in nulls]
+    return _wrapped("embevo report", [*runs, *chosen, *changed, *beside, f"-o {shlex.quote(out)}"])
 
 
 def _options(config: Mapping[str, Any]) -> list[str]:
