@@ -18,7 +18,7 @@ from torch import nn
 import embevo
 from embevo import AnalysisError, ArgumentError
 from embevo.analysis import analyze, audit, null_distribution, surrogates, write_surrogate
-from embevo.analysis.nulls import trajectory
+from embevo.analysis.nulls import distribution, trajectory
 from embevo.analysis.nulls.kinds import KINDS, Kind
 from embevo.run.format.token_subset import TokenSubset
 from support.encoded import DTYPES
@@ -257,3 +257,14 @@ def test_a_number_is_set_against_chance(tmp_path: Path) -> None:
     assert "choose one" in run("null", path, "--measure", "x", "--out", tmp_path / "x", code=2).stderr
     # The loss is the training's, and no surrogate has one.
     assert null_distribution(path, "loss_last", "brownian", 2).known == 0
+
+
+@pytest.mark.parametrize("name", ["groups.all.radius_rms_last", "drifts.the whole run.value"])
+def test_what_simulates_chance_is_measured_where_it_is_asked_for_and_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = record(tmp_path / "run", brownian(130, 8, 4, 3).astype(np.float32))
+    found = null_distribution(path, name, "brownian", 2)
+    assert found.known == 2
+    monkeypatch.setattr(distribution, "SIMULATED", ())
+    assert found.to_json() == null_distribution(path, name, "brownian", 2).to_json()

@@ -41,6 +41,7 @@ class Outline:
         logits: ``(measured_step, token)`` mean logits of the whole vocabulary; None where not recorded.
         measures: names of the measures to take beside those that are always taken; None for the usual ones.
         exact: look at all tokens and all their pairs, whatever time and memory that takes.
+        without: names of measures that are left out although they are always taken.
     """
 
     steps: NDArray[np.int64]
@@ -58,6 +59,7 @@ class Outline:
     logits: NDArray[np.float64] | None = None
     measures: tuple[str, ...] | None = None
     exact: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

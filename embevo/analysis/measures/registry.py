@@ -67,6 +67,8 @@ ALWAYS: Final[tuple[type[Measure], ...]] = (
     Pinned,
     Training,
 )
+# Of these, what simulates chance itself, which takes longer than all others of a short run together.
+SIMULATED: Final[tuple[type[Measure], ...]] = (Walk, Travel)
 # Measured unless others are chosen.
 USUAL: Final[tuple[type[Measure], ...]] = (
     RankMe,
@@ -142,7 +144,9 @@ def measures_of(outline: Outline) -> tuple[type[Measure], ...]:
     return tuple(
         measure
         for measure in MEASURES
-        if (measure in ALWAYS or measure.called() in names) and measure.applies(outline)
+        if (measure in ALWAYS or measure.called() in names)
+        and measure.called() not in outline.without
+        and measure.applies(outline)
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embevo.analysis.json_numbers import to_plain
 from embevo.analysis.measurement import Measurement, Stretch, outline_of
 from embevo.analysis.measures.outline import Outline
-from embevo.analysis.measures.registry import COSTLY, USUAL
+from embevo.analysis.measures.registry import COSTLY, SIMULATED, USUAL
 from embevo.analysis.nulls.kinds import Kind, Surrogates, surrogates_of
 from embevo.analysis.nulls.surrogates import check_seed, drawing
 from embevo.analysis.nulls.trajectory import Trajectory
@@ -159,7 +159,9 @@ def null_distribution(
     threads = jobs_of(jobs)
     opened = run if isinstance(run, Run) else open_run(run)
     of = Trajectory(opened, matrix_of(opened, matrix))
-    outline = outline_of(opened, of.name, measures=_wanted(measure_name))
+    outline = dataclasses.replace(
+        outline_of(opened, of.name, measures=_wanted(measure_name)), without=_unneeded(measure_name)
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         own = _number(measure(opened, of.name, None, outline, threads), of.name, measure_name)
     if own is None:
@@ -204,6 +206,15 @@ def _wanted(name: str) -> tuple[str, ...]:
         for of in (*USUAL, *COSTLY)
         if any(variable.name in parts for variable in of.variables)
         or any(f"{name}.".startswith(f"{number.name}.") for number in of.numbers)
+    )
+
+
+def _unneeded(name: str) -> tuple[str, ...]:
+    """The measures that simulate chance, but for one that has the number."""
+    return tuple(
+        of.called()
+        for of in SIMULATED
+        if not any(f"{name}.".startswith(f"{number.name}.") for number in of.numbers)
     )
 
 
