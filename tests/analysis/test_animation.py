@@ -150,7 +150,9 @@ def test_a_gif_shows_each_step_with_the_live_and_the_dead(analysis: Analysis, tm
 def test_a_part_of_a_run_is_shown_where_that_is_asked_for(analysis: Analysis, tmp_path: Path) -> None:
     steps = analysis.series["step"].to_numpy().tolist()
     assert animate(analysis, tmp_path / "out.gif", frames=99, between=(steps[2], steps[4])) == 3
-    with pytest.raises(NothingToDrawError, match="no step from"):
+    with pytest.raises(
+        NothingToDrawError, match=rf"no step from .*: choose steps between {steps[0]} and {steps[-1]}"
+    ):
         animate(analysis, tmp_path / "none.gif", between=(steps[-1] + 1, steps[-1] + 9))
 
 

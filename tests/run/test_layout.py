@@ -201,3 +201,25 @@ def test_large_matrices_lie_in_shards_that_are_encoded_one_by_one(tmp_path: Path
     write(tmp_path, {**layout.metadata(steps), **files})
     found = zarr.open_group(tmp_path, mode="r")["embeddings"][:]
     assert encoded.same_bits(np.asarray(found), encoded.widened(values))
+
+
+def test_nothing_but_the_lengths_along_step_changes_from_block_to_block() -> None:
+    frame = FrameSpec.of({"embeddings": ("float32", (5, 3))}, ("loss",))
+    # The length that stands for all others until it is known may be among the settings, too.
+    attributes = {"config": {"shape": [1 << 62, 3], "name": f"{(1 << 62) + 1}"}}
+    layout = Layout.new(
+        frame,
+        block_steps=4,
+        store="zarr",
+        zarr_dtype="native",
+        has_token_count=False,
+        attributes=attributes,
+    )
+    for rows in (0, 7, 123456):
+        files = {key: json.loads(data) for key, data in layout.metadata(rows).items()}
+        group = files["zarr.json"]
+        assert group["attributes"]["config"] == attributes["config"]
+        arrays = group["consolidated_metadata"]["metadata"]
+        shapes = {name: array["shape"] for name, array in arrays.items()}
+        assert shapes == {"embeddings": [rows, 5, 3], "step": [rows], "loss": [rows], "token": [5]}
+        assert all(files[f"{name}/zarr.json"] == array for name, array in arrays.items())

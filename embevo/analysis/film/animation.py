@@ -83,7 +83,10 @@ def animate(
     first, last = (recorded[0], recorded[-1]) if between is None else between
     start, stop = np.searchsorted(recorded, first), np.searchsorted(recorded, last, "right")
     if start >= stop:
-        raise NothingToDrawError(f"no step from {first:,} to {last:,} was recorded")
+        raise NothingToDrawError(
+            f"no step from {first:,} to {last:,} was recorded: choose steps between {recorded[0]:,} and "
+            f"{recorded[-1]:,}, the first before the last"
+        )
     rows = frame_rows(int(stop), frames, int(start))
     steps = recorded[rows]
     crowded = series["black_holes"].sel(group="all").to_numpy()[rows] > 0
