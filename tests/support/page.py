@@ -30,10 +30,21 @@ class Page:
 
     @classmethod
     @contextmanager
-    def opened(cls, browser: Any, url: str, *, state: str = "", **how: Any) -> Iterator[Self]:
-        """A page that has drawn its first picture; ``state`` is what stands behind # in its address."""
+    def opened(
+        cls, browser: Any, url: str, *, state: str = "", script: str = "", **how: Any
+    ) -> Iterator[Self]:
+        """A page that has drawn its first picture.
+
+        Args:
+            browser: that opens it.
+            url: of the page.
+            state: what stands behind # in its address.
+            script: run before those of the page, in each of its frames.
+            how: of the browser's context.
+        """
         how.setdefault("viewport", {"width": 1000, "height": 700})
         context = browser.new_context(**how)
+        context.add_init_script(script)
         found = cls(context.new_page())
         found.page.goto(f"{url}#{state}")
         found.until("!!(window.embevo && window.embevo.firstPicture)")

@@ -16,6 +16,8 @@ import { twins } from "./twins.js";
 const LOOK_MS = 1000;
 const CHARTS_MS = 1500;
 const PICTURE_MS = 10000;
+// A frame that is out of sight, as in a report, gets no animation frames, and draws by the clock.
+const UNSEEN_MS = 200;
 
 class App {
   constructor() {
@@ -25,6 +27,8 @@ class App {
     this.panels = [];
     this.runs = [];
     this.dirty = true;
+    // When there was an animation frame last.
+    this.seen = 0;
     this.timeline = new Timeline(this.state, { changed: () => this.moved() });
     this.charts = new Charts(document.getElementById("charts"), this.timeline);
     this.marks = new Marks(document.getElementById("marks"), this.timeline);
@@ -56,7 +60,9 @@ class App {
     bindFilming(this);
     this.silence();
     this.tokens.selection();
+    this.draw();
     requestAnimationFrame((now) => this.picture(now));
+    setInterval(() => { if (performance.now() - this.seen > UNSEEN_MS) this.draw(); }, UNSEEN_MS);
     // Measuring takes the cores that the first picture needs.
     this.measuring = setTimeout(() => this.measure(), PICTURE_MS);
     this.watch();
@@ -72,7 +78,12 @@ class App {
     stage.replaceChildren();
     const over = this.state.layout === "over" && this.runs.length > 1;
     this.panels = over ? [new Panel(stage, this.runs)] : this.runs.map((run) => new Panel(stage, [run]));
-    for (const panel of this.panels) panel.canvas.addEventListener("redraw", () => this.redraw());
+    for (const { canvas } of this.panels) {
+      canvas.addEventListener("redraw", () => { this.silence(); this.redraw(); });
+      canvas.addEventListener("webglcontextlost", () => {
+        if (canvas.isConnected) this.say("The browser has taken the graphics from this picture: it comes back with them, or when the page is loaded anew.");
+      });
+    }
     this.bindPanels?.();
     this.dress();
   }
@@ -160,7 +171,13 @@ class App {
 
   picture(now) {
     requestAnimationFrame((later) => this.picture(later));
+    this.seen = performance.now();
     this.timeline.tick(now, !this.waiting);
+    this.draw();
+  }
+
+  // What is wanted, unless it is drawn already.
+  draw() {
     if (!this.dirty) return;
     this.dirty = false;
     const started = performance.now();

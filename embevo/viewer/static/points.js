@@ -55,11 +55,17 @@ export class Points {
     canvas.addEventListener("webglcontextrestored", () => { this.#prepare(); canvas.dispatchEvent(new Event("redraw")); });
   }
 
+  // Of a context that was taken away nothing can be had: all is made when it is given back.
   #prepare() {
     const gl = this.#gl;
-    this.#points = program(gl, POINT_VERTEX, POINT_FRAGMENT, ["place", "colour", "look"], ["size", "depth", "density"]);
-    this.#lines = program(gl, LINE_VERTEX, LINE_FRAGMENT, ["place", "colour"], ["size"]);
-    this.#buffers = Object.fromEntries(["place", "colour", "look", "line", "tint"].map((name) => [name, gl.createBuffer()]));
+    this.#points = null;
+    try {
+      this.#lines = program(gl, LINE_VERTEX, LINE_FRAGMENT, ["place", "colour"], ["size"]);
+      this.#buffers = Object.fromEntries(["place", "colour", "look", "line", "tint"].map((name) => [name, gl.createBuffer()]));
+      this.#points = program(gl, POINT_VERTEX, POINT_FRAGMENT, ["place", "colour", "look"], ["size", "depth", "density"]);
+    } catch (error) {
+      if (!gl.isContextLost()) throw error;
+    }
   }
 
   resize(width, height, density) {
@@ -85,6 +91,7 @@ export class Points {
   // places (n, 3) pixels; colours (n, 4) from 0 to 1; looks (n, 2): diameter in pixels, number of the shape.
   points(places, colours, looks) {
     const gl = this.#gl;
+    if (!this.#points) return;
     const [w, h] = this.size;
     gl.useProgram(this.#points.program);
     gl.uniform2f(this.#points.uniforms.size, w, h);
@@ -99,6 +106,7 @@ export class Points {
   // Ends of lines, two a line: places (2n, 3) pixels, colours (2n, 4).
   lines(places, colours, count) {
     const gl = this.#gl;
+    if (!this.#points) return;
     gl.useProgram(this.#lines.program);
     gl.uniform2f(this.#lines.uniforms.size, ...this.size);
     this.#send("line", this.#lines.attributes.place, places, 3);
