@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .paths import PathOf
+from .plan_sweep import plan_sweep
 from .readable import size_of
 
 if TYPE_CHECKING:
@@ -16,11 +17,21 @@ if TYPE_CHECKING:
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:  # noqa: ARG001
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number of steps a second.")
+    return value
+
+
 @click.command()
-@click.option("--shape", required=True, metavar="TOKENSxDIM", help="Of the matrix, such as 151936x2560.")
+@click.option("--sweep", "grid", type=PathOf(), metavar="GRID.toml", help="Plan all runs of a sweep.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="With --sweep: train N runs at once.  [default: 1]"
+)
+@click.option("--shape", metavar="TOKENSxDIM", help="Of the matrix, such as 151936x2560.")
 @click.option("--dtype", type=click.Choice(_DTYPES), default="bfloat16", show_default=True)
-@click.option("--steps", required=True, type=click.IntRange(1), help="Optimizer steps.")
-@click.option("--rate", required=True, type=click.FloatRange(0, min_open=True), help="Steps a second.")
+@click.option("--steps", type=click.IntRange(1), help="Optimizer steps.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), callback=_finite, help="Steps a second.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Record every N-th step.")
 @click.option(
     "--store", type=click.Choice(["zarr", "safetensors", "both"]), default="both", show_default=True
@@ -56,12 +67,17 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
     "--measure", is_flag=True, help="Time this machine's memory, cores and disk for a second or two."
 )
 @click.option("--mirror", is_flag=True, help="Say what sending it to object storage takes, too.")
+@click.pass_context
 def plan(
+    ctx: click.Context,
+    /,
     *,
-    shape: str,
+    grid: Path | None,
+    workers: int | None,
+    shape: str | None,
     dtype: str,
-    steps: int,
-    rate: float,
+    steps: int | None,
+    rate: float | None,
     every: int,
     store: Any,
     zarr_dtype: Any,
@@ -77,10 +93,14 @@ def plan(
     measure: bool,
     mirror: bool,
 ) -> None:
-    """Work out what recording a matrix at every step takes, and whether it fits.
+    """Work out what recording a matrix at every step takes, or a sweep, and whether it fits.
 
     Exits with 1 where it does not.
     """
+    if grid is not None or workers is not None:
+        plan_sweep(ctx, grid, out, rate=rate, workers=workers or 1, measure=measure)
+        return
+    shape, steps, rate = _needed(shape, steps, rate)
     from embevo.errors import ConfigError  # noqa: PLC0415 - loaded when they are needed, zarr above all
     from embevo.experiment.arrays import parse_record, recorded_frame  # noqa: PLC0415
     from embevo.run.format.token_subset import TokenSubset  # noqa: PLC0415
@@ -88,8 +108,6 @@ def plan(
     from embevo.run.planning import Machine, Plan, of_ranks, warnings_of  # noqa: PLC0415
 
     size = _shape(shape)
-    if not math.isfinite(rate):
-        raise click.BadParameter(f"{rate} is not a number of steps a second.", param_hint="--rate")
     if rows is not None and rows > size[0]:
         raise click.BadParameter(f"{rows} is more than the {size[0]} that there are.", param_hint="--rows")
     try:
@@ -140,6 +158,15 @@ def plan(
     if found:
         raise SystemExit(1)
     click.echo("It fits.")
+
+
+def _needed(shape: str | None, steps: int | None, rate: float | None) -> tuple[str, int, float]:
+    """What a recording cannot be planned without."""
+    if shape is None or steps is None or rate is None:
+        given = {"--shape": shape, "--steps": steps, "--rate": rate}
+        missing = ", ".join(name for name, value in given.items() if value is None)
+        raise click.UsageError(f"Missing {missing}, of a recording; a sweep is planned with --sweep.")
+    return shape, steps, rate
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from embevo_cli.readable import size_of
 
 from embevo import open_run
 from embevo.experiment.arrays import recorded_frame
+from embevo.experiment.config import ExperimentConfig
+from embevo.experiment.planned import plan_of
 from embevo.run.format.frame import FrameSpec
-from embevo.run.planning import Plan
+from embevo.run.planning import Machine, Plan
 
 
 def test_a_small_run_fits(invoke: Any, tmp_path: Path) -> None:
@@ -187,3 +190,63 @@ def test_without_a_core_to_compress_a_run_is_as_large_as_its_numbers(invoke: Any
     raw = re.search(r"^raw +(.*)$", result.output, re.MULTILINE)
     assert raw is not None
     assert f"{raw[1]} where training leaves no core to compress" in result.output
+
+
+def test_a_sweep_is_planned_as_its_runs_are(
+    invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Machine.here
+    monkeypatch.setattr(Machine, "here", lambda directory: replace(here(directory), memory=1 << 40))
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        "[fixed]\nstore = 'zarr'\ndevice = 'cpu'\n[grid]\nsteps = [7200, 14400]\nseed = [1, 2, 3]\n"
+    )
+    out = ("--out", tmp_path / "runs")
+    planned = invoke("plan", "--sweep", grid, "--rate", 2, "--workers", 2, *out)
+    assert planned.exit_code == 0, planned.output
+    rows = dict(re.findall(r"^(\S[\w ]+?) {2,}(.*)$", planned.output, re.MULTILINE))
+    assert rows["runs"] == "6, 64,800 steps together, 2 a second in each"
+    # Two begin at once, then whoever is free: 1 + 1 + 2 hours, and 1 + 2 + 2.
+    assert rows["takes"] == "5.0 hours; 2.0 hours with 6 workers, as long as the longest run"
+    plans = [
+        plan_of(ExperimentConfig(steps=steps, store="zarr")) for steps in (7200, 14400) for _ in range(3)
+    ]
+    low, high = (sum(plan.zarr_bytes[place] for plan in plans) for place in (0, 1))
+    rings = sum(sorted(plan.ring_bytes for plan in plans)[-2:])
+    assert (
+        rows["disk"] == f"{size_of(low)} to {size_of(high)} expected, {size_of(high + rings)} with the rings"
+    )
+    assert rows["files"] == f"{sum(plan.files for plan in plans):,} at most"
+    assert planned.output.endswith("It fits.\n")
+    many = invoke("plan", "--sweep", grid, "--rate", 2, "--workers", 10**6, *out)
+    assert dict(re.findall(r"^(\S[\w ]+?) {2,}(.*)$", many.output, re.MULTILINE))["takes"].startswith("2.0")
+    for words, said in (
+        (("--sweep", grid), "needs one of --rate"),
+        (("--sweep", grid, "--rate", 1, "--measure"), "needs one of --rate"),
+        (("--sweep", grid, "--rate", 1, "--steps", 3, "--gradient"), "leave --steps, --gradient out"),
+        (("--workers", 2), "--workers is for --sweep"),
+        (("--shape", "128x64", "--steps", 3), "Missing --rate"),
+    ):
+        refused = invoke("plan", *words)
+        assert refused.exit_code == 2
+        assert said in refused.output
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.toml"]
+
+
+def test_what_a_sweep_lacks_is_said(invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text("[fixed]\nsteps = 10\ndim = 8\nheads = 1\ndevice = 'cpu'\n[grid]\nseed = [1, 2]\n")
+    here = Machine.here
+
+    def small(directory: Path) -> Machine:
+        found = here(directory)
+        assert found.disk is not None
+        return replace(found, free_disk=1, memory=1, disk=replace(found.disk, free_files=3))
+
+    monkeypatch.setattr(Machine, "here", small)
+    refused = invoke("plan", "--sweep", grid, "--measure", "--out", tmp_path)
+    assert refused.exit_code == 1
+    for said in ("the runs take more of the disk", "Choose fewer --workers", "more files than"):
+        assert said in refused.output
+    ((rate,),) = [re.findall(r"20 steps together, ([\d.,]+) a second in each", refused.output)]
+    assert float(rate.replace(",", "")) > 1
