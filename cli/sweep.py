@@ -1,6 +1,7 @@
 """``embevo sweep``: the runs of a grid, each trained, resumed or skipped as its state asks for."""
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,19 +12,27 @@ from .paths import PathOf
 from .readable import size_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from rich.console import Console
 
     from embevo.experiment.grid import GridRun
     from embevo.experiment.sweep import Status, Sweep
 
+    from .sweep_workers import Workers
+
 _SIGNALLED: Final = 128
+_LOOK_SECONDS: Final = 0.5
 
 
 @click.command()
 @click.argument("grid", type=PathOf(), metavar="GRID.toml")
 @click.option("--out", type=PathOf(), help="Directory of the runs.  [default: runs/GRID]")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Train N runs at once."
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train N runs at once.  [default: 1; with --dask the threads of the workers, with --slurm all]",
 )
 @click.option(
     "--threads",
@@ -34,6 +43,12 @@ _SIGNALLED: Final = 128
 @click.option(
     "--resumes", type=click.IntRange(0), default=5, show_default=True, metavar="N",
     help="Resume a run whose process is killed at most N times.",
+)  # fmt: skip
+@click.option("--dask", metavar="ADDRESS", help="Train on the workers of the Dask scheduler there.")
+@click.option("--slurm", is_flag=True, help="Train in jobs of Slurm.")
+@click.option(
+    "--slurm-option", "slurm_options", multiple=True, metavar="KEY=VALUE",
+    help="Of each job, as submitit has them: timeout_min (needed), partition, mem_gb, cpus_per_task, ...",
 )  # fmt: skip
 @click.option("--retry", is_flag=True, help="Train those again that failed.")
 @click.option("--status", "only_status", is_flag=True, help="Show the states and change nothing.")
@@ -51,9 +66,12 @@ def sweep(
     *,
     grid: Path,
     out: Path | None,
-    jobs: int,
+    jobs: int | None,
     threads: int | None,
     resumes: int,
+    dask: str | None,
+    slurm: bool,
+    slurm_options: tuple[str, ...],
     retry: bool,
     only_status: bool,
     dry_run: bool,
@@ -70,6 +88,10 @@ def sweep(
     """
     if rate is not None and not dry_run:
         raise click.UsageError("--rate is for --dry-run: a training is as fast as it is.")
+    if dask is not None and slurm:
+        raise click.UsageError("--dask and --slurm both say where runs are trained: give one of them.")
+    if slurm_options and not slurm:
+        raise click.UsageError("--slurm-option is for --slurm, which is not given.")
     from rich.console import Console  # noqa: PLC0415 - loaded when they are needed, zarr above all
 
     from embevo.experiment.grid import load_grid  # noqa: PLC0415
@@ -80,7 +102,9 @@ def sweep(
     if only_status or dry_run:
         found = planned.statuses()
     else:
-        found = _trained(ctx, console, planned, jobs=jobs, threads=threads, resumes=resumes, retry=retry)
+        planned.out.mkdir(parents=True, exist_ok=True)
+        workers = _workers(planned, jobs=jobs, threads=threads, dask=dask, slurm=slurm, options=slurm_options)
+        found = _trained(ctx, console, planned, workers, threads=threads, resumes=resumes, retry=retry)
         if analyze and not as_json and all(status.state == "complete" for status in found):
             ctx.invoke(analyze_command, runs=tuple(planned.path(run) for run in planned.runs))
     if as_json:
@@ -88,16 +112,39 @@ def sweep(
     elif only_status or dry_run:
         _print(console, found)
         if dry_run:
-            _print_plan(console, planned, found, None if rate is None else rate * jobs)
+            _print_plan(console, planned, found, None if rate is None else rate * (jobs or 1))
     ctx.exit(1 if any(status.state == "failed" for status in found) else 0)
+
+
+def _workers(
+    planned: "Sweep",
+    *,
+    jobs: int | None,
+    threads: int | None,
+    dask: str | None,
+    slurm: bool,
+    options: tuple[str, ...],
+) -> "AbstractContextManager[Workers]":
+    """Who train the runs; nobody is asked anything before that is entered."""
+    if dask is not None:
+        from .sweep_dask import dask_workers  # noqa: PLC0415
+
+        return dask_workers(dask, jobs, planned.out)
+    if slurm:
+        from .sweep_slurm import slurm_workers  # noqa: PLC0415
+
+        return slurm_workers(options, jobs, threads or planned.kept_threads, planned.folder / "slurm")
+    from .sweep_workers import local_workers  # noqa: PLC0415
+
+    return local_workers(jobs or 1)
 
 
 def _trained(
     ctx: click.Context,
     console: "Console",
     planned: "Sweep",
+    workers: "AbstractContextManager[Workers]",
     *,
-    jobs: int,
     threads: int | None,
     resumes: int,
     retry: bool,
@@ -105,16 +152,12 @@ def _trained(
     """Train what is to be trained; what has become of the runs then."""
     from embevo.experiment.interruption import StopRequest  # noqa: PLC0415
     from embevo.run.disk.lock import WriterLock  # noqa: PLC0415
-    from embevo.run.limits import available_cores  # noqa: PLC0415
 
     from .sweep_table import SweepTable  # noqa: PLC0415
-    from .sweeping import Training, train_all  # noqa: PLC0415
+    from .sweeping import Conductor  # noqa: PLC0415
 
-    planned.out.mkdir(parents=True, exist_ok=True)
     lock = WriterLock(planned.lock)
     try:
-        share = max(1, int(available_cores().amount) // jobs)
-        training = Training(planned, threads=planned.threads(threads, share), resumes=resumes)
         for run in planned.runs if retry else []:
             planned.retry(run)
         found = [planned.status(run, verified=True) for run in planned.runs]
@@ -124,14 +167,25 @@ def _trained(
             if status.state not in ("complete", "failed")
         ]
         _check_room(planned, wanted)
+        if threads is not None:
+            planned.threads(threads, threads)
         with StopRequest() as stop, SweepTable(console) as table:
             table.show(found)
+            due = 0.0
 
             def look() -> bool:
-                table.show([*_now(planned, found)])
+                nonlocal due
+                begun = time.monotonic()
+                if begun >= due:
+                    table.show(_now(planned, found))
+                    # Of many runs on a slow file system, a look takes its time: it is not all that is done.
+                    due = time.monotonic() + max(_LOOK_SECONDS, 10 * (time.monotonic() - begun))
                 return stop.signal is not None
 
-            train_all(training, wanted, jobs=jobs, on_look=look)
+            if wanted:
+                with workers as there:
+                    kept = planned.threads(threads, there.threads)
+                    Conductor(planned, there, threads=kept, resumes=resumes).train(wanted, look)
             final = _now(planned, found)
             table.show(final)
     finally:

@@ -1,6 +1,7 @@
 """``embevo train``: train the experiment and record every step."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,6 +9,7 @@ import click
 from rich.console import Console
 
 from embevo.experiment.config import ExperimentConfig, load_settings, overridden, settings_of
+from embevo.experiment.session import Leash
 
 from .output import go_on_without_output, say_if_output_failed
 from .paths import PathOf
@@ -17,6 +19,8 @@ from .training_progress import announce, progress_on
 from .training_summary import print_summary
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from embevo.experiment.record import Beginning
 
 _SIGNALLED: Final = 128
@@ -52,6 +56,8 @@ _SIGNALLED: Final = 128
     metavar="URL",
     help="Send sealed blocks to object storage while it trains, such as s3://bucket/prefix.",
 )
+@click.option("--while", "session", type=PathOf(), hidden=True, help="End when this file is gone.")
+@click.option("--while-process", "process", type=int, hidden=True, help="End when this process is gone.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @settings_options
 @click.pass_context
@@ -67,6 +73,8 @@ def train(
     compact: bool,
     journal_dir: Path | None,
     mirror: str | None,
+    session: Path | None,
+    process: int | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -89,6 +97,10 @@ def train(
         raise click.UsageError("--compact: safetensors files are not compressed; leave it out.")
     run_dir = resume or out or Path("runs") / config.run_name()
 
+    leash = None if session is None else Leash(session, process)
+    if leash is not None and leash.is_gone:
+        ctx.exit(_SIGNALLED + signal.SIGTERM)
+
     # OpenMP's threads spin while they wait for each other: with anything else on the cores, a step of this
     # small model then takes ten times as long. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -104,6 +116,11 @@ def train(
             announce(console, beginning)
             progress.begin(beginning.step)
 
+        def step(done: int, loss: "Tensor") -> None:
+            progress.step(done, loss)
+            if leash is not None:
+                leash.look()
+
         summary = run_experiment(
             config,
             run_dir,
@@ -113,7 +130,7 @@ def train(
             journal_dir=journal_dir,
             mirror=mirror,
             on_begin=begin,
-            on_step=progress.step,
+            on_step=step,
         )
         progress.finish()
     print_summary(console, summary, config)

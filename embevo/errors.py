@@ -128,6 +128,10 @@ class ResumeError(EmbevoError):
     """The run cannot be gone on with as it was begun."""
 
 
+class SweepError(EmbevoError):
+    """Those who should train the runs of a sweep are not there, or cannot; what was captured is safe."""
+
+
 # Analysis.
 
 

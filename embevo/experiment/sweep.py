@@ -81,8 +81,30 @@ class Sweep:
         """The settings that its training is started with."""
         return self._beside(run, ".toml")
 
+    @property
+    def folder(self) -> Path:
+        """What lies beside the runs: settings, logs, reasons of failures."""
+        return self.out / "sweep"
+
     def _beside(self, run: GridRun, ending: str) -> Path:
-        return self.out / "sweep" / f"{run.name}{ending}"
+        return self.folder / f"{run.name}{ending}"
+
+    @property
+    def kept_threads(self) -> int | None:
+        """How many threads each training has; None for a sweep that was not begun.
+
+        Raises:
+            ConfigError: the file that says so is damaged.
+        """
+        file = self.folder / "sweep.json"
+        try:
+            return int(json.loads(file.read_bytes())["threads"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{file} is damaged: it says how many threads each run has, as in {{'threads': 1}}."
+            ) from error
 
     def threads(self, wanted: int | None, default: int) -> int:
         """How many threads each training has: decided once, since another number changes the bits.
@@ -90,17 +112,11 @@ class Sweep:
         Raises:
             ConfigError: another number is wanted than the sweep was begun with.
         """
-        file = self.out / "sweep" / "sweep.json"
-        try:
-            kept = int(json.loads(file.read_bytes())["threads"])
-        except FileNotFoundError:
+        kept = self.kept_threads
+        if kept is None:
             kept = wanted or default
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(file, json.dumps({"threads": kept}).encode(), sync=True)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{file} is damaged: it says how many threads each run has, as in {{'threads': 1}}."
-            ) from error
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_file(self.folder / "sweep.json", json.dumps({"threads": kept}).encode(), sync=True)
         if wanted not in (None, kept):
             raise ConfigError(
                 f"{self.out} was begun with {kept} threads a run, and another number gives other bits: leave "

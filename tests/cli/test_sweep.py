@@ -7,99 +7,47 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import tomli_w
-import torch
-from embevo_cli import sweeping
+from embevo_cli.sweep_workers import Workers
+from embevo_cli.sweeping import Conductor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embevo import open_run
-from embevo.errors import ConfigError
+from embevo.errors import ConfigError, SweepError
+from embevo.experiment.attempt import libraries
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.grid import GridRun, load_grid
-from embevo.experiment.record import run_experiment
 from embevo.experiment.sweep import Status, Sweep
-from embevo.run.disk.lock import WriterLock, writer_of
-from embevo.run.paths import RunPaths
+from embevo.run.disk.lock import WriterLock
 from embevo.run.planning import Machine
 from embevo.run.reading.summary import summarize
 from support.interpreters import interpreter
+from support.sweeps import (
+    TINY,
+    assert_as_if_alone,
+    corpus_file,
+    grid_file,
+    halt,
+    has_ended,
+    last,
+    pid_of,
+    started,
+    sweep_command,
+    until,
+)
 
 Invoke = Callable[..., Any]
-# The trainings of the sweep are forks of the tests' server.
-MAIN = "import sys; sys.executable = {python!r}; from embevo_cli.main import main; main()"
 PAGE = Path(__file__).parents[2] / "docs" / "sweeps.md"
-TINY = {
-    "steps": 1000,
-    "dtype": "float32",
-    "dim": 8,
-    "heads": 1,
-    "layers": 1,
-    "context": 8,
-    "batch": 2,
-    "device": "cpu",
-    "store": "zarr",
-    "checkpoint_every": 100,
-    "checkpoint_seconds": 0.0,
-}
 
 
 @pytest.fixture(autouse=True)
 def trainings_begin_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "_EMBEVO", [interpreter(), *sweeping._EMBEVO[1:]])
-
-
-def sweep_command(*words: str) -> list[str]:
-    return [sys.executable, "-c", MAIN.format(python=interpreter()), "sweep", *words]
-
-
-def grid_file(folder: Path, grid: dict[str, Any], **fixed: Any) -> Path:
-    path = folder / "grid.toml"
-    path.write_text(tomli_w.dumps({"fixed": {**TINY, **fixed}, "grid": grid}))
-    return path
-
-
-def corpus_file(folder: Path) -> Path:
-    path = folder / "corpus.txt"
-    path.write_text("the quick brown fox jumps over the lazy dog\n" * 50)
-    return path
-
-
-def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    while not is_so():
-        assert process.poll() is None, "the sweep has ended"
-        time.sleep(0.01)
-
-
-def started(grid: Path, out: Path) -> subprocess.Popen[bytes]:
-    options = ["--out", str(out), "--threads", "1", "--jobs", "2", "--no-analyze"]
-    return subprocess.Popen(sweep_command(str(grid), *options))
-
-
-def pid_of(path: Path) -> int:
-    """The process that writes a run; 0 if none does."""
-    writer = writer_of(RunPaths(path).lock)
-    match = re.match(r"process (\d+) on", writer.name) if writer is not None else None
-    return int(match[1]) if match else 0
-
-
-def halt(path: Path, sweep: subprocess.Popen[bytes], at_step: int = -1) -> int:
-    """Have the process that trains a run do nothing from some step on; which one it is."""
-    until(lambda: bool(pid_of(path)) and last(path) >= at_step, sweep)
-    os.kill(pid_of(path), signal.SIGSTOP)
-    return pid_of(path)
-
-
-def last(path: Path) -> int:
-    steps = open_run(path).steps if (path / "manifest").exists() else []
-    return int(steps[-1]) if len(steps) else -1
+    monkeypatch.setattr(sys, "executable", interpreter())
 
 
 def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
@@ -109,9 +57,10 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     runs, out = load_grid(grid), tmp_path / "out"
     paths = [out / run.name for run in runs]
     # Ctrl-C, of the sweep alone.
-    first = started(grid, out)
+    first = started(grid, out, "--jobs", "2")
     halted = [halt(path, first, at_step=5) for path in paths]
     first.send_signal(signal.SIGINT)
+    until(lambda: has_ended(out), first)
     for pid in halted:
         os.kill(pid, signal.SIGCONT)
     assert first.wait() == 128 + signal.SIGINT
@@ -121,7 +70,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     shown = json.loads(invoke("sweep", grid, "--out", out, "--status", "--json").stdout)["runs"]
     assert [status["state"] for status in shown] == ["interrupted", "interrupted"]
     # kill -9 of a worker, and then of the sweep.
-    second = started(grid, out)
+    second = started(grid, out, "--jobs", "2")
     killed = halt(paths[0], second)
     os.kill(killed, signal.SIGKILL)
     until(lambda: pid_of(paths[0]) not in (0, killed), second)
@@ -145,16 +94,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     assert [status.state for status in Sweep(out, runs).statuses()] == ["complete", "complete"]
     assert "init" in done.output
     # As if nothing had happened.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for run, path in zip(runs, paths, strict=True):
-        run_experiment(run.config, tmp_path / "alone" / run.name)
-        one, other = open_run(path), open_run(tmp_path / "alone" / run.name)
-        assert one.steps.tolist() == other.steps.tolist()
-        for name in ("embeddings", "loss", "learning_rate"):
-            assert np.asarray(one[name][:]).tobytes() == np.asarray(other[name][:]).tobytes()
-        assert one.attributes["environment"]["threads"] == "1"
-    torch.set_num_threads(threads)
+    assert_as_if_alone(runs, out, tmp_path / "alone")
     # What is complete is not trained again.
     logs = [Sweep(out, runs).log(run).read_bytes() for run in runs]
     assert invoke("sweep", grid, "--out", out, "--no-analyze").exit_code == 0
@@ -210,6 +150,52 @@ def test_two_sweeps_of_one_directory_do_not_meet(tmp_path: Path, invoke: Invoke)
     assert invoke("sweep", grid, "--out", sweep.out, "--rate", "3").exit_code == 2
     assert [path.name for path in sweep.out.iterdir()] == ["sweep.lock"]
     lock.release()
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """Who takes orders somewhere else, where something is not as it is here."""
+
+    def __init__(self, **other: Any) -> None:
+        super().__init__(1)
+        self.other = other
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (order,) = args
+        return super().submit(fn, dataclasses.replace(order, **self.other), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"session": "/elsewhere/session"}, "does not see .*/out, or sees another directory"),
+        ({"libraries": {**libraries(), "embevo": "0.0"}}, "the sweep embevo 0.0: other versions"),
+    ],
+)
+def test_who_cannot_train_ends_the_sweep_and_fails_no_run(
+    tmp_path: Path, other: dict[str, Any], said: str
+) -> None:
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1, 2]})))
+    with Elsewhere(**other) as executor:
+        workers = Workers("elsewhere", executor, lambda: 1, 1)
+        with pytest.raises(SweepError, match=f"{said}.* the same command goes on"):
+            Conductor(sweep, workers, threads=1, resumes=5).train(sweep.runs, lambda: False)
+    assert {status.state for status in sweep.statuses()} == {"waiting"}
+    assert not list(sweep.folder.glob("session-*"))
+
+
+def test_a_training_that_is_killed_again_and_again_has_failed(tmp_path: Path) -> None:
+    killer = tmp_path / "python"
+    killer.write_text("#!/bin/sh\necho begun\nkill -9 $$\n")
+    killer.chmod(0o755)
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1, 2]})))
+    with Elsewhere(python=str(killer)) as executor:
+        Conductor(sweep, Workers("elsewhere", executor, lambda: 1, 1), threads=1, resumes=1).train(
+            sweep.runs, lambda: False
+        )
+    for run, status in zip(sweep.runs, sweep.statuses(), strict=True):
+        assert status.state == "failed"
+        assert status.reason == "its process was killed by SIGKILL, the last of 2 times"
+        assert sweep.log(run).read_text() == "begun\nbegun\n"
 
 
 def test_what_cannot_fit_on_the_disk_is_not_begun(
@@ -280,7 +266,9 @@ def test_states_are_those_of_the_disk(tmp_path: Path) -> None:
     assert ExperimentConfig.from_mapping(run.config.to_mapping()) == run.config
 
 
-def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = PAGE.read_text()
     ((grid, command),) = re.findall(
         r"<!-- test: grid -->\n```toml\n(.*?)```.*?<!-- test: sweep -->\n```sh\nembevo (.*?)\n```",
@@ -297,3 +285,10 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
         sweep_command(words[0], "--status"), cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert looked.stdout == shown
+    ((plan, first),) = re.findall(
+        r"<!-- test: plan -->\n```sh\nembevo (.*?)\n```.*?<!-- test: planned -->\n```text\n(.*?)```",
+        text,
+        re.DOTALL,
+    )
+    monkeypatch.chdir(tmp_path)
+    assert invoke(*plan.split()).stdout.startswith(first)
