@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embevo.analysis.analyze import Analysis
     from embevo.analysis.comparison import Comparison, Quantity
     from embevo.analysis.measures.effect import Effect
+    from embevo.analysis.survival import Family
     from embevo.analysis.verdicts.thresholds import Thresholds
     from embevo.analysis.verdicts.verdict import Verdict
 
@@ -253,12 +254,30 @@ def _print_comparison(console: "Console", together: "Comparison") -> None:
         if len(group.runs) > 1:
             coverage = 100 * max(of.coverage for of in group.quantities)
             console.print(Text(f"\n{_runs(len(group.runs))}, {group.label}", "bold"))
-            console.print(f"An interval covers the median of all such runs in {coverage:.0f} % of cases.")
+            console.print(f"An interval covers the median of all such seeds in {coverage:.0f} % of cases.")
             if group.verdicts:
                 _print_verdicts(console, group.verdicts)
             for verdict in group.verdicts:
                 each = ", ".join(f"{count} {name}" for name, count in group.outcomes[verdict.id].items())
                 console.print(f"{verdict.id} run by run: {each}.")
+    for family in together.families:
+        _print_survival(console, family)
+
+
+def _print_survival(console: "Console", family: "Family") -> None:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console.print(Text(f"\nDo the verdicts survive? {_runs(len(family.runs))}, {family.label}", "bold"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", *(survival.id for survival in family.survivals)):
+        table.add_column(name)
+    for place, run in enumerate(family.runs):
+        outcomes = [survival.trials[place].outcome for survival in family.survivals]
+        table.add_row(str(run), *(Text(outcome, _COLOURS[outcome]) for outcome in outcomes))
+    console.print(table)
+    for survival in family.survivals:
+        console.print(Text(f"{survival.id} {survival.sentence}."))
 
 
 def _spread(of: "Quantity") -> str:

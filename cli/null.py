@@ -14,7 +14,9 @@ from .selection import MATRIX_HELP
 
 if TYPE_CHECKING:
     from embevo.analysis.nulls.distribution import NullDistribution
+    from embevo.analysis.nulls.judged import Chances
     from embevo.analysis.nulls.kinds import Kind
+    from embevo.analysis.verdicts.verdict import Outcome
 
 _KINDS = ("brownian", "shuffled-steps", "shuffled-tokens", "adamw-noise")
 
@@ -36,6 +38,10 @@ _KINDS = ("brownian", "shuffled-steps", "shuffled-tokens", "adamw-noise")
     "--measure", metavar="NAME",
     help="A number of the summary, such as exponents.centroid.all.value: what it is of many surrogates.",
 )  # fmt: skip
+@click.option(
+    "--verdicts", is_flag=True,
+    help="Judge many surrogates, and say how often chance alone supports or refutes each prediction.",
+)  # fmt: skip
 @click.option("--count", type=click.IntRange(1), default=1000, show_default=True, help="How many to measure.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON, with every number.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is at --out.")
@@ -50,6 +56,7 @@ def null(
     matrix: str | None,
     given: tuple[str, ...],
     measure: str | None,
+    verdicts: bool,
     count: int,
     as_json: bool,
     overwrite: bool,
@@ -61,6 +68,15 @@ def null(
     adamw-noise: the run's optimizer steps on noise in the place of gradients.
     """
     settings = dict(setting(ctx, text) for text in given)
+    if verdicts:
+        if measure is not None or out is not None or matrix is not None:
+            raise click.UsageError("--verdicts judges in memory, and the embeddings: leave out the others.")
+        from embevo.analysis.nulls.judged import judged_surrogates  # noqa: PLC0415 - when it is needed
+
+        with measuring(f"Judging surrogates of {run}") as on_rows:
+            chances = judged_surrogates(run, kind, count, seed, optimizer=settings, on_rows=on_rows)
+        click.echo(json.dumps(chances.to_json(), indent=2) if as_json else "\n".join(_chances(run, chances)))
+        return
     if measure is not None:
         if out is not None:
             raise click.UsageError("--measure measures in memory, and --out writes a run: choose one.")
@@ -73,7 +89,9 @@ def null(
         click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_lines(run, found)))
         return
     if out is None:
-        raise click.UsageError("Say where a surrogate goes, --out, or what of many to measure, --measure.")
+        raise click.UsageError(
+            "Say where a surrogate goes, --out, or what of many to measure, --measure or --verdicts."
+        )
     from embevo.analysis.nulls.surrogate_run import write_surrogate  # noqa: PLC0415
 
     with measuring(f"Making a surrogate of {run}") as on_rows:
@@ -82,6 +100,19 @@ def null(
         )
     click.echo(f"{made}: {kind} surrogate of {run}, seed {seed}")
     click.echo(f"{command_line('embevo', 'analyze', run, out)} shows them side by side")
+
+
+def _chances(run: Path, found: "Chances") -> list[str]:
+    outcomes: tuple[Outcome, ...] = ("supported", "refuted", "undecided")
+    head = f"{found.count:,} {found.kind} surrogates of {run} (seed {found.seed}), judged:"
+    return [
+        head,
+        *(
+            f"  {name} {prediction}: "
+            + ", ".join(f"{found.share(name, outcome):.1%} {outcome}" for outcome in outcomes)
+            for name, prediction in found.predictions.items()
+        ),
+    ]
 
 
 def _lines(run: Path, found: "NullDistribution") -> list[str]:

@@ -23,7 +23,10 @@ from statistics import median
 from typing import Any
 
 from embevo.analysis import analyze
+from embevo.analysis.comparison import FEWEST_SEEDS
 from embevo.analysis.json_numbers import to_plain
+from embevo.analysis.survival import families
+from embevo.analysis.verdicts.verdict import counted
 from embevo.errors import EmbevoError
 from embevo.run.reading.reader import open_run
 from novel_words import KINDS, NUMBERS, STEPS, Subject, of, spread, words
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=SEED)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--take", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep analyses in the runs, for another call")
     given = parser.parse_args()
     if not given.take:
         for seed in range(given.first, given.first + given.seeds):
@@ -49,7 +53,8 @@ def main() -> None:
                 for threads in given.threads:
                     trained(given.runs, given.corpus, init, seed, threads)
     subjects = sorted(
-        taken(given.runs, given.corpus), key=lambda of: (of.kind, of.steps, of.seed, of.threads)
+        taken(given.runs, given.corpus, keep=given.keep),
+        key=lambda of: (of.kind, of.steps, of.seed, of.threads),
     )
     if not subjects:
         sys.exit(f"{given.runs} holds no complete run of {given.corpus}")
@@ -62,6 +67,7 @@ def main() -> None:
         "numbers": numbers(subjects),
         "verdicts": verdicts(subjects),
         "survivals": survivals(subjects),
+        "survive": survive(subjects),
         "lengths": lengths(subjects),
         "words": words(subjects),
     }
@@ -71,7 +77,7 @@ def main() -> None:
     path.write_text(f"{before}{BEGIN}\n{page(found)}\n{END}{rest.partition(END)[2]}")
 
 
-def taken(runs: Path, corpus: str) -> Iterable[Subject]:
+def taken(runs: Path, corpus: str, *, keep: bool) -> Iterable[Subject]:
     """The complete runs of a corpus in a directory."""
     kinds = {init: kind for kind, init in KINDS.items()}
     name = Path(corpus).stem
@@ -85,9 +91,8 @@ def taken(runs: Path, corpus: str) -> Iterable[Subject]:
         called = {Path(str(of)).stem for of in (config.get("corpus"), run.corpus.get("name"))}
         if whole and name in called and config.get("init") in kinds:
             threads = int(run.attributes.get("environment", {}).get("threads", 0))
-            yield Subject(
-                kinds[config["init"]], config["seed"], threads, config["steps"], analyze(path, keep=False)
-            )
+            found = analyze(path, measures="core", keep=keep)
+            yield Subject(kinds[config["init"]], config["seed"], threads, config["steps"], found)
 
 
 def trained(runs: Path, corpus: str, init: str, seed: int, threads: int) -> None:
@@ -124,14 +129,9 @@ def numbers(subjects: Sequence[Subject]) -> dict[str, Any]:
     return {"head": ["median over seeds (range)", *head], "rows": rows}
 
 
-def counted(outcomes: Iterable[str]) -> str:
-    """How often each outcome, in words."""
-    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(Counter(outcomes).items())) or "-"
-
-
 def together(outcomes: Sequence[str], seeds: int) -> str:
     """What all runs decide, of five seeds or more."""
-    return outcomes[0] if outcomes and len(set(outcomes)) == 1 and seeds >= 5 else "undecided"
+    return outcomes[0] if outcomes and len(set(outcomes)) == 1 and seeds >= FEWEST_SEEDS else "undecided"
 
 
 def survivals(subjects: Sequence[Subject]) -> list[str]:
@@ -188,6 +188,12 @@ def verdicts(subjects: Sequence[Subject]) -> list[list[str]]:
     return rows
 
 
+def survive(subjects: Sequence[Subject]) -> list[str]:
+    """Whether each verdict survives what the runs differ in, the lengths included."""
+    analyses = [one.analysis for kind in KINDS for one in subjects if one.kind == kind]
+    return [f"{of.id}: {of.sentence}" for family in families(analyses) for of in family.survivals]
+
+
 def lengths(subjects: Sequence[Subject]) -> list[list[str]]:
     """The third table: outcomes by threads and by length."""
     columns = sorted({(one.steps, one.threads) for one in subjects})
@@ -196,7 +202,7 @@ def lengths(subjects: Sequence[Subject]) -> list[list[str]]:
         names = next(([v.id for v in one.analysis.verdicts] for one in subjects if one.kind == kind), [])
         for at, name in enumerate(names):
             cells = [
-                counted(one.verdicts[at].outcome for one in of(subjects, kind, threads, steps))
+                counted(one.verdicts[at].outcome for one in of(subjects, kind, threads, steps)) or "-"
                 for steps, threads in columns
             ]
             rows.append([name, *cells])
@@ -210,9 +216,15 @@ def page(found: dict[str, Any]) -> str:
     seeds = sorted({run[2] for run in usual})
     made = (
         f"Made by `python scripts/make_novel.py great-gatsby` ({found['where']}), of {len(usual)} runs of "
-        f"{STEPS:,} steps on *{found['corpus']}*, bfloat16, next-token objective: seeds "
-        f"{', '.join(map(str, seeds))}, and {len(runs) - len(usual)} of other lengths. Numbers are those "
-        "of this machine; another processor or number of threads gives other bits."
+        f"{STEPS:,} steps on *{found['corpus']}*, bfloat16, next-token objective, and "
+        f"{len(runs) - len(usual)} of other lengths: "
+        f"{'; '.join(taken_of(runs, kind) for kind in KINDS)}. Numbers are those of this machine; "
+        "another processor or number of threads gives other bits. "
+    )
+    made += (
+        "They are fewer than the five seeds that decide together: over all of them nothing is decided."
+        if len(seeds) < FEWEST_SEEDS
+        else "Over all runs something is decided where every one of them decides the same."
     )
     lines = [made, "", *table(found["numbers"]["head"], found["numbers"]["rows"]), ""]
     lines += [
@@ -228,9 +240,23 @@ def page(found: dict[str, Any]) -> str:
     if found["survivals"]:
         lines += ["", "Of what a part holds and of what not, where that is not the same:", ""]
         lines += [f"- {sentence}" for sentence in found["survivals"]]
-    lines += ["", "The same by length and by number of threads:", ""]
+    lines += ["", "Whether the verdicts survive, as `embevo analyze` says it of these runs:", ""]
+    lines += [f"- {sentence}." for sentence in found["survive"]]
+    lines += ["", "The verdicts of single runs by length and by number of threads:", ""]
     lines += table(found["lengths"][0], found["lengths"][1:])
     return "\n".join([*lines, "", "In words:", "", *(f"- {sentence}" for sentence in found["words"])])
+
+
+def taken_of(runs: Sequence[Sequence[Any]], kind: str) -> str:
+    """Which runs of a kind there are, in words."""
+    seeds: dict[tuple[int, int], list[int]] = {}
+    for _, steps, seed, threads in sorted((tuple(run) for run in runs if run[0] == kind), key=str):
+        seeds.setdefault((steps, threads), []).append(seed)
+    return f"{kind} ones of " + ", ".join(
+        f"seed{'s' * (len(of) > 1)} {' '.join(map(str, sorted(of)))} "
+        f"with {threads} thread{'s' * (threads > 1)}" + f" and {steps:,} steps" * (steps != STEPS)
+        for (steps, threads), of in sorted(seeds.items(), key=lambda item: (item[0][0] != STEPS, *item[0]))
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -88,6 +88,14 @@ def pinned_at(share: float) -> Value:
     return value
 
 
+def moved_though_pinned(analysis: Analysis) -> float:
+    """How often an element moved though it was pinned, over how often one was pinned."""
+    moved = float(np.nansum(analysis.series["pinned_moved"].to_numpy()))
+    elements = analysis.summary["tokens"] * analysis.summary["dim"]
+    pinned = float(np.nansum(analysis.series["pinned"].to_numpy()[:, 0])) * elements
+    return moved / pinned if pinned else float("nan")
+
+
 NUMBERS: dict[str, Value] = {
     "RMS radius, live, first row": summary_of("groups", "live", "radius_rms_first"),
     "RMS radius, live, last row": summary_of("groups", "live", "radius_rms_last"),
@@ -106,6 +114,7 @@ NUMBERS: dict[str, Value] = {
     "share of the way that became growth (flight)": summary_of("growth", "all", "flight", WHOLE, "value"),
     "elements pinned at the first step": pinned_at(0.0),
     "elements pinned half-way": pinned_at(0.5),
+    "pinned elements that moved all the same, share of element-steps": moved_though_pinned,
     "MSD exponent of the centroid, no test of anything": summary_of("exponents", "centroid", "all", "value"),
     "loss at the last step": summary_of("loss_last"),
     "loss of a model that knows frequencies only": summary_of("unigram_loss"),
@@ -132,7 +141,10 @@ def of(subjects: Sequence[Subject], kind: str, threads: int = 0, steps: int = ST
 
 
 def words(subjects: Sequence[Subject]) -> list[str]:
-    """Sentences, each with its numbers: medians over all runs of the usual length, and their range."""
+    """Sentences, each with its numbers: medians over all runs of the usual length, and their range.
+
+    They claim nothing that the numbers in them do not say, whatever these are.
+    """
     both = {kind: of(subjects, kind) for kind in KINDS}
 
     def told(kind: str, value: Value) -> str:
@@ -150,42 +162,40 @@ def words(subjects: Sequence[Subject]) -> list[str]:
     quanta, noise = (summary_of("dead_quanta", WHOLE, name) for name in ("value", "high"))
     distinct = summary_of("groups", "dead", "distinct_rows_last")
     pairs = same_with_other_threads(subjects)
+    steps = summary_of("phases", "dead", "moving")
+    start = pinned_at(0.0)
     return [
         (
-            "The dead do not stay where they began. In singular runs they end "
-            f"{told('singular', dead_moved)} away, "
-            f"{told('singular', dead_over_live)} times as far as live tokens, and in normal ones "
-            f"{told('normal', dead_moved)}, {told('normal', dead_over_live)} times as far. In the "
-            "elements that can "
-            f"move that is {told('singular', quanta)} ULPs in singular runs, where moves to and fro "
-            "would make up to "
-            f"{told('singular', noise)}."
+            f"Where the dead end: {told('singular', dead_moved)} from where they began in singular runs "
+            f"(median), {told('singular', dead_over_live)} times as far as live tokens; in normal ones "
+            f"{told('normal', dead_moved)}, {told('normal', dead_over_live)} times as far. In the elements "
+            f"that can move that is {told('singular', quanta)} ULPs in singular runs, where the same moves, "
+            f"forward or back at random, make {told('singular', noise)} at most."
         ),
         (
             f"The dead of singular runs end in {told('singular', distinct)} vectors, those of normal runs in "
-            f"{told('normal', distinct)}."
+            f"{told('normal', distinct)}. Dead tokens that begin as one get the same gradient, so that "
+            "this is what symmetry makes, and no sign of attraction."
         ),
         (
-            f"Elements that are pinned at the first step: {told('singular', pinned_at(0.0))} of all in "
-            "singular "
-            f"runs, {told('normal', pinned_at(0.0))} in normal ones; half-way, at half of the rate, "
-            f"{told('singular', pinned_at(0.5))} and {told('normal', pinned_at(0.5))}. What is frozen "
-            "there is the "
-            "number format."
+            f"Of all elements {told('singular', start)} are pinned at the first step in singular runs and "
+            f"{told('normal', start)} in normal ones; half-way, at half of the rate, "
+            f"{told('singular', pinned_at(0.5))} and {told('normal', pinned_at(0.5))}. Of all steps of "
+            f"pinned elements a share of {told('singular', moved_though_pinned)} moved them all the same in "
+            "singular runs."
         ),
         (
-            f"When the dead move for the last time depends on the run: step "
-            f"{told('singular', summary_of('phases', 'dead', 'moving'))} in singular runs, with "
-            f"{told('singular', rate_at_rest)} of the learning rate left."
+            f"The dead move for the last time at step {told('singular', steps)} of singular runs, with "
+            f"{told('singular', rate_at_rest)} of the learning rate left, and at step "
+            f"{told('normal', steps)} of normal ones, with {told('normal', rate_at_rest)}."
         ),
         (
             f"Half of the growth has happened by step {told('singular', half)} in singular runs and "
             f"{told('normal', half)} in normal ones. Until then {told('singular', flight)} of the way of "
-            "the tokens "
-            f"became growth in singular runs, where random directions make {told('singular', null)}, and "
-            f"{told('normal', flight)} in normal ones, where they make {told('normal', null)}; without "
-            "the first "
-            f"100 steps {told('singular', later)} and {told('normal', later)}."
+            f"the tokens became growth in singular runs, where random directions make "
+            f"{told('singular', null)}, and {told('normal', flight)} in normal ones, where they make "
+            f"{told('normal', null)}; without the first 100 steps {told('singular', later)} and "
+            f"{told('normal', later)}."
         ),
         (
             "How directed the centroid is: the cosine between neighbouring twentieths of its way is, less "
@@ -203,8 +213,7 @@ def words(subjects: Sequence[Subject]) -> list[str]:
         ),
         (
             "In the second half the squared live radius of singular runs grows by "
-            f"{told('singular', settling)} of "
-            "what the same steps add in random directions."
+            f"{told('singular', settling)} times what the same steps add in random directions."
         ),
         *pairs,
     ]
@@ -236,7 +245,7 @@ def same_with_other_threads(subjects: Sequence[Subject]) -> list[str]:
     ]
     return [
         (
-            f"Other numbers of threads give other bits from the first steps on, as other processors do: of "
+            f"Another number of threads gives other bits, and so does another processor: of "
             f"{len(pairs)} pairs of runs that differ in nothing else, {sum(decided)} of {len(decided)} "
             "verdicts are "
             f"the same, and radius, net displacement of the dead and step of half of the growth differ by "

@@ -98,7 +98,10 @@ def test_the_examples_of_the_audit_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "names"),
-    [(DIFF, ["seeds", "diff", "rotation"]), (NULLS, ["training", "surrogates", "noise", "distribution"])],
+    [
+        (DIFF, ["seeds", "diff", "rotation"]),
+        (NULLS, ["training", "surrogates", "noise", "distribution", "verdicts"]),
+    ],
     ids=["differences", "nulls"],
 )
 def test_the_examples_of_comparing_run(tmp_path: Path, page: Path, names: list[str]) -> None:

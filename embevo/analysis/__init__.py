@@ -9,9 +9,11 @@ try:
     from embevo.analysis.analyze import Analysis, analyze
     from embevo.analysis.auditing.audit import audit
     from embevo.analysis.auditing.findings import Audit
+    from embevo.analysis.comparison import Comparison, compare
     from embevo.analysis.explaining.explain import explain
     from embevo.analysis.explaining.explanation import Explanation
     from embevo.analysis.nulls.distribution import NullDistribution, null_distribution
+    from embevo.analysis.nulls.judged import Chances, judged_surrogates
     from embevo.analysis.nulls.surrogate_run import write_surrogate
     from embevo.analysis.nulls.surrogates import surrogates
     from embevo.analysis.verdicts.thresholds import Thresholds
@@ -24,13 +26,17 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Analysis",
     "Audit",
+    "Chances",
+    "Comparison",
     "Explanation",
     "NullDistribution",
     "Thresholds",
     "Verdict",
     "analyze",
     "audit",
+    "compare",
     "explain",
+    "judged_surrogates",
     "null_distribution",
     "surrogates",
     "write_surrogate",

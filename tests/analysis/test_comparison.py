@@ -50,7 +50,7 @@ def test_seeds_are_a_group_and_settings_are_not(tmp_path: Path) -> None:
     assert together.groups[0].outcomes["S1"] == {"supported": 5}
     # Two runs are too few to say anything of the median.
     assert together.groups[1].verdicts[0].outcome == "undecided"
-    assert "2 runs; 5 are needed" in together.groups[1].verdicts[0].explanation
+    assert "2 seeds; 5 are needed" in together.groups[1].verdicts[0].explanation
     effect = together.effects[place]
     assert (effect.one, effect.other) == ("dtype=float32", "dtype=bfloat16")
     assert effect.difference == 3 - 1.5
@@ -126,7 +126,7 @@ def test_a_group_decides_what_all_of_its_runs_do(tmp_path: Path) -> None:
     # The size of the effect is that of the part which decides.
     grown, values = group.verdicts[1], [analysis.verdicts[1].value for analysis in found]
     margin = (0.5 - np.mean(values)) / np.std(values, ddof=1)
-    assert grown.effect == f"the mean over runs is {margin:.3g} standard deviations below 0.5"
+    assert grown.effect == f"the mean over seeds is {margin:.3g} standard deviations below 0.5"
     assert outcomes["S2"] == "refuted"
     assert group.outcomes["S2"] == {"refuted": 5}
 

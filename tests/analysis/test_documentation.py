@@ -20,14 +20,15 @@ TEXT = (Path(__file__).parents[2] / "docs/analysis.md").read_text()
 
 def test_the_three_lines_run(tmp_path: Path) -> None:
     values = trajectories.brownian(30, 4, 3).astype("float32")
-    trajectories.record(tmp_path / "runs/mine", values, dead=[1, 2])
-    trajectories.record(tmp_path / "runs/yours", 2 * values)
-    (name, code), (other, compared) = re.findall(
+    for run, scale in (("mine", 1), ("yours", 2)):
+        config = trajectories.experiment(init="normal", seed=scale)
+        trajectories.record(tmp_path / "runs" / run, scale * values, dead=[1, 2], config=config)
+    (name, code), (other, compared), (third, survives) = re.findall(
         r"<!-- test: ([\w ]+) -->\n```python\n(.*?)```", TEXT, re.DOTALL
     )
-    assert (name, other) == ("three lines", "two runs")
+    assert (name, other, third) == ("three lines", "two runs", "survival")
     assert len([line for line in code.splitlines() if line]) == 3
-    program = f"{code}\nprint(radius.dims, radius.sizes['step'])\n{compared}"
+    program = f"{code}\nprint(radius.dims, radius.sizes['step'])\n{compared}\n{survives}"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=tmp_path,
@@ -35,8 +36,12 @@ def test_the_three_lines_run(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    first, second = done.stdout.splitlines()
+    first, second, *survived = done.stdout.splitlines()
     assert (first, done.stderr) == ("('step',) 30", "")
+    assert [line.split()[:3:2] for line in survived] == [
+        ["N1", "True"],
+        *([f"N{number}", "False"] for number in (2, 3, 4)),
+    ]
     # One is the other, twice as large.
     assert [float(number) for number in second.split()] == pytest.approx([1, 0], abs=1e-6)
 

@@ -21,6 +21,7 @@ from matplotlib.collections import QuadMesh
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.figures.binning import log_bins, medians_in, rms_in
 from embevo.analysis.figures.catalogue import FIGURES, NAMES, Figure
+from embevo.analysis.figures.diffusion import local_slopes
 from embevo.analysis.figures.drawing import Drawing, apart, share_scales
 from embevo.analysis.figures.rendering import FORMATS, render
 from embevo.analysis.figures.saving import save_figures
@@ -196,8 +197,25 @@ def test_lines_are_the_series(runs: dict[str, Analysis]) -> None:
     distinct = draw("distinct_rows", runs["singular"])
     assert shows(distinct, live["distinct_rows"].to_numpy())
     assert shows(distinct, dead["black_hole_population"].to_numpy())
-    assert shows(draw("diffusion", runs["singular"]), live["msd_tokens"].to_numpy())
-    assert shows(draw("norm_frequency", runs["singular"]), series["token_norm_last"].to_numpy()[drawn.DEAD])
+    squares = live["msd_tokens"].to_numpy()
+    assert shows(draw("diffusion", runs["singular"]), squares)
+    assert shows(draw("diffusion", runs["singular"]), local_slopes(series["lag"].to_numpy(), squares)[1])
+    for name in ("token_norm_last", "radius_last"):
+        assert shows(draw("norm_frequency", runs["singular"]), series[name].to_numpy()[drawn.DEAD])
+
+
+@given(st.floats(0.2, 2.5), st.integers(2, 400))
+def test_slopes_are_those_of_the_lags_they_stand_at(slope: float, bend: int) -> None:
+    """A curve that is bent has one slope before the bend, the other after it, and none beyond these."""
+    lags = np.unique(np.geomspace(1, 1000, 60).astype(np.int64))
+    squares = 3 * lags**slope * np.where(lags > bend, (lags / bend) ** -0.5, 1.0)
+    at, slopes = local_slopes(lags, squares)
+    assert len(at) > 10
+    half = 10**0.25
+    assert slopes[at * half < bend / 1.1] == pytest.approx(slope)
+    assert slopes[at / half > 1.1 * bend] == pytest.approx(slope - 0.5)
+    assert (slopes < slope + 1e-9).all()
+    assert (slopes > slope - 0.5 - 1e-9).all()
 
 
 def test_the_entropy_line_is_where_the_counts_say(runs: dict[str, Analysis]) -> None:

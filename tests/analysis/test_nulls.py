@@ -17,7 +17,15 @@ from torch import nn
 
 import embevo
 from embevo import AnalysisError, ArgumentError
-from embevo.analysis import analyze, audit, null_distribution, surrogates, write_surrogate
+from embevo.analysis import (
+    Thresholds,
+    analyze,
+    audit,
+    judged_surrogates,
+    null_distribution,
+    surrogates,
+    write_surrogate,
+)
 from embevo.analysis.nulls import distribution, trajectory
 from embevo.analysis.nulls.kinds import KINDS, Kind
 from embevo.run.format.token_subset import TokenSubset
@@ -209,6 +217,30 @@ def test_a_surrogate_is_a_run_that_says_what_it_is(tmp_path: Path, kind: Kind) -
     assert embevo.verify(tmp_path / "null").problems == []
     assert f"a {kind} surrogate of run, seed 4; no training made it" in run("info", tmp_path / "null").output
     assert "already" in run("null", path, "--out", tmp_path / "null", code=2).stderr.lower()
+
+
+def test_surrogates_are_judged_as_runs_are(tmp_path: Path) -> None:
+    """In memory, without what no verdict asks for, and by the thresholds that are given."""
+    values = brownian(130, 16, 6, scale=0.1).astype(np.float32)
+    path = record(tmp_path / "run", values, dead=range(5), config=experiment(init="normal"))
+    found = judged_surrogates(path, "brownian", 3, seed=4)
+    assert {sum(of.values()) for of in found.outcomes.values()} == {3}
+    (first,) = (judged_surrogates(path, "brownian", 1, seed=4),)
+    judged = analyze(write_surrogate(path, tmp_path / "null", "brownian", 4), judge=True, keep=False).verdicts
+    assert {name: list(of) for name, of in first.outcomes.items()} == {of.id: [of.outcome] for of in judged}
+    # The dead of a brownian surrogate get as far as random walks, and no further.
+    assert found.share("N4", "refuted") == 1
+    other = judged_surrogates(path, "brownian", 3, seed=4, thresholds=Thresholds.of({"min_steps": 500}))
+    assert other.share("N4", "undecided") == 1
+    shown = run("null", path, "--verdicts", "--count", 3, "--seed", 4).output
+    assert "N4 Dead tokens drift slightly but stay near the origin: 0.0% supported, 100.0% refuted" in shown
+    assert (
+        json.loads(run("null", path, "--verdicts", "--count", 3, "--seed", 4, "--json").output)
+        == found.to_json()
+    )
+    assert "leave out" in run("null", path, "--verdicts", "--measure", "tokens", code=2).stderr
+    with pytest.raises(ArgumentError, match="at least 1"):
+        judged_surrogates(path, "brownian", 0)
 
 
 def test_no_verdict_is_given_on_a_surrogate_unless_asked_for(tmp_path: Path) -> None:

@@ -232,6 +232,33 @@ def test_growth_against_that_of_random_walkers(pair: Any) -> None:
         assert expected / band["value"] == pytest.approx(1, abs=max(error, 0.05))
 
 
+def test_how_tight_the_dead_are(pair: Any) -> None:
+    found, x, _ = pair
+    for piece, (a, b) in pieces(len(x)).items():
+        if a == 0:
+            radius = [
+                math.sqrt(((x[b, ids] - x[b, ids].mean(axis=0)) ** 2).sum(axis=1).mean())
+                for ids in (DEAD, LIVE)
+            ]
+            band = found.summary["growth"]["dead"]["tightness"][piece]
+            assert band["value"] == pytest.approx(radius[0] / radius[1], rel=1e-6)
+            assert band["low"] < band["null"] < band["high"]
+
+
+def test_exponents(pair: Any) -> None:
+    """The slope over lags from ten steps to a tenth of the run, of the curves that are told."""
+    found, x, _ = pair
+    lags = found.series["lag"].to_numpy()
+    window = (lags >= 10) & (lags <= (len(x) - 1) / 10)
+    for what, name in (("tokens", "live"), ("centroid", "all")):
+        logs = [np.log(of[window]) for of in (lags, found.series[f"msd_{what}"].sel(group=name).to_numpy())]
+        said = found.summary["exponents"][what][name]
+        assert said["value"] == pytest.approx(np.polyfit(*logs, 1)[0], rel=1e-6)
+        middle = len(logs[0]) // 2
+        for half, rows in (("short", slice(middle)), ("long", slice(middle, None))):
+            assert said[half] == pytest.approx(np.polyfit(*(of[rows] for of in logs), 1)[0], rel=1e-6)
+
+
 def test_where_bodies_and_dead_tokens_got_to(pair: Any) -> None:
     found, x, raw = pair
     for piece, (a, b) in pieces(len(x)).items():

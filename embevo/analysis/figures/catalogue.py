@@ -105,9 +105,10 @@ FIGURES: Final = (
         "Coming to rest on the lattice of numbers",
         "A ULP is the gap between neighbouring numbers of the stored type, so nothing moves by less than "
         "one; thick lines are medians over tokens and neighbouring steps, of the length (L2) and of the "
-        "largest element (L∞) of a step, the thin line is the largest L2, its peaks, near 2 billion ULPs in "
-        "a float32 run and 32 thousand in a bfloat16 one, are elements that change sign and pass over all "
-        "small numbers, and the vertical lines are the last steps with motion of each kind.",
+        "largest element (L∞) of a step, the thin line is the largest L2; a line near 2 billion ULPs in a "
+        "float32 run, or 32 thousand in a bfloat16 one, thick or thin, is of tokens with elements that "
+        "change sign and pass over all small numbers, and the vertical lines are the last steps with motion "
+        "of each kind.",
         lattice.draw,
         "On the lattice of numbers",
     ),
@@ -140,19 +141,20 @@ FIGURES: Final = (
     Figure(
         "diffusion",
         "Mean squared displacement",
-        "How far tokens get within a number of steps, squared and averaged: on these axes a random walk "
-        "of equal steps has slope 1, straight motion slope 2; thin lines are straight fits, with the slope "
-        "and how it changes when one tenth of the run is left out; where a curve is bent, or steps die down, "
-        "no slope describes it: whether a way is a random walk is told by other statistics.",
+        "Above, how far tokens get within a number of steps, squared and averaged; below, the slope of "
+        "these curves within half a decade of lags: 1 throughout for a random walk of equal steps, 2 for "
+        "straight motion; no one exponent describes a curve whose slope changes, and where steps die down "
+        "no slope says whether a way is a random walk: that is told by other statistics.",
         diffusion.draw,
         "Motion",
     ),
     Figure(
         "norm_frequency",
         "Length of each vector and frequency of its token",
-        "Each mark is a token: to the right those that the corpus has often, upwards those with a long "
-        "vector; the dead, which never occur, are at 0. Of more than 2,000 a place is the darker the more of "
-        "them are there.",
+        "Each mark is a token: to the right those that the corpus has often; upwards, above, those with a "
+        "long vector, and below, those far from the mean of all tokens, which tells them apart where all are "
+        "far from the origin and nearly as long as each other; the dead, which never occur, are at 0. Of "
+        "more than 2,000 a place is the darker the more of them are there.",
         frequency.draw,
         "The cloud",
     ),

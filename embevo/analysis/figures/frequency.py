@@ -1,6 +1,7 @@
-"""Norm of each token at the last step against how often it occurs in the corpus."""
+"""Norm of each token at the last step, and its distance from the centroid, against how often it occurs."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis
@@ -21,51 +22,73 @@ def draw(analysis: Analysis) -> Drawing:
     if "token_count" not in series:
         raise NothingToDrawError(UNKNOWN[0].lower() + UNKNOWN[1:-1])
     count = series["token_count"].to_numpy()
-    norm = series["token_norm_last"].to_numpy()
+    norm, distance = (series[name].to_numpy() for name in ("token_norm_last", "radius_last"))
     live, dead = tokens_of(analysis, "live"), tokens_of(analysis, "dead")
     if not np.isfinite(norm[live]).any():
         raise NothingToDrawError("no live token has a finite norm at the last step")
-    drawing = Drawing.of(analysis, height=3.6)
-    axes = drawing.figure.add_subplot()
-    points = np.column_stack([count, norm]).astype(float)
-    many = [group for group in ("dead", "live") if are_many(len(tokens_of(analysis, group)))]
+    drawing = Drawing.of(analysis, height=5.6)
+    above, below = drawing.figure.subplots(2, 1, sharex=True)
+    above.set_ylabel(f"norm ({LENGTH})")
+    below.set_ylabel(f"distance from centroid ({LENGTH})")
+    below.set_xlabel("occurrences in the corpus (logarithmic from 1 on)")
+    most = max(int(count.max()), 1)
+    from_one_axis(above, most)
+    above.set_xlim(-0.25, most * 1.4)
+    panels = [(above, np.column_stack([count, norm]).astype(float))]
+    panels += [(below, np.column_stack([count, distance]).astype(float))]
+    for axes, points in panels:
+        _mark(analysis, axes, points)
+    drawing.figure.draw_without_rendering()
+    for axes, points in panels:
+        draw_density(axes, [(points[tokens_of(analysis, of)], COLOURS[of]) for of in _many(analysis)])
+        _name(analysis, axes, points, dead)
+    drawing.alt = "At the last step, against occurrences in the corpus: " + "; ".join(
+        f"{what}: live tokens {_range(values[live])} {LENGTH}"
+        + (f", dead ones {_range(values[dead])}" if len(dead) else "")
+        for what, values in (("token norm", norm), ("distance from the centroid of all tokens", distance))
+    )
+    drawing.alt += "."
+    return drawing
+
+
+def _many(analysis: Analysis) -> list[str]:
+    """Groups that are shown by their density."""
+    return [group for group in ("dead", "live") if are_many(len(tokens_of(analysis, group)))]
+
+
+def _mark(analysis: Analysis, axes: Axes, points: NDArray[np.float64]) -> None:
+    """A mark for each token of groups that are not too many."""
+    many = _many(analysis)
     for group in ("dead", "live"):
         ids = tokens_of(analysis, group)
         if group not in many:
-            marks = point_marks(len(ids) if many else len(count), 4)
+            marks = point_marks(len(ids) if many else len(points), 4)
             axes.plot(*points[ids].T, MARKERS[group], color=COLOURS[group], **marks, clip_on=False)
-    axes.update_datalim(points[np.isfinite(norm)])
-    most = max(int(count.max()), 1)
-    from_one_axis(axes, most)
-    axes.set_xlim(-0.25, most * 1.4)
-    axes.set_xlabel("occurrences in the corpus (logarithmic from 1 on)")
-    axes.set_ylabel(f"norm at the last step ({LENGTH})")
+    axes.update_datalim(points[np.isfinite(points[:, 1])])
     axes.margins(y=0.08)
     quiet_grid(axes)
     axes.autoscale_view(scalex=False)
-    drawing.figure.draw_without_rendering()
-    draw_density(axes, [(points[tokens_of(analysis, group)], COLOURS[group]) for group in many])
+
+
+def _name(analysis: Analysis, axes: Axes, points: NDArray[np.float64], dead: NDArray[np.int64]) -> None:
+    """Names of the most frequent tokens, and how many are dead."""
+    count, values = points.T
     order = [
         token
         for token in np.argsort(-count, kind="stable").tolist()
-        if count[token] > 0 and np.isfinite(norm[token])
+        if count[token] > 0 and np.isfinite(values[token])
     ]
     labelled = [(token, name_of(analysis.labels[token])) for token in order[:_NAMED]]
-    if np.isfinite(norm[dead]).any():
+    if np.isfinite(values[dead]).any():
         axes.annotate(
             f"{len(dead):,} dead",
-            (0, np.nanmax(norm[dead])),
+            (0, np.nanmax(values[dead])),
             xytext=(0, 6),
             textcoords="offset points",
             ha="left",
             color=COLOURS["dead"],
         )
     place_labels(axes, points, labelled, colours=[COLOURS["live"]] * len(points))
-    drawing.alt = (
-        f"Token norm at the last step against occurrences in the corpus: live tokens "
-        f"{_range(norm[live])} {LENGTH}" + (f", dead ones {_range(norm[dead])}." if len(dead) else ".")
-    )
-    return drawing
 
 
 def _range(norms: NDArray[np.float64]) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.json_numbers import to_plain
-from embevo.analysis.measurement import Measurement, Stretch, outline_of
-from embevo.analysis.measures.outline import Outline
+from embevo.analysis.measurement import Measurement, outline_of
 from embevo.analysis.measures.registry import COSTLY, SIMULATED, USUAL
-from embevo.analysis.nulls.kinds import Kind, Surrogates, surrogates_of
+from embevo.analysis.nulls.kinds import Kind, surrogates_of
+from embevo.analysis.nulls.measuring import bare, measured
 from embevo.analysis.nulls.surrogates import check_seed, drawing
 from embevo.analysis.nulls.trajectory import Trajectory
 from embevo.analysis.reading import matrix_of
@@ -22,7 +22,6 @@ from embevo.analysis.series import build_series
 from embevo.analysis.stretches import jobs_of, measure, single_threaded
 from embevo.analysis.summary import summarize
 from embevo.errors import AnalysisError, ArgumentError
-from embevo.run.format.widening import widen
 from embevo.run.paths import PathLike
 from embevo.run.reading.reader import Run, open_run
 
@@ -167,16 +166,11 @@ def null_distribution(
     if own is None:
         raise AnalysisError(f"{opened.path} has no number {measure_name}: nothing can be set against chance")
     makes = surrogates_of(of, kind, optimizer)
-    # What was recorded beside the matrix is not a surrogate's.
-    bare = {
-        name: values if name == "learning_rate" else np.full_like(values, np.nan)
-        for name, values in outline.scalars.items()
-    }
-    outline = dataclasses.replace(outline, scalars=bare, logits=None)
+    outline = bare(outline)
 
     def one(index: int) -> float:
         with np.errstate(invalid="ignore", over="ignore"):
-            found = _number(_measured(outline, of, makes, drawing(seed, index)), of.name, measure_name)
+            found = _number(measured(outline, of, makes, drawing(seed, index)), of.name, measure_name)
         return np.nan if found is None else found
 
     values = np.empty(count)
@@ -186,16 +180,6 @@ def null_distribution(
             if on_rows is not None:
                 on_rows(index + 1, count)
     return NullDistribution(measure_name, kind, seed, own, values)
-
-
-def _measured(outline: Outline, of: Trajectory, makes: Surrogates, drawn: np.random.Generator) -> Measurement:
-    """A surrogate, measured as it is made."""
-    stretch = Stretch(outline)
-    for block in makes.blocks(drawn):
-        values = block[of.name]
-        for start in range(0, len(values), of.rows_at_once):
-            stretch.take(widen(values[start : start + of.rows_at_once]))
-    return stretch.finish()
 
 
 def _wanted(name: str) -> tuple[str, ...]:

@@ -48,6 +48,11 @@ def verdicts_section(subjects: Sequence[tuple[str, Analysis]], comparison: Compa
                 tag("p", f"Run by run: {'; '.join(runs)}.", class_="soft"),
                 _verdict_table(group.verdicts),
             ]
+    for family in comparison.families if comparison else ():
+        together += [
+            tag("h3", f"What survives, of {len(family.runs)} runs: {family.label}"),
+            tag("ul", [tag("li", tag("b", of.id), f" {of.sentence}.") for of in family.survivals]),
+        ]
     return tag(
         "section",
         tag("h2", "Verdicts", id="verdicts"),

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -55,6 +56,7 @@ class Check:
         interval_by: what the interval is over, and how it was found; empty where there is none.
         needs: what is missing for a decision; empty if nothing is.
         decided: what single runs decided together; None where the value decides.
+        each: how often single runs decided what, in words, where they do not agree.
     """
 
     statistic: str
@@ -73,6 +75,7 @@ class Check:
     interval_by: str = ""
     needs: str = ""
     decided: Outcome | None = None
+    each: str = ""
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -120,17 +123,23 @@ class Check:
         found = {self.decide(reading) for reading in self.readings}
         return found.pop() if len(found) == 1 else "undecided"
 
+    def outcome_of(self, piece: str) -> Outcome:
+        """What one piece of the run decides by itself; where it is not asked, the first that is."""
+        if self.needs or self.decided is not None:
+            return self.outcome
+        return self.decide(next((of for of in self.readings if of.where == piece), self.readings[0]))
+
     @property
     def survival(self) -> str:
-        """What is decided where, in words; empty where all readings decide alike."""
+        """What is decided where, in words; empty where all readings decide alike, or all runs."""
         if self.needs or math.isnan(self.value) or self.decided is not None:
-            return ""
+            return self.each
         found: dict[Outcome, list[str]] = {}
         for reading in self.readings:
             found.setdefault(self.decide(reading), []).append(reading.where)
         if len(found) == 1:
             return ""
-        return "; ".join(f"{outcome} for {_listed(places)}" for outcome, places in found.items())
+        return "; ".join(f"{outcome} for {listed(places)}" for outcome, places in found.items())
 
     @property
     def threshold(self) -> str:
@@ -190,10 +199,16 @@ class Verdict:
     @property
     def outcome(self) -> Outcome:
         """Whether the prediction as a whole is supported, refuted or undecided."""
-        found = [check.outcome for check in self.checks]
-        if "refuted" in found:
-            return "refuted"
-        return "undecided" if "undecided" in found else "supported"
+        return _of_parts([check.outcome for check in self.checks])
+
+    def outcome_of(self, piece: str) -> Outcome | None:
+        """What the prediction would be by one piece of the run alone; None where no part is asked of it.
+
+        Parts that are not asked of the piece have the outcome of the first that they are asked of.
+        """
+        if not any(of.where == piece for check in self.checks for of in check.readings):
+            return None
+        return _of_parts([check.outcome_of(piece) for check in self.checks])
 
     @property
     def deciding(self) -> Check:
@@ -262,6 +277,17 @@ class Verdict:
         }
 
 
-def _listed(words: Sequence[str]) -> str:
+def _of_parts(outcomes: Sequence[Outcome]) -> Outcome:
+    if "refuted" in outcomes:
+        return "refuted"
+    return "undecided" if "undecided" in outcomes else "supported"
+
+
+def counted(outcomes: Iterable[str]) -> str:
+    """How often each outcome, in words."""
+    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(Counter(outcomes).items()))
+
+
+def listed(words: Sequence[str]) -> str:
     """Words with commas, and an *and* before the last."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
