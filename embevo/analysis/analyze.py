@@ -113,8 +113,8 @@ def analyze(
         exact: compare all tokens in pairs, where otherwise some stand for all if there are many.
         keep: look for, and leave behind, ``analysis.zarr`` and ``analysis.json`` in the run. A directory that
             cannot be written is no error.
-        jobs: how many threads measure; by default as many as there are cores for this process. What is found
-            does not depend on it.
+        jobs: how many threads measure and simulate; by default as many as there are cores for this process.
+            What is found does not depend on it.
         client: of a ``dask.distributed`` cluster, on whose workers the run is measured then. They open it by
             its path, and need this version of embevo.
         on_rows: called now and then with how many rows were measured, and how many there are.

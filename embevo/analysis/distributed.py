@@ -13,7 +13,7 @@ import numpy as np
 from embevo.analysis.measurement import Measurement, Stretch, outline_of
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.registry import digest
-from embevo.analysis.stretches import bounds_of, merged, single_threaded, stretch_of
+from embevo.analysis.stretches import bounds_of, jobs_of, merged, single_threaded, stretch_of
 from embevo.errors import AnalysisError, EmbevoError, MissingLibraryError
 from embevo.run.reading.reader import Run
 
@@ -56,7 +56,9 @@ def measure_on(
     given = outline_of(run, name) if outline is None else outline
     # Sent with every stretch: what is scattered is lost with the worker that holds it.
     task = pickle.dumps((opened, name, given, digest()))
-    return merged(_in_order(client, run, task, bounds, on_rows)).finish()
+    whole = merged(_in_order(client, run, task, bounds, on_rows))
+    with single_threaded():
+        return whole.finish(jobs_of(None))
 
 
 def _in_order(

@@ -18,6 +18,7 @@ from embevo.analysis.measures.measure import Measure, Whole
 from embevo.analysis.measures.outline import Basis, Outline
 from embevo.analysis.measures.registry import measures_of
 from embevo.analysis.measures.snapshots import Snapshots
+from embevo.analysis.measures.workers import Workers
 from embevo.errors import ArgumentError
 from embevo.run.format.settings import labels_of
 from embevo.run.format.widening import widen
@@ -106,8 +107,11 @@ class Stretch:
         self._first = later._first if self._first is None else self._first
         self._last = self._last if later._last is None else later._last
 
-    def finish(self) -> Measurement:
+    def finish(self, jobs: int = 1) -> Measurement:
         """What was found, of a stretch that is the whole run.
+
+        Args:
+            jobs: how many threads compare it with chance.
 
         Raises:
             ArgumentError: rows of the run are missing.
@@ -117,9 +121,10 @@ class Stretch:
                 f"rows {self.start} to {self.stop} were measured of a run of {self.outline.rows}: "
                 "measure and merge the others first"
             )
-        whole = Whole(self._first, self._last, self._snapshots.finish())
-        for measure in self.measures:
-            whole.arrays.update(measure.finish(whole))
+        with Workers(jobs) as workers:
+            whole = Whole(self._first, self._last, self._snapshots.finish(), workers=workers)
+            for measure in self.measures:
+                whole.arrays.update(measure.finish(whole))
         return Measurement(self.outline, whole.arrays, self.measures)
 
 

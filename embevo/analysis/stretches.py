@@ -72,8 +72,9 @@ def measure(
         DamagedError: stored bytes are not what was written.
     """
     work = _Work(run, name, outline_of(run, name) if outline is None else outline, on_rows)
+    threads = jobs_of(jobs)
     with single_threaded():
-        return work.on_threads(min(jobs_of(jobs), len(work.bounds) - 1)).finish()
+        return work.on_threads(min(threads, len(work.bounds) - 1)).finish(threads)
 
 
 def stretch_of(run: Run, name: str, outline: Outline, start: int, stop: int) -> Stretch:

@@ -17,10 +17,11 @@ from support import trajectories
 def sums_of(points: np.ndarray, cuts: list[int]) -> LagSums:
     """Fed in pieces that end at the cuts."""
     sums = LagSums(len(points), [np.arange(points.shape[1]), np.zeros(0, np.int64)])
-    velocity = np.diff(points, axis=0, prepend=points[:1])
+    values = np.concatenate([points[:1], points])
     bounds = [0, *cuts, len(points)]
     for start, stop in pairwise(bounds):
-        sums.add(points[start:stop], velocity[start:stop], start)
+        sums.add(values[start : stop + 1], start)
+    sums.settle()
     return sums
 
 

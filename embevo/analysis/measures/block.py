@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from embevo.analysis.measures.identity import representatives
 from embevo.analysis.measures.lattice import displacement, places
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.spectra import Spectra
-
-_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +50,6 @@ class Block:
     values: NDArray[Any]
     before: Row | None
     _clouds: dict[int, Cloud] = field(default_factory=dict)
-    _points_of: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     _spectra: dict[tuple[int, int], Spectra] = field(default_factory=dict)
 
     @property
@@ -89,7 +86,7 @@ class Block:
     def earlier(self) -> NDArray[np.float64]:
         """``(step, token, dim)`` the points one row before; the first row of a run is its own."""
         first = self.points[0] if self.before is None else self.before.points
-        return _later_by_one(first, self.points)
+        return np.concatenate([first[None], self.points[:-1]])
 
     @cached_property
     def velocity(self) -> NDArray[np.float64]:
@@ -111,20 +108,31 @@ class Block:
         """``(step, token, dim)`` the number of each value among those that the dtype can represent."""
         return places(self.values, self.outline.dtype)
 
-    @cached_property
-    def earlier_places(self) -> NDArray[np.integer]:
-        """``(step, token, dim)`` the same one row before; the first row of a run is its own."""
-        first = self.places[0] if self.before is None else self.before.places
-        return _later_by_one(first, self.places)
+    @property
+    def first_places(self) -> NDArray[np.integer]:
+        """``(token, dim)`` places in the row before the first; the first row of a run is its own."""
+        return self.places[0] if self.before is None else self.before.places
 
     @cached_property
-    def ulps(self) -> NDArray[np.float64]:
-        """``(step, token, dim)`` distance in ULPs from the row before; what is not a number has a place."""
-        first = self.places[0] if self.before is None else self.before.places
+    def ulps(self) -> NDArray[np.int32] | NDArray[np.float64]:
+        """``(step, token, dim)`` distance in ULPs from the row before; what is not a number has a place.
+
+        int32 of what was recorded in 16 bits, else float64.
+        """
+        if self.outline.dtype.itemsize == 2:
+            steps = np.empty(self.places.shape, np.int32)
+            np.subtract(self.places[0], self.first_places, out=steps[0])
+            np.subtract(self.places[1:], self.places[:-1], out=steps[1:])
+            return np.abs(steps, out=steps)
         apart = np.empty(self.places.shape)
-        apart[:1] = displacement(self.places[:1], first[None])
+        apart[:1] = displacement(self.places[:1], self.first_places[None])
         apart[1:] = displacement(self.places[1:], self.places[:-1])
         return apart
+
+    @cached_property
+    def moved(self) -> NDArray[np.bool_]:
+        """``(step, token, dim)`` whether a number is another than in the row before; +0 and -0 are one."""
+        return np.asarray(self.ulps != 0)
 
     @cached_property
     def same(self) -> NDArray[np.int64]:
@@ -143,16 +151,10 @@ class Block:
         before = False if self.before is None else np.isnan(self.before.points).any()
         return bool(np.isnan(self.lengths).any() or before)
 
-    def points_of(self, group: int) -> NDArray[np.float64]:
-        """``(step, token, dim)`` the points of a group."""
-        if group not in self._points_of:
-            self._points_of[group] = of_group(self.points, self.outline.groups.ids[group])
-        return self._points_of[group]
-
     def cloud(self, group: int) -> Cloud:
         """The tokens of a group at each row."""
         if group not in self._clouds:
-            self._clouds[group] = Cloud.of(self.points_of(group))
+            self._clouds[group] = Cloud.of(self.points, self.outline.groups.ids[group])
         return self._clouds[group]
 
     @property
@@ -161,11 +163,6 @@ class Block:
         row = Row(self.points[-1], self.places[-1], self.same[-1])
         # A view would keep the rows before it in memory; of a single row there are none.
         return row if len(self.values) == 1 else Row(row.points.copy(), row.places.copy(), row.same.copy())
-
-
-def _later_by_one(first: NDArray[_Number], rows: NDArray[_Number]) -> NDArray[_Number]:
-    """A row and then all rows but the last; no copy where that is the one row."""
-    return first[None] if len(rows) == 1 else np.concatenate([first[None], rows[:-1]])
 
 
 def of_group(values: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -84,13 +84,16 @@ class Diffusion(Measure):
     def take(self, block: Block) -> None:
         """Hand the rows on, in stretches without gaps."""
         ids = self._sampled.together
-        points, velocity = of_group(block.points, ids), of_group(block.velocity, ids)
+        values = np.empty((1 + len(block.values), len(ids), self.outline.dim), block.values.dtype)
+        # What the points of a row are was recorded in this dtype.
+        values[0] = block.values[0, ids] if block.before is None else block.before.points[ids]
+        values[1:] = of_group(block.values, ids)
         begin = 0
         follows = self.outline.follows[block.start : block.stop]
-        for end in (*np.flatnonzero(~follows).tolist(), len(points)):
+        for end in (*np.flatnonzero(~follows).tolist(), len(block.values)):
             if end > begin:
-                self._tokens.add(points[begin:end], velocity[begin:end], block.start + begin)
-            if end < len(points):
+                self._tokens.add(values[begin : end + 1], block.start + begin)
+            if end < len(block.values):
                 self._tokens.restart()
             begin = end
 
@@ -102,6 +105,7 @@ class Diffusion(Measure):
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """The curves of the tokens, and those of the centroids, whose way is known by now."""
         self._centroid = self._sums_of(whole.arrays["centroid"])
+        self._tokens.settle()
         return {
             **super().finish(whole),
             "lag": self._tokens.lags * self.outline.stride,
@@ -116,14 +120,14 @@ class Diffusion(Measure):
         """Lagged differences of the centroids ``(step, group, dim)``, each group's as a token of its own."""
         rows = len(centroid)
         sums = LagSums(rows, [np.array([group]) for group in range(centroid.shape[1])])
-        velocity = np.zeros_like(centroid)
-        velocity[1:] = np.diff(centroid, axis=0)
+        values = np.concatenate([centroid[:1], centroid])
         starts = [0, *np.flatnonzero(~self.outline.follows).tolist(), rows]
         for start, stop in pairwise(starts):
             sums.restart()
             for first in range(start, stop, 1024):
                 last = min(first + 1024, stop)
-                sums.add(centroid[first:last], velocity[first:last], first)
+                sums.add(values[first : last + 1], first)
+        sums.settle()
         return sums
 
     def tell(self) -> Mapping[str, Any]:

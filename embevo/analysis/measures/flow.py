@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.block import Block, of_group
+from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.geometry import Cloud, norms
 from embevo.analysis.measures.measure import Measure, Told, Variable, Whole
 
@@ -50,7 +50,7 @@ class Flow(Measure):
         bulk, peculiar = self.by_group(len(block.values)), self.by_group(len(block.values))
         for group, ids in enumerate(self.outline.groups.ids):
             if len(ids):
-                flow = Cloud.of(of_group(block.velocity, ids))
+                flow = Cloud.of(block.velocity, ids)
                 bulk[:, group] = norms(flow.centre)
                 peculiar[:, group] = flow.radius_rms
         if block.before is None:

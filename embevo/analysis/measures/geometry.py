@@ -23,22 +23,27 @@ class Cloud:
     squares: NDArray[np.float64]
 
     @classmethod
-    def of(cls, points: NDArray[np.float64]) -> "Cloud":
+    def of(cls, points: NDArray[np.float64], ids: NDArray[np.int64] | None = None) -> "Cloud":
         """Measure ``(step, token, dim)`` float64 points. A NaN or infinity makes its step's numbers NaN.
 
-        The mean is taken of the differences from the first point, and the distances from the mean in a second
+        Of these all tokens are measured, or those with some ``ids``, ascending. The mean is taken of the
+        differences from the first point, and the distances from the mean in a second
         pass: points that all coincide have their centroid exactly there, and the radius exactly 0.
         """
-        if not points.shape[1]:
+        if ids is not None and len(ids) == points.shape[1]:
+            ids = None
+        rows, tokens, dim = points.shape
+        tokens = tokens if ids is None else len(ids)
+        if not tokens:
             # One point that is nowhere: every statistic of nobody is NaN.
             return cls(np.full(points.shape[::2], np.nan), np.full((len(points), 1), np.nan))
-        rows, tokens, dim = points.shape
         centre, squares = np.empty((rows, dim)), np.empty((rows, tokens))
         at_once = max(1, _PIECE // (tokens * dim))
         with np.errstate(invalid="ignore", over="ignore"):
             for start in range(0, rows, at_once):
                 piece = slice(start, start + at_once)
-                centre[piece] = _measure(points[piece], squares[piece])
+                some = points[piece] if ids is None else np.take(points[piece], ids, axis=1)
+                centre[piece] = _measure(some, squares[piece])
         return cls(centre, squares)
 
     @property

@@ -41,17 +41,6 @@ def atoms_of(
     return order, atoms, [np.flatnonzero(kinds[:, group]) for group in range(len(groups))]
 
 
-def gram(vectors: NDArray[np.float64], atoms: Sequence[slice]) -> NDArray[np.float64]:
-    """``(atom, row, row)`` scalar products of ``(row, token, dim)`` vectors, summed over each atom's."""
-    rows = len(vectors)
-    found = np.empty((len(atoms), rows, rows))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for number, tokens in enumerate(atoms):
-            flat = vectors[:, tokens].reshape(rows, -1)
-            np.matmul(flat, flat.T, out=found[number])
-    return found
-
-
 def squared_distances(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Squared distances between rows, from the products of the displacements between neighbours.
 

@@ -7,30 +7,30 @@ counted for more than they last. Further origins would overlap almost wholly wit
 scheme of multiple-tau correlators (Magatti and Ferri 2001; Ramírez et al., J. Chem. Phys. 133, 154103, 2010),
 thinned instead of averaged, so that each term is a difference of two recorded matrices.
 
-No difference is taken, as a rule: :mod:`embevo.analysis.measures.gram` has all of them from one product of
-matrices.
+Of consecutive rows no difference is taken, as a rule: :mod:`embevo.analysis.measures.gram` has all of them
+from one product of matrices. Of rows that are further apart few are paired, and their differences take less
+time. Either is done of some tokens at a time, so that all rows of these stay in the cache of a core.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.gram import atoms_of, gram, squared_distances
+from embevo.analysis.measures.gram import atoms_of, squared_distances
 from embevo.analysis.measures.level import PER_LEVEL, Level, Rows
 
 # Lags are 1 to this many, and from there on four an octave.
 _OCTAVE: Final = 8
 # Origins are kept apart in so many stretches of time, for the uncertainty.
 SEGMENTS: Final = 10
-# Rows that are paired at once with those before them.
+# Rows that are paired at once with those before them: consecutive ones, and others.
 _WINDOW: Final = 64
-# So many later rows, where a level's rows are not consecutive, make products worth their while.
-_MANY: Final = 16
-# Elements of the differences that are in memory at once: what fits into the cache of a core.
-_PIECE: Final = 1 << 17
+_FEWER: Final = 32
+# Elements of the tokens that are worked on at once.
+_PIECE: Final = 1 << 16
 
 
 def lags_of(rows: int) -> NDArray[np.int64]:
@@ -98,19 +98,28 @@ class LagSums:
 
     def restart(self) -> None:
         """After a gap: what comes next is not paired with what came before."""
+        self.settle()
         self._levels.clear()
         self._since = 0
         self._joins = False
 
+    def settle(self) -> None:
+        """Add the pairs of all rows that came in: rows wait for others, as many take less time together."""
+        for spacing in self._levels:
+            self._pair(spacing)
+
     def merge(self, later: Self) -> None:
         """Take over the sums of the stretch that comes right after, and add the pairs that reach across."""
+        self.settle()
+        later.settle()
         self.squares += later.squares
         self.origins += later.origins
         self.products += later.products
         self.powers += later.powers
         for spacing, head in later._heads.items():
             if spacing in self._levels:
-                self._add_pairs(spacing, self._levels[spacing].append(head), len(head.number), across=True)
+                self._levels[spacing].append(head)
+                self._pair(spacing, across=True)
             if self._joins:
                 self._keep_head(spacing, head)
         if not later._joins:
@@ -124,23 +133,24 @@ class LagSums:
                     self._levels[spacing] = level
                 elif len(fresh.number):
                     self._levels[spacing].append(fresh)
+                    self._levels[spacing].fresh = 0
         self._since = later._since
         self._joins = self._joins and later._joins
 
-    def add(self, position: NDArray[np.float64], velocity: NDArray[np.float64], first_row: int) -> None:
+    def add(self, values: NDArray[Any], first_row: int) -> None:
         """Take in consecutive rows.
 
         Args:
-            position: ``(step, token, dim)``.
-            velocity: the same shape, the difference from the row before; that of the first row after the
-                beginning or :meth:`restart` is not looked at.
+            values: ``(1 + step, token, dim)`` floats, first the row before these; that is not looked at right
+                after the beginning or :meth:`restart`.
             first_row: number of the first of these rows in the run.
         """
-        if not np.array_equal(self._order, np.arange(position.shape[1])):
-            position, velocity = position[:, self._order], velocity[:, self._order]
-        since = self._since + np.arange(len(position))
-        rows = Rows(position, velocity, first_row + np.arange(len(position)), since > 0)
-        self._since += len(position)
+        if not np.array_equal(self._order, np.arange(values.shape[1])):
+            values = np.take(values, self._order, axis=1)
+        count = len(values) - 1
+        since = self._since + np.arange(count)
+        rows = Rows(values[1:], values[:-1], first_row + np.arange(count), since > 0)
+        self._since += count
         spacing = 1
         while self._multiples(spacing):
             chosen = rows.select(slice(int((spacing // 2 - since[0]) % spacing), None, spacing))
@@ -155,10 +165,23 @@ class LagSums:
         return [int(lag) // spacing for lag in own]
 
     def _add_level(self, spacing: int, new: Rows) -> None:
-        rows = self._levels.setdefault(spacing, Level()).append(new)
-        self._add_pairs(spacing, rows, len(new.number))
+        level = self._levels.setdefault(spacing, Level())
+        window, done = _WINDOW if spacing == 1 else _FEWER, 0
+        while done < len(new.number):
+            some = new.select(slice(done, done + window - level.fresh))
+            level.append(some)
+            done += len(some.number)
+            if level.fresh == window:
+                self._pair(spacing)
         if self._joins:
             self._keep_head(spacing, new)
+
+    def _pair(self, spacing: int, *, across: bool = False) -> None:
+        """Add the pairs of the rows of a level that have not been paired."""
+        level = self._levels[spacing]
+        if level.fresh:
+            self._add_pairs(spacing, level.rows, level.fresh, across=across)
+            level.fresh = 0
 
     def _keep_head(self, spacing: int, new: Rows) -> None:
         """Keep as many of the first rows of a level as its longest lag needs."""
@@ -191,12 +214,11 @@ class LagSums:
                 self._add_window(np.searchsorted(self.lags, multiples * spacing), pairs)
 
     def _add_window(self, lags: NDArray[np.int64], pairs: "_Pairs") -> None:
-        # Where few of many rows are paired, products of all rows would be more than the differences.
-        many = pairs.consecutive or pairs.known.any(axis=1).sum() >= _MANY
-        taken = self._by_products if many else self._by_differences
         rows, early, known = pairs.rows, pairs.early, pairs.known
         with np.errstate(invalid="ignore", over="ignore"):
-            moved, products, powers = taken(pairs)
+            taken = self._by_products if pairs.consecutive else self._by_differences
+            moved, products, speeds = taken(pairs)
+            powers = (speeds[:, pairs.late] + speeds[:, early]) / 2
             follows = known & rows.follows[early]
             self.products[lags] += np.where(follows, products, 0).sum(axis=1).T
             self.powers[lags] += np.where(follows, powers, 0).sum(axis=1).T
@@ -207,42 +229,56 @@ class LagSums:
                 self.squares[one, lags] += np.where(mine, moved, 0).sum(axis=1).T
 
     def _by_products(self, pairs: "_Pairs") -> tuple[NDArray[np.float64], ...]:
-        """``(group, late, lag)`` |x(t+l) - x(t)|^2, v(t+l) . v(t) and (|v(t+l)|^2 + |v(t)|^2) / 2."""
+        """``(group, late, lag)`` |x(t+l) - x(t)|^2 and v(t+l) . v(t), and ``(group, row)`` |v(t)|^2."""
         rows, late, early = pairs.rows, pairs.late, pairs.early
-        speeds = self._of_groups(gram(rows.velocity, self._atoms))
-        if pairs.consecutive:
-            # Each row's velocity, but for the first, is the displacement from the row before it.
-            steps = speeds
-        else:
-            steps = self._of_groups(gram(np.diff(rows.position, axis=0, prepend=0), self._atoms))
-        distance, doubtful = squared_distances(steps)
+        count = len(rows.number)
+        sums, some = np.zeros((len(self._atoms), count, count)), np.empty((count, count))
+        for atom, tokens in self._some_tokens(rows):
+            place = np.empty((1 + count, *rows.position[0, tokens].shape))
+            place[0] = rows.before[0, tokens]
+            place[1:] = rows.position[:, tokens]
+            # Each row's velocity is the displacement from the row before it.
+            apart = (place[1:] - place[:-1]).reshape(count, -1)
+            sums[atom] += np.matmul(apart, apart.T, out=some)
+        speeds = self._of_groups(sums)
+        distance, doubtful = squared_distances(speeds)
         moved, doubtful = distance[:, early, late], doubtful[:, early, late] & pairs.known
         doubtful &= np.array([len(ids) > 0 for ids in self._groups])[:, None, None]
         for lag in np.flatnonzero(doubtful.any(axis=(0, 1))):
             which = np.flatnonzero(doubtful[:, :, lag].any(axis=0))
-            apart = rows.position[late[which, 0]] - rows.position[early[which, lag]]
+            apart = rows.position[late[which, 0]].astype(np.float64) - rows.position[early[which, lag]]
             exact = self._of_tokens(np.einsum("std,std->st", apart, apart))
             moved[:, which, lag] = np.where(doubtful[:, which, lag], exact, moved[:, which, lag])
-        powers = np.diagonal(speeds, axis1=1, axis2=2)
-        return moved, speeds[:, early, late], (powers[:, late] + powers[:, early]) / 2
+        return moved, speeds[:, early, late], np.diagonal(speeds, axis1=1, axis2=2)
 
     def _by_differences(self, pairs: "_Pairs") -> tuple[NDArray[np.float64], ...]:
         """The same, from the differences themselves."""
-        position, velocity = pairs.rows.position, pairs.rows.velocity
-        found = np.zeros((3, len(self._groups), *pairs.known.shape))
-        used = np.flatnonzero(pairs.known.any(axis=1))
-        size = max(1, _PIECE // (pairs.known.shape[1] * position[0].size))
-        for start in range(0, len(used), size):
-            which = used[start : start + size]
-            late, early = pairs.late[which, 0], pairs.early[which]
-            apart = position[late][:, None] - position[early]
-            after, before = velocity[late], velocity[early]
-            found[0][:, which] = self._of_tokens(np.einsum("slid,slid->sli", apart, apart))
-            found[1][:, which] = self._of_tokens(np.einsum("slid,sid->sli", before, after))
-            powers = self._of_tokens(np.einsum("slid,slid->sli", before, before))
-            powers += self._of_tokens(np.einsum("sid,sid->si", after, after))[:, :, None]
-            found[2][:, which] = powers / 2
-        return tuple(found)
+        rows, first = pairs.rows, int(pairs.late[0, 0])
+        count = len(rows.number)
+        found = np.zeros((2, len(self._atoms), *pairs.known.shape))
+        speeds = np.zeros((len(self._atoms), count))
+        # Of all later rows the earlier ones are at the same distance.
+        apart = [int(lag) for lag in (pairs.late - pairs.early).max(axis=0)]
+        for atom, tokens in self._some_tokens(rows):
+            position = rows.position[:, tokens].reshape(count, -1).astype(np.float64)
+            velocity = position - rows.before[:, tokens].reshape(count, -1)
+            speeds[atom] += np.einsum("rk,rk->r", velocity, velocity)
+            for lag, back in enumerate(apart):
+                late = max(first, back)
+                moved = position[late:] - position[late - back : count - back]
+                found[0, atom, late - first :, lag] += np.einsum("rk,rk->r", moved, moved)
+                found[1, atom, late - first :, lag] += np.einsum(
+                    "rk,rk->r", velocity[late:], velocity[late - back : count - back]
+                )
+        return self._of_groups(found[0]), self._of_groups(found[1]), self._of_groups(speeds)
+
+    def _some_tokens(self, rows: Rows) -> Iterator[tuple[int, slice]]:
+        """The number of each atom, and some of its tokens at a time."""
+        count, _, dim = rows.position.shape
+        size = max(1, _PIECE // (count * dim))
+        for atom, tokens in enumerate(self._atoms):
+            for start in range(tokens.start, tokens.stop, size):
+                yield atom, slice(start, min(start + size, tokens.stop))
 
     def _of_tokens(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """``(..., token)`` to ``(group, ...)`` means; NaN for a group of nobody."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.groups import GroupName, Groups
 from embevo.analysis.measures.outline import Outline
+from embevo.analysis.measures.workers import Workers
 
 # Of what of a run a variable is made.
 Source = Literal[
@@ -88,12 +89,14 @@ class Whole:
         last: of the last.
         snapshots: ``(measured_step, token, dim)`` values of the measured rows, of the tokens that are kept.
         arrays: what the measures have given so far, in the order of the list, by name of the variable.
+        workers: threads that help.
     """
 
     first: NDArray[Any]
     last: NDArray[Any]
     snapshots: NDArray[Any]
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    workers: Workers = field(default_factory=lambda: Workers(1))
 
 
 class Measure(ABC):

@@ -7,7 +7,7 @@ a step is momentum's, a, is told by the recorded directions one row apart; round
 is known but for an error, and each walk takes one that may be the true one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 # Elements of the walks that are in memory at once.
 _AT_ONCE: Final = 1 << 22
+# Elements of the walks that are gone over several times before the next ones are: what a core's cache holds.
+_PIECE: Final = 1 << 17
 # A matrix product makes the moving average of so many steps.
 _BLOCK: Final = 64
 # Directions in more dimensions scatter no wider than what is known of these.
@@ -63,6 +65,62 @@ class Directions:
         return cls(spread, memory, min(1.0, max(0.0, cosine / memory)), error)
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What decides on some random walks.
+
+    Attributes:
+        memory: autocorrelation of the moving average one row apart.
+        fresh: ``(walk, step, dimension)`` w, which is taken for the result.
+        share: ``(walk, 1, 1)`` a of each walk.
+        white: ``(walk, step, dimension)`` what m is made of, which is taken for it; None where a is 0.
+        carry: ``(walk, 1, dimension)`` m before the first step.
+    """
+
+    memory: float
+    fresh: NDArray[np.float32]
+    share: NDArray[np.float32]
+    white: NDArray[np.float32] | None
+    carry: NDArray[np.float32] | None
+
+    def walks(self, lengths: NDArray[np.float64]) -> NDArray[np.float32]:
+        """``(walk, step, dimension)`` displacements of these lengths ``(step,)``; to be asked for once."""
+        count, steps, dimensions = self.fresh.shape
+        at_once = max(1, _PIECE // max(1, steps * dimensions))
+        for start in range(0, count, at_once):
+            some = slice(start, start + at_once)
+            walk, share = self.fresh[some], self.share[some]
+            if self.white is not None and self.carry is not None:
+                averaged = _averaged(self.white[some], self.memory, self.carry[some])
+                walk *= np.sqrt(1 - share)
+                averaged *= np.sqrt(share)
+                walk += averaged
+            walk *= (lengths / np.sqrt(np.einsum("wsd,wsd->ws", walk, walk)))[..., None].astype(np.float32)
+        return self.fresh
+
+
+def drawn(
+    steps: int, directions: Directions, count: int, draw: Callable[[tuple[int, ...]], NDArray[np.float32]]
+) -> Iterator[Drawn]:
+    """Draw random walks, some at a time.
+
+    Args:
+        steps: of each walk.
+        directions: how they are drawn.
+        count: how many walks in all.
+        draw: gives the next standard normal numbers, of a shape.
+    """
+    at_once = max(1, _AT_ONCE // max(1, steps * directions.dimensions))
+    for start in range(0, count, at_once):
+        shape = (min(at_once, count - start), steps, directions.dimensions)
+        fresh = draw(shape)
+        share = directions.share + directions.error * draw((shape[0], 1, 1))
+        share = np.clip(share, 0, 1).astype(np.float32)
+        white = draw(shape) if share.any() else None
+        carry = None if white is None else draw((shape[0], 1, shape[2]))
+        yield Drawn(directions.memory, fresh, share, white, carry)
+
+
 def walks(
     lengths: NDArray[np.float64], directions: Directions, count: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float32]]:
@@ -77,19 +135,12 @@ def walks(
     Yields:
         ``(walk, step, dimension)`` float32, ``count`` walks in all: rounding is far below what they scatter.
     """
-    at_once = max(1, _AT_ONCE // max(1, len(lengths) * directions.dimensions))
-    for start in range(0, count, at_once):
-        shape = (min(at_once, count - start), len(lengths), directions.dimensions)
-        found = rng.standard_normal(shape, np.float32)
-        share = directions.share + directions.error * rng.standard_normal((shape[0], 1, 1), np.float32)
-        share = np.clip(share, 0, 1).astype(np.float32)
-        if share.any():
-            averaged = _averaged(rng.standard_normal(shape, np.float32), directions.memory, rng)
-            found *= np.sqrt(1 - share)
-            averaged *= np.sqrt(share)
-            found += averaged
-        found *= (lengths / np.sqrt(np.einsum("wsd,wsd->ws", found, found)))[..., None].astype(np.float32)
-        yield found
+
+    def draw(shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return rng.standard_normal(shape, np.float32)
+
+    for some in drawn(len(lengths), directions, count, draw):
+        yield some.walks(lengths)
 
 
 def mean_square(lengths: NDArray[np.float64], directions: Directions) -> float:
@@ -106,17 +157,33 @@ def mean_square(lengths: NDArray[np.float64], directions: Directions) -> float:
     return total
 
 
-def _averaged(white: NDArray[np.float32], memory: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """m(t) = beta m(t - 1) + sqrt(1 - beta^2) w(t) along the second axis, stationary, of unit variance."""
+def _averaged(white: NDArray[np.float32], memory: float, carry: NDArray[np.float32]) -> NDArray[np.float32]:
+    """m(t) = beta m(t - 1) + sqrt(1 - beta^2) w(t) along the second axis, stationary, of unit variance.
+
+    Args:
+        white: ``(walk, step, dim)``, which is taken for the result.
+        memory: beta.
+        carry: ``(walk, 1, dim)`` m before the first step.
+    """
     walk_count, steps, dimensions = white.shape
     ages = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
     kernel = np.where(ages >= 0, memory ** np.maximum(ages, 0), 0.0) * np.sqrt(1 - memory**2)
     kernel = kernel.astype(np.float32)
-    carry = rng.standard_normal((walk_count, 1, dimensions), np.float32)
     fading = (memory ** np.arange(1, _BLOCK + 1))[:, None].astype(np.float32)
-    for start in range(0, steps, _BLOCK):
-        piece = white[:, start : start + _BLOCK]
-        size = piece.shape[1]
-        piece[:] = kernel[:size, :size] @ piece + fading[:size] * carry
-        carry = piece[:, -1:].copy()
+    whole = steps // _BLOCK
+    blocks = white[:, : whole * _BLOCK].reshape(walk_count, whole, _BLOCK, dimensions)
+    within = kernel @ blocks
+    # What comes in with each block, from the last step of the one before.
+    carries = np.empty((walk_count, whole + 1, 1, dimensions), np.float32)
+    carries[:, 0] = carry
+    last, ends = fading[-1:], within[:, :, -1:]
+    for block in range(whole):
+        np.multiply(last, carries[:, block], out=carries[:, block + 1])
+        carries[:, block + 1] += ends[:, block]
+    np.multiply(fading, carries[:, :-1], out=blocks)
+    blocks += within
+    rest = white[:, whole * _BLOCK :]
+    size = rest.shape[1]
+    if size:
+        rest[:] = kernel[:size, :size] @ rest + fading[:size] * carries[:, -1]
     return white

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, of_group
+from embevo.analysis.measures.counting import count
 from embevo.analysis.measures.lattice import places
 from embevo.analysis.measures.measure import Measure, Told, Variable, Whole
 
@@ -64,11 +65,14 @@ class SignedUlps(Measure):
 
     def take(self, block: Block) -> None:
         """What the elements of each row do."""
-        now, before = block.places, block.earlier_places
-        moved = np.count_nonzero(now != before, axis=2).astype(np.float64)
-        single = np.count_nonzero(block.ulps == 1, axis=2).astype(np.float64)
-        up = np.count_nonzero(now > before, axis=2).astype(np.float64)
-        total = _total(now, before)
+        now, first = block.places, block.first_places
+        rose = np.empty(now.shape, np.bool_)
+        np.greater(now[0], first, out=rose[0])
+        np.greater(now[1:], now[:-1], out=rose[1:])
+        moved, single, up = (
+            count(of).astype(np.float64) for of in (block.moved, np.asarray(block.ulps == 1), rose)
+        )
+        total = _total(now, first)
         if block.has_nan:
             lost = (np.isnan(block.points) | np.isnan(block.earlier)).any(axis=2)
             for of in (moved, single, up, total):
@@ -99,13 +103,14 @@ class SignedUlps(Measure):
 _NAMES = ("ulp_signed_mean", "ulp_moved_share", "ulp_single_share", "ulp_up_share")
 
 
-def _total(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.float64]:
-    """``(step, token)`` sums of signed displacements over the elements."""
+def _total(now: NDArray[np.integer], first: NDArray[np.integer]) -> NDArray[np.float64]:
+    """``(step, token)`` sums of signed displacements over the elements, from row to row."""
     if now.dtype == np.int64:
-        return np.asarray(signed_displacement(now, before).sum(axis=2), np.float64)
+        apart = np.concatenate([first[None], now[:-1]])
+        return np.asarray(signed_displacement(now, apart).sum(axis=2), np.float64)
     # Sums of places of 32 bits are exact in 64, and there is nothing to keep of the elements.
-    total = now.sum(axis=2, dtype=np.int64) - before.sum(axis=2, dtype=np.int64)
-    return np.asarray(total, np.float64)
+    sums = np.concatenate([first[None].sum(axis=2, dtype=np.int64), now.sum(axis=2, dtype=np.int64)])
+    return np.diff(sums, axis=0).astype(np.float64)
 
 
 def signed_displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.float64]:

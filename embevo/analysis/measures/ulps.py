@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
+from embevo.analysis.measures.counting import total
 from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.lattice import displacement, places, spacing
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
@@ -83,13 +84,13 @@ class Ulps(Measure):
 
     def take(self, block: Block) -> None:
         """The displacements of each row."""
-        ulps = block.ulps
-        linf = ulps.max(axis=2)
+        ulps: NDArray[Any] = block.ulps
+        linf = ulps.max(axis=2).astype(np.float64)
         moved = linf > 0
         if block.has_nan:
             ulps = np.where(np.isnan(block.points) | np.isnan(block.earlier), np.nan, ulps)
             linf = ulps.max(axis=2)
-        l1, l2 = ulps.sum(axis=2), norms(ulps)
+        l1, l2 = total(ulps).astype(np.float64), norms(ulps.astype(np.float64, copy=False))
         if block.before is None:
             l1[0] = l2[0] = linf[0] = np.nan
         self.keep(ulp_l1=l1, ulp_l2=l2, ulp_linf=linf)

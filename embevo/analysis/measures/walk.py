@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +18,7 @@ from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.pieces import SECOND, Piece, endings_of, pieces_of
 from embevo.analysis.measures.quanta import against_noise
 from embevo.analysis.measures.random_directions import Directions
-from embevo.analysis.measures.walk_null import against_random_walks
+from embevo.analysis.measures.walk_null import each_against_random_walks
 
 # AdamW's first moment is a moving average that keeps so much of itself from step to step (beta1).
 MOMENTUM: Final = 0.9
@@ -64,37 +66,40 @@ class Walk(Measure):
         self._growth: dict[str, Any] = {}
         self._quanta: dict[str, Band] = {}
         if self._pieces:
-            self._compare(ways, whole.arrays)
+            self._compare(ways, whole)
         return {}
 
-    def _compare(self, ways: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _compare(self, ways: Mapping[str, NDArray[Any]], whole: Whole) -> None:
+        arrays, submit = whole.arrays, whole.workers.submit
         memory = MOMENTUM ** (self.outline.stride * self._every)
         pieces = _pieces(self.outline.steps[:: self._every])
         paths = {"centroid": arrays["centroid"][:: self._every, :1], **ways}
-        for name, path in paths.items():
-            if path.shape[1]:
-                self._walks[name] = against_random_walks(path, memory, pieces)
+        paths = {name: path for name, path in paths.items() if path.shape[1]}
         followed = next((way for way in ways.values() if way.shape[1]), None)
+        growth: dict[str, Future[Any]] = {}
         if followed is not None:
             # Growth is asked of every row, so that the memory is that from row to row.
             directions = dataclasses.replace(
                 _directions(followed, memory), memory=MOMENTUM**self.outline.stride
             )
-            self._growth = {
-                name: self._growths(arrays, name, directions)
+            growth = {
+                name: submit(partial(self._growths, arrays, name, directions))
                 for name in ("all", "live")
                 if len(self.outline.groups[name])
             }
             if len(self.outline.groups["live"]) and len(self.outline.groups["dead"]):
-                self._growth["dead"] = {"tightness": self._tightness(arrays, directions)}
+                growth["dead"] = submit(partial(self._tightness, arrays, directions))
+        quanta = None
         if "dead" in ways and ways["dead"].shape[1]:
             rate = self.outline.scalars.get("learning_rate", np.full(self.outline.rows, np.nan))
+            largest = float(rate[np.isfinite(rate)].max(initial=0.0))
             asked = [piece for piece in pieces if piece.name != SECOND]
-            self._quanta = against_noise(
-                ways["dead"], float(rate[np.isfinite(rate)].max(initial=0.0)), self.outline.dtype, asked
-            )
+            quanta = submit(partial(against_noise, ways["dead"], largest, self.outline.dtype, asked))
+        self._walks = each_against_random_walks(paths, memory, pieces, whole.workers)
+        self._growth = {name: of.result() for name, of in growth.items()}
+        self._quanta = {} if quanta is None else quanta.result()
 
-    def _tightness(self, arrays: Mapping[str, NDArray[Any]], directions: Directions) -> dict[str, Band]:
+    def _tightness(self, arrays: Mapping[str, NDArray[Any]], directions: Directions) -> dict[str, Any]:
         """Radius of the dead over that of the live, beside dead tokens that go their ways independently."""
         live, dead = (self.outline.groups.names.index(name) for name in ("live", "dead"))
         of = {name: arrays[f"displacement_{name}"][:, dead] for name in ("bulk", "peculiar_rms")}
@@ -102,7 +107,8 @@ class Walk(Measure):
         growing = Growing(
             radius[:, dead], np.hypot(*of.values()), directions, len(self.outline.groups["dead"])
         )
-        return growing.independents(radius[:, live], [piece for piece in self._pieces if piece.first == 0])
+        asked = [piece for piece in self._pieces if piece.first == 0]
+        return {"tightness": growing.independents(radius[:, live], asked)}
 
     def _growths(
         self, arrays: Mapping[str, NDArray[Any]], name: str, directions: Directions

@@ -1,22 +1,26 @@
 """Recorded walks beside random ones of the same steps, over the whole run and over pieces of it."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.bands import Band, bands
+from embevo.analysis.measures.normals import Normals, Reader
 from embevo.analysis.measures.pieces import Piece
-from embevo.analysis.measures.random_directions import Directions, walks
+from embevo.analysis.measures.random_directions import Directions, Drawn, drawn
 from embevo.analysis.measures.walking import STATISTICS, walk_statistics
+from embevo.analysis.measures.workers import Workers
 
 # So many make the 95 % quantile of the largest deviation the 190th of 200 numbers, were the recorded one one.
 CASES: Final = 199
 
 
 def against_random_walks(
-    paths: NDArray[np.float64], memory: float, pieces: Sequence[Piece], seed: int = 0
+    paths: NDArray[np.floating[Any]], memory: float, pieces: Sequence[Piece], seed: int = 0
 ) -> dict[str, dict[str, Band]]:
     """The statistics of walks, in the mean over walks, with what they are of random walks.
 
@@ -32,26 +36,87 @@ def against_random_walks(
     Returns:
         By name of the piece, and of the statistic.
     """
-    moved = np.diff(paths.astype(np.float64), axis=0)
-    lengths = np.sqrt(np.einsum("swd,swd->sw", moved, moved))
-    rng = np.random.default_rng(seed)
-    count = moved.shape[1]
-    found, null = [], []
-    for walk in range(count):
-        of = moved[:, walk], lengths[:, walk]
-        found.append(np.concatenate([_recorded(*of, piece) for piece in pieces]))
-        cases = len(range(walk, CASES, count))
-        if cases and np.isfinite(of[1]).all() and of[1].any():
-            null.append(
-                np.concatenate([_drawn(of[0], piece, memory, cases, rng) for piece in pieces], axis=1)
-            )
-    values = np.array(found)
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
-    simulated = np.concatenate(null) if null else np.zeros((0, len(mean)))
-    named = iter(bands(mean, simulated))
-    return {piece.name: {name: next(named) for name in STATISTICS} for piece in pieces}
+    with Workers(1) as workers:
+        return each_against_random_walks({"": paths}, memory, pieces, workers, seed)[""]
+
+
+def each_against_random_walks(
+    paths: Mapping[str, NDArray[np.floating[Any]]],
+    memory: float,
+    pieces: Sequence[Piece],
+    workers: Workers,
+    seed: int = 0,
+) -> dict[str, dict[str, dict[str, Band]]]:
+    """:func:`against_random_walks` of several, by name: the same numbers in less time.
+
+    All draw the same random numbers, which is what takes longest: they are drawn once, by this thread, while
+    others make walks of them.
+    """
+    normals = Normals(seed)
+    compared = {name: _Compared(path, memory, pieces, normals.reader()) for name, path in paths.items()}
+    drawing = [(one, one.draw(workers)) for one in compared.values()]
+    while drawing:
+        # Whose turn it is has drawn least, so that few numbers have to be kept for others.
+        turn = min(drawing, key=lambda one: one[0].reader.position)
+        if next(turn[1], None) is None:
+            drawing.remove(turn)
+    return {name: one.bands() for name, one in compared.items()}
+
+
+class _Compared:
+    """Walks, and random ones that are simulated in turn."""
+
+    def __init__(
+        self, paths: NDArray[np.floating[Any]], memory: float, pieces: Sequence[Piece], reader: Reader
+    ) -> None:
+        self.reader = reader
+        self._moved = np.diff(paths.astype(np.float64), axis=0)
+        self._memory = memory
+        self._pieces = pieces
+        # Of each walk that is imitated, of each piece.
+        self._simulated: list[list[list[Future[NDArray[np.float64]]]]] = []
+
+    def draw(self, workers: Workers) -> Iterator[bool]:
+        """Draw some walks at a time, and leave it to others to measure them."""
+        count = self._moved.shape[1]
+        for walk in range(count):
+            cases = len(range(walk, CASES, count))
+            moved = self._moved[:, walk]
+            lengths = np.sqrt(np.einsum("sd,sd->s", moved, moved))
+            if not cases or not np.isfinite(lengths).all() or not lengths.any():
+                continue
+            self._simulated.append([])
+            for piece in self._pieces:
+                of_piece: list[Future[NDArray[np.float64]]] = []
+                self._simulated[-1].append(of_piece)
+                rows = moved[piece.first : piece.last]
+                steps = np.linalg.norm(rows, axis=1)
+                directions = Directions.of(rows, self._memory)
+                for some in drawn(len(rows), directions, cases, self.reader.draw):
+                    of_piece.append(workers.submit(partial(_statistics, some, steps)))
+                    yield True
+        self.reader.close()
+
+    def bands(self) -> dict[str, dict[str, Band]]:
+        """By name of the piece, and of the statistic."""
+        moved, pieces = self._moved, self._pieces
+        lengths = np.sqrt(np.einsum("swd,swd->sw", moved, moved))
+        values = np.array(
+            [
+                np.concatenate([_recorded(moved[:, walk], lengths[:, walk], piece) for piece in pieces])
+                for walk in range(moved.shape[1])
+            ]
+        )
+        known = np.isfinite(values)
+        with np.errstate(invalid="ignore"):
+            mean = np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
+        null = [
+            np.concatenate([np.concatenate([some.result() for some in of]) for of in walk], axis=1)
+            for walk in self._simulated
+        ]
+        simulated = np.concatenate(null) if null else np.zeros((0, len(mean)))
+        named = iter(bands(mean, simulated))
+        return {piece.name: {name: next(named) for name in STATISTICS} for piece in pieces}
 
 
 def _recorded(moved: NDArray[np.float64], lengths: NDArray[np.float64], piece: Piece) -> NDArray[np.float64]:
@@ -60,11 +125,6 @@ def _recorded(moved: NDArray[np.float64], lengths: NDArray[np.float64], piece: P
     return np.asarray(walk_statistics(moved[None, rows], lengths[rows])[0], np.float64)
 
 
-def _drawn(
-    moved: NDArray[np.float64], piece: Piece, memory: float, cases: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """``(case, statistic)`` of random walks of a piece, whose directions are like its own."""
-    moved = moved[piece.first : piece.last]
-    lengths = np.linalg.norm(moved, axis=1)
-    drawn = walks(lengths, Directions.of(moved, memory), cases, rng)
-    return np.concatenate([walk_statistics(some, lengths) for some in drawn])
+def _statistics(some: Drawn, lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(case, statistic)`` of random walks."""
+    return walk_statistics(some.walks(lengths), lengths)

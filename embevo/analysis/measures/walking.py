@@ -20,6 +20,8 @@ STATISTICS: Final = ("exponent", "cosine", "windows", "reach")
 _TICKS: Final = 64
 _LAGS: Final = (1, 2, 4, 8, 16)
 _WINDOWS: Final = 20
+# In so many dimensions it takes less time to add up steps than to keep every place.
+_SUMMED: Final = 8
 # Rows between the unit steps that are compared: five times the ten steps that a momentum of 0.9 remembers.
 APART: Final = 50
 
@@ -37,26 +39,60 @@ def walk_statistics(moved: NDArray[np.floating[Any]], lengths: NDArray[np.float6
     nothing = np.full((len(moved), len(STATISTICS)), np.nan)
     if len(lengths) < _WINDOWS or not np.isfinite(lengths).all() or not lengths.any():
         return nothing
-    place = np.concatenate([np.zeros_like(moved[:, :1]), np.cumsum(moved, axis=1)], axis=1)
-    reach = np.linalg.norm(place[:, -1], axis=1) / np.sqrt((lengths**2).sum())
-    found = (_exponent(place, lengths), _cosine(moved, lengths), _windows(place), reach)
+    clock = np.concatenate([[0.0], np.cumsum(lengths**2)])
+    # Rounding must not put the last reading behind the last row.
+    readings = np.linspace(0, clock[-1], _TICKS + 1) * (1 - 1e-12)
+    ticks = np.unique(np.searchsorted(clock, readings))
+    ends = np.linspace(0, len(lengths), _WINDOWS + 1).astype(np.int64)
+    at, which = np.unique(np.concatenate([ticks, ends]), return_inverse=True)
+    places = _places(moved, at)
+    reach = np.linalg.norm(places[:, -1], axis=1) / np.sqrt((lengths**2).sum())
+    found = (
+        _exponent(places[:, which[: len(ticks)]], clock[ticks]),
+        _cosine(moved, lengths),
+        _windows(places[:, which[len(ticks) :]]),
+        reach,
+    )
     return np.stack(found, axis=1)
 
 
-def _exponent(place: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+def _places(moved: NDArray[np.floating[Any]], rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+    """``(walk, row, dim)`` where walks from the origin are after so many steps: sums one step at a time.
+
+    Args:
+        moved: ``(walk, step, dim)`` displacements.
+        rows: ascending numbers of steps.
+    """
+    if moved.shape[2] < _SUMMED:
+        sums = np.cumsum(moved, axis=1)
+        return np.concatenate([np.zeros_like(moved[:, :1]), sums], axis=1)[:, rows]
+    # Of each piece between two of the rows: the place before it, and then its steps.
+    piece = np.empty((len(moved), 1 + int(np.diff(rows, prepend=0).max()), moved.shape[2]), moved.dtype)
+    found = np.empty((len(moved), len(rows), moved.shape[2]), moved.dtype)
+    place, done = np.zeros_like(moved[:, 0]), 0
+    for number, row in enumerate(rows.tolist()):
+        steps = piece[:, : 1 + row - done]
+        steps[:, 0] = place
+        steps[:, 1:] = moved[:, done:row]
+        # Rows are added one after another; in one dimension numpy would add them in pairs.
+        place, done = np.add.reduce(steps, axis=1), row
+        found[:, number] = place
+    return found
+
+
+def _exponent(place: NDArray[np.floating[Any]], clock: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slope of log mean |c(i + q) - c(i)|^2 against log mean (T(i + q) - T(i)), T the summed squared steps.
 
     i runs over the first rows at which T has reached 0, 1/64, 2/64, ... of all, each row once, and q is
     1, 2, 4, 8 and 16 of these.
+
+    Args:
+        place: ``(walk, row, dim)`` c in these rows.
+        clock: ``(row,)`` T there.
     """
-    clock = np.concatenate([[0.0], np.cumsum(lengths**2)])
-    # Rounding must not put the last reading behind the last row.
-    readings = np.linspace(0, clock[-1], _TICKS + 1) * (1 - 1e-12)
-    rows = np.unique(np.searchsorted(clock, readings))
-    lags = [lag for lag in _LAGS if len(rows) > 2 * lag]
+    lags = [lag for lag in _LAGS if len(clock) > 2 * lag]
     if len(lags) < 3:
         return np.full(len(place), np.nan)
-    place, clock = place[:, rows], clock[rows]
     times = np.log([(clock[lag:] - clock[:-lag]).mean() for lag in lags])
     times -= times.mean()
     with np.errstate(divide="ignore"):
@@ -77,9 +113,12 @@ def _cosine(moved: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> N
 
 
 def _windows(place: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Mean cosine between the displacements in neighbouring windows; those without any are left out."""
-    ends = np.linspace(0, place.shape[1] - 1, _WINDOWS + 1).astype(np.int64)
-    moved = np.diff(place[:, ends], axis=1)
+    """Mean cosine between the displacements in neighbouring windows; those without any are left out.
+
+    Args:
+        place: ``(walk, end, dim)`` where windows begin and end.
+    """
+    moved = np.diff(place, axis=1)
     lengths = np.linalg.norm(moved, axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = np.einsum("wkd,wkd->wk", moved[:, 1:], moved[:, :-1]) / (lengths[:, 1:] * lengths[:, :-1])
