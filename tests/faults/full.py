@@ -28,6 +28,7 @@ PARTS = {
     "kills": ["test_kill.py"],
     "failing calls": ["test_calls.py", "-k", "error"],
     "kills at calls": ["test_calls.py", "-k", "not error"],
+    "several processes": ["test_ranks_calls.py"],
     "compaction": ["test_compacting_calls.py"],
     "file process": ["test_file_process.py"],
     "flips, killed": ["test_flips.py", "-k", "in-killed"],

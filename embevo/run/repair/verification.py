@@ -26,6 +26,7 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
+from embevo.run.repair.recovery import has_run
 from embevo.run.repair.strangers import unfinished_writes
 from embevo.run.writing.part_locks import parts_of
 
@@ -130,7 +131,12 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     _check_checkpoints(paths, found)
     _check_completeness(run, found)
     for own in parts_of(paths):
-        _take_over(paths, found, verify(own.root, deep=deep))
+        if has_run(own):
+            _take_over(paths, found, verify(own.root, deep=deep))
+        elif len(run.steps):
+            # A process that was killed while it made its run has captured nothing, and the whole has no step.
+            what = f"is no run, and the whole has {len(run.steps):,} steps of which it had a piece"
+            found.problems.append(Problem(_below(paths, own.root), what))
     return found
 
 

@@ -18,7 +18,7 @@ EXT4_IOC_SHUTDOWN = 0x8004587D
 # strace is told these; what only reads is of no interest.
 MUTATING = (
     "write", "pwrite64", "ftruncate", "truncate", "fallocate", "fsync", "fdatasync", "msync", "rename",
-    "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "openat",
+    "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "openat",
 )  # fmt: skip
 
 

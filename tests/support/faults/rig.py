@@ -139,7 +139,12 @@ def calls_of(lines: list[str]) -> list[tuple[str, int]]:
 
 def some(found: list[Any], number: int, seed: str) -> list[Any]:
     """All of them in the full suite, else a few that are spread over them."""
-    if FULL or len(found) <= number:
+    return found if FULL else spread(found, number, seed)
+
+
+def spread(found: list[Any], number: int, seed: str) -> list[Any]:
+    """A few, one drawn from each of as many stretches."""
+    if len(found) <= number:
         return found
     rng = random.Random(seed)
     width = len(found) / number

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -27,6 +28,9 @@ from support import encoded
 from support.faults import oracle
 from support.faults.child import child, plan_of
 from support.faults.injuries import cut_power, run_strace, wait_for_moment
+from support.faults.ranks import Exchange, rank_child
+from support.faults.ranks import check as check_ranks
+from support.faults.ranks import plan_of as ranks_plan_of
 from support.faults.shared import CREATED, Shared
 
 HANG_SECONDS = 120.0
@@ -89,6 +93,40 @@ def run_child(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def run_ranks(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork the processes of a training, kill one of them or all, and say how they ended."""
+    world, options = ranks_plan_of(request).world, request.get("options", {})
+    exchange, shared = Exchange(world), [Shared() for _ in range(world)]
+    pids = [
+        fork(lambda rank=rank: rank_child(request, rank, shared[rank], exchange))  # type: ignore[misc]
+        for rank in range(world)
+    ]
+    exchange.leave()
+    deadline = time.monotonic() + HANG_SECONDS
+    traced: dict[str, Any] = {}
+    if "trace" in options:
+        victim, log = options["victim"], Path(request["path"] + ".strace")
+        traced = run_strace(pids[victim], shared[victim], options["trace"], log, deadline)
+        if options.get("all") and traced.get("injected"):
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+    statuses = [wait(pid, deadline) for pid in pids]
+    for pid, status in zip(pids, statuses, strict=True):
+        if status is None:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return {
+        "hung": None in statuses,
+        "killed": [os.WIFSIGNALED(status or 0) for status in statuses],
+        "exits": [os.waitstatus_to_exitcode(status or 0) for status in statuses],
+        "phases": [each.phase for each in shared],
+        "captured": [each.captured for each in shared],
+        "attempted": [each.attempted for each in shared],
+        "raised": [each.said() or [] for each in shared],
+        **traced,
+    }
+
+
 def look(request: dict[str, Any], outcome: dict[str, Any]) -> str:
     """Check the run; returns a word that begins with ok, or what is wrong."""
     return in_a_process(
@@ -103,6 +141,35 @@ def look(request: dict[str, Any], outcome: dict[str, Any]) -> str:
             )
         )
     )
+
+
+def look_at_ranks(request: dict[str, Any], outcome: dict[str, Any]) -> str:
+    """Check the run of several processes; returns a word that begins with ok, or what is wrong."""
+    created = min(outcome["phases"]) >= CREATED
+    return in_a_process(
+        lambda: (
+            "ok: "
+            + check_ranks(
+                Path(request["path"]),
+                ranks_plan_of(request),
+                outcome["captured"],
+                outcome["attempted"],
+                created=created,
+            )
+        )
+    )
+
+
+def resume_ranks(request: dict[str, Any]) -> str:
+    """Record on to the end; what is there is compared, bit for bit, with what is captured again."""
+    plan = {**request["ranks"], "fewer": []}
+    resumed = run_ranks({**request, "ranks": plan, "options": {"resume": "auto"}})
+    ended = {
+        "phases": [CREATED],
+        "captured": [plan["steps"]] * plan["world"],
+        "attempted": [plan["steps"]] * plan["world"],
+    }
+    return f"{resumed['raised']}{resumed['exits']} {look_at_ranks({**request, 'ranks': plan}, ended)}"
 
 
 def in_a_process(work: Callable[[], object]) -> str:
@@ -133,9 +200,14 @@ def record_over(path: Path) -> None:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     path = Path(request["path"])
     if "template" in request:
-        shutil.copytree(request["template"], path)
-    # With nothing to do, only what comes then is done.
-    outcome = {} if request.get("operation") == "nothing" else run_child(request)
+        # With hard links as they are: what is written into one name is seen under the other.
+        subprocess.run(["cp", "-a", request["template"], str(path)], check=True)
+    operation = request.get("operation")
+    if operation == "ranks":
+        outcome = run_ranks(request)
+    else:
+        # With nothing to do, only what comes then is done.
+        outcome = {} if operation == "nothing" else run_child(request)
     for step in request.get("then", []):
         if step == "check":
             outcome["found"] = look(request, outcome)
@@ -161,6 +233,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             outcome["found"] = in_a_process(
                 lambda: oracle.check_after_cut(path, plan_of(request), **request["seen"])
             )
+        elif step == "check ranks":
+            outcome["found"] = look_at_ranks(request, outcome)
+        elif step == "resume ranks":
+            outcome["resumed"] = resume_ranks(request)
         elif step == "as it is":
             outcome["rows"] = in_a_process(lambda: str(oracle.check_as_it_is(path, plan_of(request), None)))
         elif step == "rows":
