@@ -118,7 +118,7 @@ def plan(
     if optimizer_dtype and not names & {"exp_avg", "exp_avg_sq"}:
         raise click.UsageError("--optimizer-dtype is of the optimizer's moments, which are not recorded.")
     if ranks is not None:
-        size = _piece(size, ranks, rows, names, mirror=mirror)
+        size = _piece(size, ranks, rows, names)
     on_host = _on_host(ranks, ranks_per_host)
     chosen = _steps(schedule, every, steps)
     planned = Plan.of(
@@ -144,7 +144,7 @@ def plan(
     for label, text in shown:
         click.echo(f"{label:16}{text}")
     if mirror:
-        sending = MirrorPlan.of(planned, zarr_dtype)
+        sending = MirrorPlan.of(planned, zarr_dtype, ranks=ranks or 1)
         click.echo(
             f"{'mirror':16}{size_of(sending.sent_bytes)} at most, {size_of(sending.rate)} a second; "
             f"{sending.requests:,} requests, {sending.block_requests:,} a block"
@@ -176,14 +176,10 @@ def _shape(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _piece(
-    size: tuple[int, int], ranks: int, rows: int | None, names: set[str], *, mirror: bool
-) -> tuple[int, int]:
+def _piece(size: tuple[int, int], ranks: int, rows: int | None, names: set[str]) -> tuple[int, int]:
     """The shape of the largest piece of a matrix whose rows are divided among processes."""
     if rows is not None:
         raise click.UsageError("--ranks divides all rows, and chosen --rows are recorded by one process.")
-    if mirror:
-        raise click.UsageError("a run of several ranks is not sent while it is recorded: leave --mirror out.")
     if others := sorted(names - {"weights", "grad", "exp_avg", "exp_avg_sq"}):
         raise click.BadParameter(
             f"{', '.join(others)} is not divided as the matrix is: with --ranks, record weights, grad, "

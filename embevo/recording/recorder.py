@@ -56,6 +56,7 @@ from embevo.run.repair.report import Recovery
 from embevo.run.repair.resuming import resume as resume_run
 from embevo.run.writing.effort_choice import DEFAULT_BUDGET, AskedEffort, EffortChoice
 from embevo.run.writing.run_writer import RunWriter, StagedRun
+from embevo.run.writing.whole import Whole
 
 _NAN: Final = math.nan
 
@@ -200,7 +201,7 @@ class Recorder:
         sync = durability == "power"
         self._records = True
         if part is not None:
-            check_shared(store=store, when_full=when_full, tokens=tokens, mirror=mirror)
+            check_shared(store=store, when_full=when_full, tokens=tokens)
             wanted = Wanted(
                 self.paths,
                 frame,
@@ -216,6 +217,7 @@ class Recorder:
                 overwrite=overwrite,
                 sync=sync,
                 journal_dir=journal_dir,
+                mirror=self._mirror,
             )
             self._begin_part(part, wanted)
             return
@@ -264,7 +266,7 @@ class Recorder:
             return
         self.recovery = begun.recovery
         self._recorded = None if begun.recorded is None else RecordedSteps(begun.recorded)
-        self._start(begun.writer)
+        self._start(begun.writer, begun.whole)
 
     def _rest(self, frame: FrameSpec) -> None:
         """Record nothing: no step is ever due."""
@@ -327,10 +329,10 @@ class Recorder:
         # Why it records no more, where that was not its own doing.
         self._ended = ""
 
-    def _start(self, run: RunWriter) -> None:
-        """Have a thread write what is captured."""
+    def _start(self, run: RunWriter, whole: Whole | None = None) -> None:
+        """Have a thread write what is captured, of a whole run or of a part of one."""
         self._holding = Holding(run, self._mirror)
-        if self._mirror is not None:
+        if self._mirror is not None and whole is None:
             run.sealer.sinks.append(self._mirror)
         run.sealer.effort = self._effort
         self._steps = Steps()
@@ -352,7 +354,9 @@ class Recorder:
             self._steps.stop()
             run.close(complete=True)
             raise
-        if self._mirror is not None:
+        if self._mirror is not None and whole is not None:
+            whole.send_with(self._mirror)
+        elif self._mirror is not None:
             self._mirror.begin(run.paths, block_steps=run.layout.block_steps, rows=run.sealer.rows)
         self._admission = Admission(self._writer, run.journal.slots, self._in_flight, self._when_full)
         opened(self._place.root, self._writer, self._disown)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.errors import ArgumentError, CreationError, DamagedError
+from embevo.recording.mirrored import check_mirror
 from embevo.recording.options import check_schedule
 from embevo.recording.sharded import Part
 from embevo.run.disk.lock import WriterLock
@@ -20,6 +21,7 @@ from embevo.run.format.shards import Shards
 from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
+from embevo.run.mirroring.mirror import Mirror
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.repair.recovery import has_run
@@ -52,6 +54,7 @@ class Wanted:
         overwrite: whether a run that is there may be replaced.
         sync: whether what is written survives a power cut.
         journal_dir: where the rings go; None for the runs of the processes.
+        mirror: what sends the whole run to object storage; None where nothing does.
     """
 
     paths: RunPaths
@@ -68,6 +71,7 @@ class Wanted:
     overwrite: bool
     sync: bool
     journal_dir: PathLike | None
+    mirror: Mirror | None
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,16 @@ class Begun:
         recorded: what its own run held already; None for a new one.
         recovery: what was found and mended, of the whole run in the process that joins it; None for a new
             one.
+        whole: the run that this is a part of.
     """
 
     writer: RunWriter | None
     recorded: Run | None = None
     recovery: Recovery | None = None
+    whole: Whole | None = None
 
 
-def check_shared(*, store: str, when_full: str, tokens: object, mirror: object) -> None:
+def check_shared(*, store: str, when_full: str, tokens: object) -> None:
     """ArgumentError on options that several processes cannot have."""
     if when_full == "drop":
         raise ArgumentError(
@@ -102,11 +108,6 @@ def check_shared(*, store: str, when_full: str, tokens: object, mirror: object) 
         raise ArgumentError(
             "tokens= chooses rows of a matrix that is divided among processes, and its chunks follow the "
             "pieces: record all tokens, or a callable that gives the rows in every process"
-        )
-    if mirror is not None:
-        raise ArgumentError(
-            "mirror= sends what one process seals, and here several do: leave it out, and send the "
-            "whole run with embevo push RUN URL, also while it is recorded"
         )
 
 
@@ -124,6 +125,7 @@ def begin(part: Part, wanted: Wanted, prepare: Prepare) -> Begun:
     """
     part.check_same("run_dir", str(wanted.paths.root))
     part.check_same("what is recorded", wanted.frame.to_json())
+    part.check_same("mirror", None if wanted.mirror is None else wanted.mirror.url)
     shards = part.shards(wanted.frame)
     is_lead = part.rank == shards.lead
     resuming = wanted.resuming
@@ -173,6 +175,7 @@ _NONE: Final = _Opened()
 
 
 def _open_whole(wanted: Wanted, shards: Shards, *, resuming: bool) -> _Opened:
+    check_mirror(wanted.mirror, wanted.paths, resumed=resuming)
     if resuming:
         return _Opened(
             *resume_whole(
@@ -272,7 +275,7 @@ def _own(
     writer.sealer.sinks.append(joined)
     writer.after = joined.leave
     writers.append(writer)
-    return Begun(writer, recorded, opened.recovery)
+    return Begun(writer, recorded, opened.recovery, joined)
 
 
 def _check_end(own: RunPaths, last: int, keep: int) -> None:

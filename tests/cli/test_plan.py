@@ -162,6 +162,27 @@ def test_ranks_take_a_piece_each(invoke: Any) -> None:
     assert f"{size_of(7 * of_one.step_bytes)} a step, {size_of(7 * of_one.raw_bytes)} raw" in divided.output
 
 
+def test_one_rank_sends_what_all_of_them_seal(invoke: Any) -> None:
+    common = ("--dtype", "float32", "--steps", 100, "--rate", 1, "--store", "zarr", "--mirror")
+    one = invoke("plan", "--shape", "250x64", *common).output
+    four = invoke("plan", "--shape", "1000x64", *common, "--ranks", 4).output
+
+    def sent(output: str) -> tuple[str, str, int]:
+        found = re.search(
+            r"^mirror +(.*) at most, (.*) a second; .* requests, (.*) a block", output, re.MULTILINE
+        )
+        assert found is not None, output
+        return found[1], found[2], int(found[3])
+
+    plan = Plan.of(
+        FrameSpec.of({"embeddings": ("float32", (250, 64))}), steps=100, steps_per_second=1, store="zarr"
+    )
+    assert sent(one)[0] == size_of(plan.zarr_bytes[1])
+    assert sent(four)[0] == size_of(4 * plan.zarr_bytes[1])
+    # A file of the matrix for each, and of the three vectors, the metadata, the piece and the look for all.
+    assert sent(four)[2] - sent(one)[2] == 3
+
+
 def test_what_all_ranks_take_has_to_fit(invoke: Any) -> None:
     words = ("plan", "--shape", "2000000x8192", "--steps", 100, "--rate", 0.01, "--store", "zarr")
     assert invoke(*words, "--ranks", 4096, "--ranks-per-host", 1).exit_code == 1
@@ -172,7 +193,6 @@ def test_what_all_ranks_take_has_to_fit(invoke: Any) -> None:
     "words",
     [
         ("--ranks", 2, "--rows", 3),
-        ("--ranks", 2, "--mirror"),
         ("--ranks", 2, "--record", "weights,logits"),
         ("--ranks", 2, "--ranks-per-host", 3),
         ("--ranks-per-host", 2),

@@ -1,10 +1,11 @@
-"""A server that speaks S3, one for all tests, and a proxy before it, one for each."""
+"""Servers that speak S3, for all tests, and a proxy before one of them, one for each."""
 
+import contextlib
 import http.client
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,41 @@ _BUCKETS = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[int]:
+def servers() -> Iterator[Callable[[str], int]]:
+    """The port of a server by its name, each started when it is first asked for."""
     script = Path(__file__).parent.parent / "support" / "s3_server.py"
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        port = int(next(line for line in lines if line.strip().isdigit()))
+    ports: dict[str, int] = {}
+    with contextlib.ExitStack() as running:
+
+        def start(name: str) -> int:
+            process = running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(script), name],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=None if name == "moto" else subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            assert process.stdin is not None
+            assert process.stdout is not None
+            running.callback(process.stdin.close)
+            return int(next(line for line in iter(process.stdout.readline, "") if line.strip().isdigit()))
+
+        def port(name: str) -> int:
+            if name not in ports:
+                ports[name] = start(name)
+            return ports[name]
+
         yield port
-        process.stdin.close()
-        process.wait(30)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, servers: Callable[[str], int]) -> int:
+    """The port of moto's server, or of the one that a test names."""
+    name = getattr(request, "param", "moto")
+    pytest.importorskip(name)
+    return servers(name)
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def test_after_rewinding_compacting_and_annotating_it_is_the_run_again(tmp_path:
     assert whole == (tmp_path / "run" / "manifest").read_bytes()
 
 
+@pytest.mark.parametrize("server", ["moto", "localbucket"], indirect=True)
 @pytest.mark.parametrize("fate", ["cut", "lose", "busy"])
 def test_whatever_befalls_single_requests_all_of_it_arrives(
     tmp_path: Path, url: str, proxy: FaultyProxy, fate: str

@@ -58,6 +58,7 @@ def assert_holds(url: str, steps: range) -> None:
     np.testing.assert_array_equal(values, captures.expected(found))
 
 
+@pytest.mark.parametrize("server", ["moto", "localbucket"], indirect=True)
 def test_blocks_arrive_while_it_records_and_the_short_last_one_at_close(tmp_path: Path, url: str) -> None:
     recorder = record(tmp_path / "run", url, range(9))
     wait_until(lambda: recorder.stats.mirror is not None and recorder.stats.mirror.rows == 8)

@@ -14,17 +14,26 @@ from embevo.run.format.layout import Layout
 from embevo.run.format.shards import Piece, Shards
 from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Frame
+from embevo.run.mirroring.mirror import Mirror
 from embevo.run.paths import RunPaths
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 from embevo.run.writing.whole import Whole, create_whole
 
 SHAPE = (11, 4)
 FRAME = FrameSpec.of({"embeddings": ("float32", SHAPE), "bias": ("bfloat16", (11,))}, ("loss",))
-# Rows 4 + 4 + 3, and the bias with the first alone.
+# Rows 4 + 4 + 3, and the bias with the first alone; the third of four processes records nothing.
 SHARDS = Shards(
     4,
     {
         "embeddings": (Piece(0, (0, 0), (4, 4)), Piece(1, (4, 0), (4, 4)), Piece(3, (8, 0), (3, 4))),
+        "bias": (Piece(0, (0,), (11,)),),
+    },
+)
+# Columns 3 + 1.
+COLUMNS = Shards(
+    2,
+    {
+        "embeddings": (Piece(0, (0, 0), (11, 3)), Piece(1, (0, 3), (11, 1))),
         "bias": (Piece(0, (0,), (11,)),),
     },
 )
@@ -45,13 +54,15 @@ class Ranks:
     layout: Layout
     writers: dict[int, RunWriter]
     rows: dict[int, int]
+    mirrors: dict[int, Mirror]
+    shards: Shards = SHARDS
 
     def capture(self, rank: int, steps: Sequence[int], *, flush: bool = False) -> None:
         """Capture steps in one process, and seal every full block, or all there is."""
         writer = self.writers[rank]
         for step in steps:
             row = self.rows[rank]
-            found = {name: values(step)[name][piece.box] for name, piece in SHARDS.of(rank).items()}
+            found = {name: values(step)[name][piece.box] for name, piece in self.shards.of(rank).items()}
             image = writer.layout.frame.image(found)
             writer.journal.put(Frame(row, step, np.array([float(step)]), image, 0))
             self.rows[rank] = row + 1
@@ -62,11 +73,14 @@ class Ranks:
             writer.sealer.seal(writer.journal, self.rows[rank])
 
     def close(self, rank: int) -> None:
-        """End one process, as a recorder does."""
+        """End one process, as a recorder does; AssertionError where its mirror has not sent everything."""
         writer = self.writers.pop(rank)
         if writer.sealer.rows < self.rows[rank]:
             writer.sealer.seal(writer.journal, self.rows[rank])
         writer.close(complete=True)
+        if rank in self.mirrors:
+            unsent = self.mirrors[rank].close()
+            assert not unsent, unsent
 
     def leave(self) -> None:
         """Let go of everything that is open, as a kill does: what is in the journals stays there."""
@@ -76,8 +90,15 @@ class Ranks:
         self.writers.clear()
 
 
-def create(path: Path, *, joins: bool = False, overwrite: bool = False) -> Ranks:
-    """A new run of no rows; with ``joins``, what is sealed is joined as by recorders."""
+def create(
+    path: Path,
+    *,
+    joins: bool = False,
+    overwrite: bool = False,
+    mirror: str = "",
+    shards: Shards = SHARDS,
+) -> Ranks:
+    """A new run of no rows; with ``joins``, what is sealed is joined, and sent, as by recorders."""
     paths = RunPaths(path)
     layout = Layout.new(
         FRAME,
@@ -86,22 +107,23 @@ def create(path: Path, *, joins: bool = False, overwrite: bool = False) -> Ranks
         zarr_dtype="float32",
         has_token_count=False,
         attributes={"config": {"seed": 1}},
-        shards=SHARDS,
+        shards=shards,
     )
     lock = create_whole(
         paths, layout, token_count=None, annotations=Annotations(), overwrite=overwrite, sync=False
     )
-    writers = {rank: _writer(paths, rank) for rank in SHARDS.ranks}
+    writers = {rank: _writer(paths, rank, shards) for rank in shards.ranks}
+    mirrors = {rank: Mirror(mirror, wait=30) for rank in writers} if mirror else {}
     for rank, writer in writers.items() if joins else ():
-        _join(paths, layout, writer, lock if rank == SHARDS.lead else None)
+        _join(paths, layout, writer, shards, lock if rank == shards.lead else None, mirrors.get(rank))
     if not joins:
         lock.release()
-    return Ranks(paths, layout, writers, dict.fromkeys(writers, 0))
+    return Ranks(paths, layout, writers, dict.fromkeys(writers, 0), mirrors, shards)
 
 
-def _writer(paths: RunPaths, rank: int) -> RunWriter:
-    frame = SHARDS.frame(rank, FRAME)
-    cells = {name: list(SHARDS.cell(name, FRAME.by_name[name].shape)) for name in frame.by_name}
+def _writer(paths: RunPaths, rank: int, shards: Shards) -> RunWriter:
+    frame = shards.frame(rank, FRAME)
+    cells = {name: list(shards.cell(name, FRAME.by_name[name].shape)) for name in frame.by_name}
     layout = Layout.new(
         frame,
         block_steps=BLOCK_STEPS,
@@ -114,7 +136,16 @@ def _writer(paths: RunPaths, rank: int) -> RunWriter:
     return StagedRun(paths.rank(rank), layout, slots=2 * BLOCK_STEPS).publish()
 
 
-def _join(paths: RunPaths, layout: Layout, writer: RunWriter, lock: WriterLock | None) -> None:
-    whole = Whole(paths, layout, SHARDS, lock=lock, sync=False)
+def _join(
+    paths: RunPaths,
+    layout: Layout,
+    writer: RunWriter,
+    shards: Shards,
+    lock: WriterLock | None,
+    mirror: Mirror | None,
+) -> None:
+    whole = Whole(paths, layout, shards, lock=lock, sync=False)
     writer.sealer.sinks.append(whole)
     writer.after = whole.leave
+    if mirror is not None:
+        whole.send_with(mirror)

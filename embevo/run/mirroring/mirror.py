@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from embevo.errors import EmbevoError, StorageError
+from embevo.errors import EmbevoError, RunInUseError, StorageError
 from embevo.run.cloud.bucket import Bucket
 from embevo.run.cloud.patience import Patience
 from embevo.run.mirroring.claim import WRITER, check_same, identity_of
@@ -67,6 +67,7 @@ class Mirror:
         self._sealed = 0
         self._pusher: Pusher | None = None
         self._failure: EmbevoError | OSError | None = None
+        self._handed_over = False
         self._finished = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,17 +95,31 @@ class Mirror:
 
     def begin(self, paths: RunPaths, *, block_steps: int, rows: int) -> None:
         """Start the thread for a run that is in its place, with so many sealed rows."""
-        self._block_steps, self._sealed = block_steps, rows
-        self._thread = threading.Thread(target=self._run, args=(paths,), name=_NAME, daemon=False)
-        self._thread.start()
+        self._block_steps, self._sealed = block_steps, max(rows, self._sealed)
+        thread = threading.Thread(target=self._run, args=(paths,), name=_NAME, daemon=False)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The interpreter is ending, and starts no thread any more.
+            self._failure = StorageError(f"{self.url}: nothing is sent any more: {error}")
+            return
+        self._thread = thread
 
     def snapshot(self, step: int, image: memoryview) -> None:
         """Nothing: snapshots are sent with their block, where they are."""
 
     def block(self, sealed: SealedBlock) -> None:
         """Note that there is more to send."""
-        self._sealed = sealed.entry.stop
+        self.reached(sealed.entry.stop)
+
+    def reached(self, rows: int) -> None:
+        """Note that so many rows of the run are sealed."""
+        self._sealed = rows
         self._wake.set()
+
+    def hand_over(self) -> None:
+        """Let another process of the training take over: it sends everything that is not there by then."""
+        self._handed_over = self._failure is None
 
     def finish(self) -> None:
         """Nothing more will be sealed; takes no lock, as it may be called while garbage is collected."""
@@ -127,6 +142,8 @@ class Mirror:
             self._thread.join()
         stats = self.stats
         if not stats.waiting and not stats.stopped:
+            return ""
+        if self._handed_over and isinstance(self._failure, RunInUseError):
             return ""
         why = stats.last_error or "there was not time enough"
         return f"{stats.waiting} blocks were not sent to {self.url}: {why}"

@@ -4,12 +4,15 @@ The process that is the first of those that record has the lock of the whole run
 sealed, for as long as it records. Each process that ends lets go of its own run first and then sees whether
 somebody is left who joins what it has sealed; if not, it does that itself. So the last one to end leaves a
 run that is whole, none waits for another, and a process that was killed keeps nobody from that.
+
+Where the run is sent to object storage, the process that joins sends it, and the last one to end sends what
+was joined since the first has ended.
 """
 
 import contextlib
 import threading
 import time
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +37,19 @@ _LOOK_SECONDS: Final = 0.1
 _LONGEST_LOOK_SECONDS: Final = 2.0
 # Whoever joins at the end holds the lock for no longer than that takes.
 _WAIT_SECONDS: Final = 0.05
+
+
+class Sender(Protocol):
+    """What sends a run while it is recorded."""
+
+    def begin(self, paths: RunPaths, *, block_steps: int, rows: int) -> None:
+        """Start to send a run, of which so many rows are sealed."""
+
+    def reached(self, rows: int) -> None:
+        """Note that so many rows are sealed."""
+
+    def hand_over(self) -> None:
+        """Let another process take over, which sends everything that is left."""
 
 
 def create_whole(
@@ -127,6 +143,8 @@ class Whole:
         self._shards = shards
         self._lock = lock
         self._sync = sync
+        self._sender: Sender | None = None
+        self._rows = 0
         self._wake = threading.Event()
         self._stopping = False
         self._sealed = 0
@@ -136,6 +154,16 @@ class Whole:
             # What it does not get to do at the end of the interpreter is done by whoever ends last.
             self._thread = threading.Thread(target=self._run, args=(joiner,), name="embevo-join", daemon=True)
             self._thread.start()
+
+    def send_with(self, sender: Sender) -> None:
+        """Have what is joined here sent: from now on, if this process joins; else at the end, if it is last.
+
+        Args:
+            sender: of the whole run.
+        """
+        self._sender = sender
+        if self._lock is not None:
+            sender.begin(self._paths, block_steps=self._layout.block_steps, rows=self._rows)
 
     def snapshot(self, step: int, image: memoryview) -> None:
         """Nothing: snapshots are those of the process."""
@@ -163,6 +191,7 @@ class Whole:
                     pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
                 else:
                     pause = _LOOK_SECONDS
+                    self._joined(joiner.rows)
         except Exception as error:  # noqa: BLE001 - handed to the writer, and so to the training thread
             self.error = error
 
@@ -178,14 +207,32 @@ class Whole:
             self._wake.set()
             self._thread.join()
         lock, self._lock = self._lock, None
+        sends = lock is not None
         if lock is None:
             lock = self._lock_of_the_last()
         if lock is None:
             return
         try:
-            join_all(self._paths, self._layout, self._shards, sync=self._sync)
+            # Where the mark is gone, another process has joined all there is, and sends it.
+            last = self._paths.unjoined.exists() and not self._others_record()
+            joiner = join_all(self._paths, self._layout, self._shards, sync=self._sync)
         finally:
             lock.release()
+        if self._sender is None:
+            return
+        if sends:
+            self._sender.hand_over()
+            self._joined(joiner.rows)
+        elif last:
+            self._sender.begin(self._paths, block_steps=self._layout.block_steps, rows=joiner.rows)
+
+    def _joined(self, rows: int) -> None:
+        self._rows = rows
+        if self._sender is not None:
+            self._sender.reached(rows)
+
+    def _others_record(self) -> bool:
+        return any(writer_of(self._paths.rank(rank).lock) is not None for rank in self._shards.ranks)
 
     def _lock_of_the_last(self) -> WriterLock | None:
         """The lock of the whole run; None while the process that joins is at work."""
