@@ -31,7 +31,8 @@ def merge(runs: tuple[Path, ...], *, out: Path, store: str, zarr_dtype: str, ove
 
     Steps that are in several of them are compared in every bit before anything is written. The runs stay as
     they are. Steps that none of them has stay gaps. Texts, counts and groups of tokens are taken where the
-    runs do not contradict each other.
+    runs do not contradict each other. One run that several processes have recorded becomes a run of one
+    piece.
     """
     from embevo.run.exchange.merging import inspect_runs, merge_runs  # noqa: PLC0415
     from embevo.run.format.steps import describe  # noqa: PLC0415

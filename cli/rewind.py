@@ -17,7 +17,9 @@ def rewind(run: Path, step: int, *, yes: bool) -> None:
     It says how many steps that are, and asks before they are dropped. An interrupted run is recovered first.
     """
     from embevo.run.format.steps import describe  # noqa: PLC0415
+    from embevo.run.paths import RunPaths  # noqa: PLC0415
     from embevo.run.reading.reader import open_run  # noqa: PLC0415
+    from embevo.run.repair.ranks import refuse_pieces  # noqa: PLC0415
     from embevo.run.repair.rewinding import rewind_to  # noqa: PLC0415 - numpy and zarr load when they are needed
 
     steps = open_run(run).steps
@@ -25,6 +27,7 @@ def rewind(run: Path, step: int, *, yes: bool) -> None:
     if not after:
         click.echo(f"Nothing to drop: the run holds no step after {step}.")
         return
+    refuse_pieces(RunPaths(run), "rewound as a whole")
     click.echo(f"{len(after):,} of {len(steps):,} steps are dropped for good: {describe(after)}")
     if not yes:
         click.confirm("Drop them?", abort=True)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embevo.errors import ArgumentError, NotARunError, RecordingError, RunInUseError
-from embevo.run.exchange.exporting import export_snapshots
-from embevo.run.exchange.importing import import_snapshots, inspect_folder
+from embevo.run.exchange.merging import inspect_runs, merge_runs
 from embevo.run.reading.reader import open_run
 from embevo.run.reading.summary import summarize
 from embevo.run.repair.compacting import compact
@@ -96,11 +96,11 @@ def test_what_would_part_the_pieces_is_refused_and_the_way_around_works(tmp_path
         ranks.capture(rank, range(5))
         ranks.close(rank)
     for refused in (lambda: rewind_to(path, 2), lambda: compact(path)):
-        with pytest.raises(ArgumentError, match="export-safetensors"):
+        with pytest.raises(ArgumentError, match=f"embevo merge {path} --out"):
             refused()
         check(path, list(range(5)))
-    export_snapshots(open_run(path), tmp_path / "files", range(5))
-    import_snapshots(inspect_folder(tmp_path / "files"), tmp_path / "one")
+    merge_runs(inspect_runs([path]), tmp_path / "one")
+    check(tmp_path / "one", list(range(5)))
     rewind_to(tmp_path / "one", 2)
     compact(tmp_path / "one")
     assert open_run(tmp_path / "one").steps.tolist() == [0, 1, 2]
@@ -169,6 +169,43 @@ def test_the_run_of_a_process_leads_to_the_whole(tmp_path: Path) -> None:
     check(tmp_path / "run", list(range(4)))
     with pytest.raises(NotARunError):
         recover(tmp_path / "run" / "ranks")
+
+
+@pytest.mark.parametrize("damage", ["a bit", "all of it"])
+def test_a_manifest_of_the_whole_is_rebuilt_as_those_of_the_processes_prove_it(
+    tmp_path: Path, damage: str
+) -> None:
+    ranks = create(tmp_path / "run", joins=True)
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(8))
+    for rank in SHARDS.ranks:
+        ranks.close(rank)
+    manifest = ranks.paths.manifest
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"rows", b"sows")
+    manifest.write_bytes(b"".join(lines))
+    if damage == "all of it":
+        manifest.unlink()
+    done = recover(tmp_path / "run")
+    assert done.rebuilt == ["manifest"]
+    assert not any("chunks of steps" in what for what in done.unproven), done.unproven
+    assert verify(tmp_path / "run", deep=True).problems == []
+    check(tmp_path / "run", list(range(8)))
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_process_without_a_run_is_wrong_only_where_the_whole_has_steps(tmp_path: Path, rows: int) -> None:
+    ranks = create(tmp_path / "run")
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(rows))
+    ranks.leave()
+    recover(tmp_path / "run")
+    own = ranks.paths.rank(1).root
+    shutil.rmtree(own)
+    (own / ".embevo-new").mkdir(parents=True)
+    assert recover(tmp_path / "run").ok
+    problems = verify(tmp_path / "run", deep=True).problems
+    assert [problem.file for problem in problems] == (["ranks/00001"] if rows else [])
 
 
 CALLS = frozenset({"open", "os.link", "os.rename", "os.remove", "os.truncate", "os.mkdir"})

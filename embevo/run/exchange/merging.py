@@ -64,11 +64,12 @@ def inspect_runs(paths: Sequence[PathLike], on_step: Callable[[int], None] | Non
     since a piece that begins with the state of another's last step does not know its loss.
 
     Args:
-        paths: of two runs or more; each may be interrupted, or being recorded.
+        paths: of two runs or more, or of one that several processes have recorded, which is then made a run
+            of one piece; each may be interrupted, or being recorded.
         on_step: called with each step that was compared.
 
     Raises:
-        ArgumentError: fewer than two runs, or one run twice.
+        ArgumentError: fewer than two runs, none of them of several processes, or one run twice.
         NotARunError: a path is not a run.
         FrameMismatchError: the runs do not record the same arrays, tokens and scalars, or nothing at all.
         DivergedError: a step is not the same in two of them.
@@ -76,8 +77,10 @@ def inspect_runs(paths: Sequence[PathLike], on_step: Callable[[int], None] | Non
     """
     runs = tuple(open_run(path) for path in paths)
     places = [run.path for run in runs]
-    if len(runs) < 2:
-        raise ArgumentError(f"merging takes two runs or more; got {len(runs)}")
+    if len(runs) < 2 and not any(run.layout.shards for run in runs):
+        raise ArgumentError(
+            f"merging takes two runs or more, or one that several processes have recorded; got {len(runs)}"
+        )
     if len(set(places)) < len(places):
         raise ArgumentError(f"a run is given twice: {', '.join(map(str, places))}")
     for run in runs[1:]:

@@ -1,5 +1,7 @@
 """Recovering, resuming and verifying the runs of the processes below a whole run."""
 
+import shlex
+
 from embevo.errors import ArgumentError
 from embevo.run.disk.atomic import sync_file
 from embevo.run.disk.checksum import file_digest
@@ -18,8 +20,8 @@ def refuse_pieces(paths: RunPaths, what: str) -> None:
     if parts:
         raise ArgumentError(
             f"{paths.root} was recorded by {len(parts)} processes, and shares its files with the piece of "
-            f"each in {paths.ranks}: it cannot be {what}. Make it a run of one piece first: embevo "
-            f"export-safetensors {paths.root} --out FILES, and then embevo import-safetensors FILES --out RUN"
+            f"each in {paths.ranks}: it cannot be {what}. Make it a run of one piece first: embevo merge "
+            f"{shlex.quote(str(paths.root))} --out RUN"
         )
 
 

@@ -101,6 +101,13 @@ def _nothing_there(paths: RunPaths) -> NotARunError:
 
 
 def _check_same(run: Run, frame: FrameSpec) -> None:
+    shards = run.layout.shards
+    if shards is not None:
+        raise FrameMismatchError(
+            f"{run.path} was recorded by {len(shards.ranks)} of {shards.world} processes, each with a piece, "
+            "and this process has all of it. Resume it with as many and the same mesh and placements, or "
+            "record into a new run."
+        )
     if run.frame != frame:
         raise FrameMismatchError(
             f"{run.path} records {run.frame.to_json()}; this is {frame.to_json()}. Record into a new run."

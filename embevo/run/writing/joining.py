@@ -222,6 +222,22 @@ def shown_rows(paths: RunPaths, manifest: Manifest) -> int:
     return next((entry.stop for entry in reversed(entries) if entry.group_digest == group), 0)
 
 
+def checksums_of_parts(paths: RunPaths, shards: Shards, number: int, stop: int) -> list[int]:
+    """What the manifest of the whole has for the images of a block; none unless all processes know the block.
+
+    Raises:
+        DamagedError: the manifest of a process is not what was written.
+    """
+    parts = [Part(paths, rank) for rank in shards.ranks]
+    for part in parts:
+        part.look()
+    blocks = [part.block(number, stop) for part in parts]
+    known = [block for block in blocks if block is not None]
+    if len(known) < len(blocks):
+        return []
+    return [joined([block.image_checksum(row) for block in known]) for row in range(known[0].first, stop)]
+
+
 def files_of_part(layout: Layout, shards: Shards, part: Part, block: Block) -> dict[str, Linked]:
     """The chunk files that one process has of a block, by their keys in the whole run."""
     mine = shards.of(part.rank)

@@ -84,7 +84,12 @@ class Sealer:
     ) -> SealedBlock:
         self._room.clear()
         number = start // self._layout.block_steps
-        heads = [journal.head(row) for row in range(start, stop)]
+        rows = range(start, stop)
+        heads = [journal.head(row) for row in rows]
+        images = [image for _, _, image in heads]
+        if self._layout.shards is not None:
+            # A run of several processes that was brought here without theirs.
+            images = [self._layout.image_checksum(journal.image(row)) for row in rows]
         steps = np.array([step for step, _, _ in heads], np.int64)
         files: dict[str, bytes | memoryview] = {}
         listed: dict[str, Digest] = {}
@@ -106,6 +111,6 @@ class Sealer:
             steps.tolist(),
             files=listed,
             metadata=digests(metadata),
-            images=[image for _, _, image in heads],
+            images=images,
         )
         return SealedBlock(entry, files, metadata, self._past_cache.wanted(effort))
