@@ -52,7 +52,7 @@ def trains_at_once(client: Client) -> dict[str, int]:
 def test_whatever_happens_to_the_cluster_a_sweep_ends_with_the_same_bits(
     tmp_path: Path, invoke: Invoke, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = grid_file(tmp_path, {"init": ["qwen"]}, corpus=str(corpus_file(tmp_path)))
+    grid = grid_file(tmp_path, {"init": ["qwen"]}, corpus=str(corpus_file(tmp_path)), steps=600)
     (run,), out = load_grid(grid), tmp_path / "out"
     path = out / run.name
     options = ("--dask", cluster.scheduler_address)
@@ -86,7 +86,7 @@ def test_whatever_happens_to_the_cluster_a_sweep_ends_with_the_same_bits(
     assert second.returncode == 2, said.decode()
     assert f"the Dask cluster at {options[1]} has gone" in said.decode()
     while pid_of(path):
-        time.sleep(0.01)
+        time.sleep(0.03)
     assert [status.state for status in Sweep(out, [run]).statuses()] == ["interrupted"]
     # As the message says, the same command goes on; here, too.
     monkeypatch.setattr(sys, "executable", interpreter())

@@ -43,7 +43,7 @@ def eventually(found: Callable[[], int]) -> int:
     end = time.monotonic() + 120
     while not (value := found()):
         assert time.monotonic() < end, "it does not come"
-        time.sleep(0.01)
+        time.sleep(0.03)
     return value
 
 
@@ -61,7 +61,7 @@ def test_whatever_happens_to_jobs_a_sweep_ends_with_the_same_bits(
     monkeypatch.setattr(sweep_slurm, "_GRACE_SECONDS", 0.1)
     monkeypatch.setenv("PATH", f"{slurm.install(tmp_path / 'slurm', held=(2,))}:{os.environ['PATH']}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    grid = grid_file(tmp_path, {"init": ["qwen", "normal"]}, corpus=str(corpus_file(tmp_path)))
+    grid = grid_file(tmp_path, {"init": ["qwen", "normal"]}, corpus=str(corpus_file(tmp_path)), steps=600)
     runs, out = load_grid(grid), tmp_path / "out"
     path = out / runs[0].name
     seen: list[object] = []

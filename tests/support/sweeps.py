@@ -60,7 +60,7 @@ def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     """Wait for something while a process lives."""
     while not is_so():
         assert process.poll() is None, "the sweep has ended"
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def started(grid: Path, out: Path, *options: str, threads: int = 1) -> subprocess.Popen[bytes]:
