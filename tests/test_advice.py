@@ -39,8 +39,8 @@ VERBS = frozenset(
 )
 # What messages name and what is not embevo's: arguments of torch, its DataLoader and xarray, the class of an
 # optimizer as a setting, options of wsl and TensorBoard.
-FOREIGN_ARGUMENTS = {"set_to_none", "chunks", "class", "multiprocessing_context"}
-FOREIGN_OPTIONS = {"--install", "--logdir"}
+FOREIGN_ARGUMENTS = {"set_to_none", "chunks", "class", "multiprocessing_context", "timeout_min", "cluster"}
+FOREIGN_OPTIONS = {"--install", "--logdir", "--nthreads"}
 STAND_IN = "VALUE"
 
 
