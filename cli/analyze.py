@@ -89,7 +89,7 @@ def analyze(
     found = []
     with _cluster(dask, jobs) as client:
         for run in runs:
-            with measuring(f"Measuring {run}") as on_rows:
+            with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
                 found.append(
                     analyze_run(
                         run,

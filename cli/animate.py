@@ -65,7 +65,7 @@ def animate(
     if suffix_of(out) == ".mp4":
         find_ffmpeg()
     check_destination(out, overwrite=overwrite)
-    with measuring(f"Measuring {run}") as on_rows:
+    with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
         analysis = analyze(run, matrix=matrix, on_rows=on_rows)
     recorded = analysis.series["step"].to_numpy()
     between = (int(recorded[0]) if first is None else first, int(recorded[-1]) if last is None else last)

@@ -48,7 +48,7 @@ def figures(
     folder = run / "figures" if out is None else out
     if run.is_dir():
         check_folder(folder, form, names, overwrite=overwrite)
-    with measuring(f"Measuring {run}") as on_rows:
+    with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
         analysis = analyze(run, matrix=matrix, on_rows=on_rows)
     with measuring("Drawing") as on_figure:
         saved = save_figures(analysis, folder, form, names, overwrite=overwrite, on_figure=on_figure)

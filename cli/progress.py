@@ -24,10 +24,20 @@ def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def measuring(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, where that is a terminal; yields what takes rows done and rows in all."""
+def measuring(what: str, then: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, where that is a terminal; yields what takes rows done and rows in all.
+
+    Args:
+        what: is done with the rows.
+        then: is done when all rows were seen, and takes a while.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
-        yield lambda done, rows: progress.update(task, completed=done, total=rows)
+
+        def tell(done: int, rows: int) -> None:
+            now = then if then and done >= rows else what
+            progress.update(task, completed=done, total=rows, description=now)
+
+        yield tell

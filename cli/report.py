@@ -70,7 +70,7 @@ def report(
     beside = {str(path): _null(path) for path in nulls}
     analyses = []
     for run in runs:
-        with measuring(f"Measuring {run}") as on_rows:
+        with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
             analyses.append(analyze(run, limits, matrix=matrix, judge=judge, on_rows=on_rows))
     with measuring("Drawing") as on_figure:
         page = page_of(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embevo.analysis.measures import random_directions
-from embevo.analysis.measures.counting import count, total
+from embevo.analysis.measures.counting import count, lengths, total
 from embevo.analysis.measures.normals import Normals
 from embevo.analysis.measures.pieces import pieces_of
 from embevo.analysis.measures.random_directions import Directions, walks
@@ -155,6 +155,14 @@ def test_flags_and_sums_are_counted_exactly(dim: int, rows: int) -> None:
     np.testing.assert_array_equal(count(flags), flags.sum(axis=-1))
     numbers = np.where(flags, np.int32(65534), np.int32(-65534))
     np.testing.assert_array_equal(total(numbers), numbers.sum(axis=-1, dtype=np.int64))
+
+
+@given(st.integers(1, 40), st.integers(0, 65534))
+def test_lengths_of_whole_numbers_are_those_of_float64(dim: int, largest: int) -> None:
+    numbers = np.random.default_rng(dim).integers(0, largest + 1, (5, 3, dim)).astype(np.int32)
+    expected = np.sqrt((numbers.astype(np.float64) ** 2).sum(axis=-1))
+    assert lengths(numbers, float(numbers.max())).tobytes() == expected.tobytes()
+    assert lengths(numbers.astype(np.float64), float(largest)).tobytes() == expected.tobytes()
 
 
 def test_sums_of_many_numbers_do_not_overflow() -> None:

@@ -1,6 +1,7 @@
 """What becomes of the output: terminals that lack the characters, full disks, pipes that close, odd names."""
 
 import errno
+import io
 import json
 import os
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from embevo_cli import progress
 from embevo_cli.main import COMMANDS
 from embevo_cli.readable import command_line
 from embevo_cli.train import train
@@ -204,3 +206,18 @@ with open("opened", "w") as file:
     command = f"{shlex.join([sys.executable, '-c', program])} {shut}"
     subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
     assert int((tmp_path / "opened").read_text()) > 2
+
+
+def test_the_bar_says_what_is_done_when_all_rows_were_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with progress.measuring("Measuring it", "Comparing it") as tell:
+        tell(3, 7)
+        console.print("between")
+        before = shown.getvalue()
+        tell(7, 7)
+        console.print("after")
+    assert "Measuring it" in before
+    assert "Comparing it" not in before
+    assert "Comparing it" in shown.getvalue()

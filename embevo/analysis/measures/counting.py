@@ -5,10 +5,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.geometry import norms
+
 # Flags that are counted at once, a byte each.
 _AT_ONCE: Final = 8
 # So many numbers of 17 bits add up to what 32 bits hold.
 _FEW: Final = 1 << 14
+# Up to here float32 has all whole numbers.
+_EXACT: Final = 1 << 24
 
 
 def count(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -24,3 +28,13 @@ def total(numbers: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(numbers.sum(axis=-1))
     # Sums of 32 bits take a third of the time.
     return np.asarray(numbers.sum(axis=-1, dtype=np.int32 if numbers.shape[-1] <= _FEW else np.int64))
+
+
+def lengths(numbers: NDArray[Any], largest: float) -> NDArray[np.float64]:
+    """Euclidean norms of ``(..., dim)`` numbers, of which none is larger in size."""
+    if numbers.dtype == np.int32 and largest**2 * numbers.shape[-1] < _EXACT:
+        # Whole numbers below 2^24 are exact in float32, in any order of adding.
+        small = numbers.astype(np.float32)
+        squares = np.einsum("...d,...d->...", small, small).astype(np.float64)
+        return np.asarray(np.sqrt(squares), np.float64)
+    return norms(numbers.astype(np.float64, copy=False))

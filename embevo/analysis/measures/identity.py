@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 # Hashed so many words at a time: what is in between stays in the cache.
 _CHUNK_WORDS: Final = 1 << 18
+# Words that are hashed at once: what the cache of a core holds.
+_HASHED_WORDS: Final = 1 << 15
 _SEED: Final = 0x5EED
 
 
@@ -35,11 +37,10 @@ def row_hashes(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
     factors = np.random.default_rng(_SEED).integers(0, 2**64, width, np.uint64) | np.uint64(1)
     rows = words.reshape(-1, width)
     hashes = np.empty(len(rows), np.uint64)
-    step = max(1, _CHUNK_WORDS // width)
+    step = max(1, _HASHED_WORDS // width)
     for start in range(0, len(rows), step):
         part = rows[start : start + step].astype(np.uint64)
-        np.multiply(part, factors, out=part)
-        hashes[start : start + step] = part.sum(axis=1)
+        np.einsum("rw,w->r", part, factors, out=hashes[start : start + step])
     return hashes.reshape(shape)
 
 

@@ -30,7 +30,7 @@ SEGMENTS: Final = 10
 _WINDOW: Final = 64
 _FEWER: Final = 32
 # Elements of the tokens that are worked on at once.
-_PIECE: Final = 1 << 16
+_PIECE: Final = 1 << 15
 
 
 def lags_of(rows: int) -> NDArray[np.int64]:

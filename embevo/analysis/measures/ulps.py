@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
-from embevo.analysis.measures.counting import total
+from embevo.analysis.measures.counting import lengths, total
 from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.lattice import displacement, places, spacing
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
@@ -87,10 +87,11 @@ class Ulps(Measure):
         ulps: NDArray[Any] = block.ulps
         linf = ulps.max(axis=2).astype(np.float64)
         moved = linf > 0
+        largest = float(linf.max())
         if block.has_nan:
             ulps = np.where(np.isnan(block.points) | np.isnan(block.earlier), np.nan, ulps)
             linf = ulps.max(axis=2)
-        l1, l2 = total(ulps).astype(np.float64), norms(ulps.astype(np.float64, copy=False))
+        l1, l2 = total(ulps).astype(np.float64), lengths(ulps, largest)
         if block.before is None:
             l1[0] = l2[0] = linf[0] = np.nan
         self.keep(ulp_l1=l1, ulp_l2=l2, ulp_linf=linf)
