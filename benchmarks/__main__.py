@@ -37,12 +37,13 @@ from benchmarks import (
     sources,
     training,
     viewer,
+    viewer_long,
 )
 from benchmarks.result import Result, duration
 from benchmarks.trained import trained_runs
 
 # Those that take minutes each, and are run when they are named.
-LONG = ("four-tensors", "costs", "viewer")
+LONG = ("four-tensors", "costs", "viewer", "viewer-long")
 PARTS = tuple(part for part in pages.ORDER if part not in LONG)
 _TRAINED = ("reading", "size", "codecs")
 
@@ -77,7 +78,9 @@ def main() -> None:
     parser.add_argument("--only", help=f"parts, with commas between: {','.join(pages.ORDER)}")
     parser.add_argument("--steps", type=int, help="of the runs that are trained to be read and compressed")
     parser.add_argument(
-        "--runs", type=Path, help="keep those runs here, and use the ones that are here already"
+        "--runs",
+        type=Path,
+        help="keep those runs, and that of viewer-long, here, and use the ones that are here already",
     )
     parser.add_argument(
         "--out", type=Path, help="directory on the disk to measure; by default the temporary one"
@@ -121,6 +124,7 @@ def main() -> None:
             "training": lambda: training.measure(quick=quick),
             "growth": lambda: growth.measure(directory, quick=quick),
             "viewer": lambda: viewer.measure(directory, quick=quick),
+            "viewer-long": lambda: viewer_long.measure(options.runs or directory, quick=quick),
         }
         for part in (name for name in parts if name in alone):
             began_part = time.perf_counter()

@@ -26,7 +26,7 @@ _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 # In which the parts stand on the page.
 ORDER: Final = (
     "capture", "overhead", "reading", "size", "codecs", "frames", "sources", "four-tensors", "costs", "plan",
-    "cuda", "training", "growth", "viewer",
+    "cuda", "training", "growth", "viewer", "viewer-long",
 )  # fmt: skip
 # Points up or down for two curves that lie on each other.
 _LABEL_OFFSETS: Final = {"newest row": 6, "last 1,000 rows": -6}
@@ -76,7 +76,8 @@ show medians. This page is made by `python -m benchmarks.pages` from [benchmarks
 test compares the two.
 
 Some parts take minutes each, and are measured when they are named: `ARGS='--only four-tensors,costs'`,
-`ARGS='--only viewer'`, which needs playwright and Chromium.
+`ARGS='--only viewer'`, which needs playwright and Chromium, and `ARGS='--only viewer-long'`, which also needs
+16 GB of disk.
 
 What is not installed is skipped by name: `pip install 'embevo[bench]'` installs every alternative.
 """

@@ -3,30 +3,21 @@
 import contextlib
 import shutil
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
+from benchmarks.browser import MIB, SIZE, Browsers, browser_peak, browsers, first_picture, peak, served, wait
 from benchmarks.result import Ratio, Result, duration
 from embevo import Recorder
 
 SMALL: Final = (5001, 128, 64)
 # Of a run of this size as many blocks are read for the first picture as of one of 1,000 steps: two.
-LARGE: Final = (40, 50_000, 768)
-_BROWSER: Final = [
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox",
-]  # fmt: skip
-_SIZE: Final = {"width": 1280, "height": 800}
+LARGE: Final = (25, 50_000, 768)
+_ROUNDS: Final = {"small": 3, "large": 2}
 _PLAYED_MS: Final = 4000
-_MIB: Final = 1 << 20
 # Keeps when each picture was begun; the page itself keeps how long it took.
 _WATCH: Final = """
 () => { window.times = []; const look = (now) => { window.times.push(now); requestAnimationFrame(look); };
@@ -47,21 +38,19 @@ def measure(directory: Path, *, quick: bool) -> Result:
     small = (501, *SMALL[1:]) if quick else SMALL
     result = Result(
         "The page",
-        f"`embevo view` in headless Chromium at {_SIZE['width']} x {_SIZE['height']}, drawn by the processor "
+        f"`embevo view` in headless Chromium at {SIZE['width']} x {SIZE['height']}, drawn by the processor "
         "(SwiftShader), on the cores that also serve it. First picture: from the request for the page until "
         "the cloud at the last step is drawn; cold is before anything of the run was kept. Playing goes "
         "through every row; the seconds of a picture are those in which the page draws it. Memory is what "
         "the server, and the largest process of the browser, had at most; much of the browser's is its own.",
         ("", "first picture, cold", "again", "a picture, p50", "p99", "a second", "server", "browser"),
     )
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if find_spec("playwright") is None or chromium is None:
-        result.skipped.append("all of it: playwright or Chromium is not installed")
-        return result
-    with import_module("playwright.sync_api").sync_playwright() as playwright:
+    with browsers(result) as found:
+        if found is None:
+            return result
         for shape, words in ((small, "small"), (large, "large")):
             run = _made(directory / f"viewer-{words}", shape)
-            _measure_one(result, playwright, chromium, run, shape, words, 1 if quick else 3)
+            _measure_one(result, found, run, shape, words, 1 if quick else _ROUNDS[words])
     return result
 
 
@@ -80,32 +69,31 @@ def _made(path: Path, shape: tuple[int, int, int]) -> Path:
 
 def _measure_one(
     result: Result,
-    playwright: Any,
-    chromium: str,
+    found: Browsers,
     run: Path,
     shape: tuple[int, int, int],
     words: str,
     rounds: int,
 ) -> None:
     cold, again, between, drawn, rates = [], [], [], [], []
-    server_peak, browser_peak = 0, 0
+    server_memory, browser_memory = 0, 0
     for _ in range(rounds):
         shutil.rmtree(run / "viewer.cache", ignore_errors=True)
-        browser = playwright.chromium.launch(executable_path=chromium, args=_BROWSER)
-        with contextlib.closing(browser), _served(run) as (url, server):
-            page = browser.new_page(viewport=_SIZE)
-            cold.append(_first_picture(page, url))
+        browser = found.browser()
+        with contextlib.closing(browser), served(run) as (url, server):
+            page = browser.new_page(viewport=SIZE)
+            cold.append(first_picture(page, url))
             page.close()
-            page = browser.new_page(viewport=_SIZE)
-            again.append(_first_picture(page, url))
+            page = browser.new_page(viewport=SIZE)
+            again.append(first_picture(page, url))
             # What is measured of the run would take the cores from the pictures.
-            _wait(page, "embevo.runs.every((run) => run.charts.measuring === null)")
+            wait(page, "embevo.runs[0].charts.measured_rows >= 0 && embevo.runs[0].charts.measuring === null")
             page.evaluate("() => { embevo.state.speed = 'rows'; embevo.timeline.go(embevo.timeline.first); }")
-            _wait(page, "!embevo.dirty && !embevo.waiting")
+            wait(page, "!embevo.dirty && !embevo.waiting")
             # Once through, so that what is played is there: that of large runs is made on demand.
             page.evaluate("() => { embevo.state.playing = true; }")
             if shape[0] < 1000:
-                _wait(page, "!embevo.state.playing")
+                wait(page, "!embevo.state.playing")
                 page.evaluate(
                     "() => { embevo.timeline.go(embevo.timeline.first); embevo.state.playing = true; }"
                 )
@@ -118,67 +106,18 @@ def _measure_one(
             apart = [(b - a) / 1000 for a, b in pairwise(times)]
             between += apart
             rates.append(1 / statistics.median(apart))
-            server_peak = max(server_peak, _peak(server.pid))
-            browser_peak = max(browser_peak, *(_peak(pid) for pid in _chromium()))
+            server_memory = max(server_memory, peak(server.pid))
+            browser_memory = max(browser_memory, browser_peak())
     name = f"{shape[0]:,} x {shape[1]:,} x {shape[2]}"
     ordered = sorted(drawn)
     result.rows.append((
         name, duration(statistics.median(cold)), duration(statistics.median(again)),
         duration(statistics.median(drawn)), duration(ordered[int(0.99 * len(ordered))]),
         f"{statistics.median(rates):.0f}",
-        f"{server_peak / _MIB:,.0f} MiB", f"{browser_peak / _MIB:,.0f} MiB",
+        f"{server_memory / MIB:,.0f} MiB", f"{browser_memory / MIB:,.0f} MiB",
     ))  # fmt: skip
     limit = "1" if words == "small" else "5"
     result.ratios.append(Ratio(f"seconds until the first picture of {name}", tuple(cold), f"<= {limit}"))
     if words == "small":
         result.ratios.append(Ratio(f"pictures a second, {name}", tuple(rates), ">= 30", ">= 60"))
     result.samples[words] = {"cold": cold, "again": again, "between": between, "drawn": drawn}
-
-
-@contextmanager
-def _served(run: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = [
-        sys.executable,
-        "-c",
-        "from embevo_cli.main import main; main()",
-        "view",
-        str(run),
-        "--no-browser",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip(), process
-        finally:
-            process.terminate()
-
-
-def _first_picture(page: Any, url: str) -> float:
-    """Seconds from the request for the page."""
-    page.goto(url)
-    _wait(page, "!!(window.embevo && embevo.firstPicture)")
-    return float(page.evaluate("embevo.firstPicture")) / 1000
-
-
-def _wait(page: Any, condition: str) -> None:
-    while not page.evaluate(condition):
-        page.wait_for_timeout(20)
-
-
-def _peak(pid: int) -> int:
-    """The most bytes of memory that a process ever had; 0 where it is gone or the system does not say."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    return 0
-
-
-def _chromium() -> list[int]:
-    """The processes of Chromium that run on this machine; 0 beside them, which is none."""
-    found = [0]
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if b"chrom" in path.read_bytes().split(b"\0", 1)[0]:
-                found.append(int(path.parent.name))
-    return found

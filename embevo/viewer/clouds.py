@@ -24,6 +24,8 @@ _PIECE_BYTES: Final = 1 << 20
 _SMALL_BYTES: Final = 1 << 18
 # Up to so many bytes of exact places in all the page is sent float32.
 _EXACT_BYTES: Final = 64 << 20
+# Blocks of more elements are read whole where they are shown, but not for the range of the axes alone.
+_WHOLE_ELEMENTS: Final = 1 << 24
 # Projected blocks that are kept.
 _KEPT_BYTES: Final = 512 << 20
 
@@ -203,22 +205,34 @@ class Clouds:
 
     def _range(self, view: ViewName, projection: Projection) -> dict[str, Any]:
         """Within which places lie, and whether that was found from all rows."""
-        rows, _, _ = self._opened.shape
+        rows, tokens, dim = self._opened.shape
         if view.is_sky:
             width, height = 2 * np.sqrt(2), np.sqrt(2)
             return {
                 "low": [-width, -height, 0.0],
                 "high": [width, height, 0.0],
                 "range_rows": rows,
+                "range_tokens": tokens,
                 "rows": rows,
             }
-        blocks = some_blocks(self._opened)
+        *others, last = some_blocks(self._opened)
         # The last block first: it is the one that was fitted on most often, and is held.
-        found = [self._places(view, projection, start, stop) for start, stop in reversed(blocks)]
-        places = np.concatenate(found)
-        finite = np.isfinite(places).all(axis=2)
-        if not finite.any():
-            low = high = np.zeros(3)
-        else:
-            low, high = places[finite].min(axis=0), places[finite].max(axis=0)
-        return {"low": low.tolist(), "high": high.tolist(), "range_rows": len(places), "rows": rows}
+        places = [self._places(view, projection, *last).reshape(-1, 3)]
+        sampled = tokens
+        for start, stop in reversed(others):
+            if (stop - start) * tokens * dim <= _WHOLE_ELEMENTS:
+                found = self._places(view, projection, start, stop)
+            else:
+                found = projection.of(self._opened.sampled(slice(start, stop)))
+                sampled = found.shape[1]
+            places.append(found.reshape(-1, 3))
+        points = np.concatenate(places)
+        points = points[np.isfinite(points).all(axis=1)]
+        low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(3), np.zeros(3))
+        return {
+            "low": low.tolist(),
+            "high": high.tolist(),
+            "range_rows": sum(stop - start for start, stop in (*others, last)),
+            "range_tokens": sampled,
+            "rows": rows,
+        }

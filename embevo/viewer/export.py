@@ -47,7 +47,7 @@ def export(site: Site, folder: Path, on_file: Callable[[int, int], None] | None 
     with ExitStack() as unfinished:
         unfinished.callback(_remove, folder, whole=not folder.exists())
         for done, address in enumerate(addresses, 1):
-            data = kept(site, address, VIEWS)
+            data = kept(site, address, VIEWS, ways=True)
             path = folder / address
             path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, data, sync=False)
@@ -73,7 +73,7 @@ def single_page(site: Site, views: tuple[str, ...] = VIEWS[:1]) -> str:
     """The page and its data as one HTML text, which loads nothing and opens from the disk."""
     held = "".join(
         f'<script type="application/octet-stream" data-address="{html.escape(address)}">'
-        f"{base64.b64encode(kept(site, address, views)).decode()}</script>\n"
+        f"{base64.b64encode(kept(site, address, views, ways=False)).decode()}</script>\n"
         for address in data_addresses(site, views, ways=False)
     )
     return _one_text("", held)
@@ -109,13 +109,16 @@ def _one_text(head: str, held: str) -> str:
 
 
 def data_addresses(site: Site, views: tuple[str, ...], *, ways: bool) -> Iterator[str]:
-    """The addresses of everything that is kept of the runs; with ``ways``, also of single tokens."""
+    """The addresses of all that is kept; with ``ways``, also of single tokens and of further charts."""
     yield "data/index.json"
     for number, subject in enumerate(site.subjects):
         run = f"data/{number}"
         rows, tokens, _ = subject.opened.shape
         yield f"{run}/run.json"
         yield f"{run}/charts.json"
+        if ways:
+            offered = subject.charts.measured()["offered"]
+            yield from (f"{run}/charts/{chart['name']}.json" for chart in offered)
         pieces = range(-(-rows // subject.clouds.piece_rows))
         # Vectors of another length have no place along the components of the first run.
         alike = number and subject.opened.shape[2] == site.subjects[0].opened.shape[2]
@@ -130,13 +133,15 @@ def data_addresses(site: Site, views: tuple[str, ...], *, ways: bool) -> Iterato
                 yield f"{run}/token/{token}/neighbours.json"
 
 
-def kept(site: Site, address: str, views: tuple[str, ...]) -> bytes:
-    """The bytes of a file of the page that has no server."""
+def kept(site: Site, address: str, views: tuple[str, ...], *, ways: bool) -> bytes:
+    """The bytes of a file of the page that has no server; see :func:`data_addresses`."""
     if address == "data/index.json":
         index = json.loads(site.get(address).data)
         return json.dumps({**index, "version": VERSION, "served": False, "views": views}).encode()
     if address.endswith("/charts.json"):
         charts = site.subjects[int(address.split("/")[1])].charts.measured()
+        if not ways:
+            charts = {**charts, "offered": []}
         return json.dumps(charts, allow_nan=False, separators=(",", ":")).encode()
     return site.get(address).data
 

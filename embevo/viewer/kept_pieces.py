@@ -17,7 +17,7 @@ from embevo.run.paths import RunPaths
 from embevo.viewer.opened import OpenedRun
 
 # Raised when places of the same run would come out otherwise, or look otherwise.
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MOST_BYTES: Final = 8 << 30
 _CHECKSUM_BYTES: Final = 8
 

@@ -174,6 +174,8 @@ class Site:
             (re.compile(r"data/index\.json"), self._index),
             (re.compile(r"data/(\d+)/run\.json"), self._run),
             (re.compile(r"data/(\d+)/charts\.json"), self._charts),
+            (re.compile(r"data/(\d+)/charts/([a-z_]+)\.json"), self._more_charts),
+            (re.compile(r"data/(\d+)/measure\.json"), self._measure),
             (re.compile(r"data/(\d+)/live-(\d+)\.json"), self._live),
             (re.compile(r"data/(\d+)/view/([a-z0-9-]+)/view\.json"), self._view),
             (re.compile(r"data/(\d+)/view/([a-z0-9-]+)/piece-(\d+)\.bin"), self._piece),
@@ -228,6 +230,19 @@ class Site:
 
     def _charts(self, number: str) -> Resource:
         return _json(self._subject(number).charts.tell())
+
+    def _more_charts(self, number: str, name: str) -> Resource:
+        chart = self._subject(number).charts.more(name)
+        if chart is None:
+            raise NotFoundError(
+                f"there is no chart of {name}: charts.json lists what is measured and offered"
+            )
+        return _json(chart)
+
+    def _measure(self, number: str) -> Resource:
+        charts = self._subject(number).charts
+        charts.measure()
+        return _json(charts.tell())
 
     def _live(self, number: str, rows: str) -> Resource:
         return _json(self._subject(number).live(int(rows)))

@@ -64,6 +64,23 @@ def test_a_first_picture_reads_two_blocks_and_each_once(large: Path, read: list[
     assert read == [(rows - BLOCK, rows)]
 
 
+def test_of_vast_blocks_some_tokens_are_read_for_the_range_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
+) -> None:
+    values = trajectories.brownian(ROWS, 400, 2).astype(np.float32)
+    values[:BLOCK] *= 100
+    run = trajectories.record(tmp_path / "run", values, block_steps=BLOCK)
+    monkeypatch.setattr(fitting, "_READ_ELEMENTS", 2 * BLOCK * 400 * 2)
+    monkeypatch.setattr("embevo.viewer.clouds._WHOLE_ELEMENTS", 1)
+    said = told(Site([run]), "data/0/view/raw-0-1-1/view.json")
+    assert read == [(ROWS - BLOCK, ROWS)]
+    assert (said["range_rows"], said["range_tokens"]) == (2 * BLOCK, 48)
+    # Those of the first block, of tokens that are spread over all of them.
+    some = values[:BLOCK, [first * 25 + token for first in range(16) for token in range(3)]]
+    np.testing.assert_allclose(said["low"][:2], some.min(axis=(0, 1)))
+    np.testing.assert_allclose(said["high"][:2], some.max(axis=(0, 1)))
+
+
 def test_places_are_those_of_a_run_that_is_read_whole(large: Path) -> None:
     values = np.asarray(open_run(large)["embeddings"][:], np.float64)
     for kind, of in (

@@ -33,8 +33,10 @@ export function writeCaption(panel, state, waiting) {
     for (const { meta } of panel.runs)
       if (meta.rows < meta.recorded_rows)
         panel.caption.append(document.createElement("br"), `${meta.rows.toLocaleString("en")} of the ${meta.recorded_rows.toLocaleString("en")} recorded steps are on this page`);
-    if (view.range_rows < view.rows)
-      panel.caption.append(document.createElement("br"), `axes span ${view.range_rows} of ${view.rows.toLocaleString("en")} steps`);
+    if (view.range_rows < view.rows) {
+      const some = view.range_tokens < panel.runs[0].tokens ? `, of all but the last ones ${view.range_tokens.toLocaleString("en")} tokens` : "";
+      panel.caption.append(document.createElement("br"), `axes span ${view.range_rows} of ${view.rows.toLocaleString("en")} steps${some}`);
+    }
   }
   panel.canvas.setAttribute("aria-label", `Cloud of ${panel.runs.map((run) => `${run.tokens.toLocaleString("en")} tokens of ${run.meta.name}`).join(" and ")}, ${told.map((part) => part.at).join(" and ")}`);
 }

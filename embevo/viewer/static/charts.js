@@ -15,10 +15,10 @@ export class Charts {
   }
 
   // Make room for the charts that the runs have; drawn is what they show.
-  use(runs) {
+  use(runs, chosen) {
     const names = new Map();
-    for (const run of runs) for (const chart of run.charts.charts) names.set(chart.name, chart);
-    const same = this.#element.childElementCount === names.size && [...names.keys()].every((name) => this.#drawn.has(name));
+    for (const run of runs) for (const chart of run.shown(chosen)) names.set(chart.name, chart);
+    const same = [...names.keys()].join() === [...this.#drawn.keys()].join();
     if (!same) {
       this.#element.replaceChildren();
       this.#drawn.clear();
@@ -37,6 +37,7 @@ export class Charts {
     }
     for (const held of this.#drawn.values()) held.still = null;
     this.runs = runs;
+    this.chosen = chosen;
   }
 
   #drag(canvas) {
@@ -89,7 +90,7 @@ export class Charts {
     pen.setTransform(density, 0, 0, density, 0, 0);
     const lines = [];
     this.runs.forEach((run, place) => {
-      const chart = run.charts.charts.find((one) => one.name === name);
+      const chart = run.shown(this.chosen).find((one) => one.name === name);
       if (!chart) return;
       const groups = Object.keys(chart.lines);
       // Where all lines are of parts, that of the whole says little beside them.
@@ -136,8 +137,9 @@ export class Charts {
       return `${who ? `${who} ` : ""}${value === null || value === undefined ? "-" : Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 })}`;
     });
     const unit = lines[0].chart.unit ? `, ${lines[0].chart.unit}` : "";
-    const thinned = lines.some(({ chart }) => chart.rows) ? ", thinned" : "";
-    return `${lines[0].chart.title}${unit}${logarithmic ? ", logarithmic" : ""}${thinned}: ${values.join("; ")}`;
+    const some = lines.find(({ chart }) => chart.rows);
+    const of = !some ? "" : some.chart.thinned ? ", thinned" : `, at ${some.chart.rows.length} of ${some.run.rows.toLocaleString("en")} steps`;
+    return `${lines[0].chart.title}${unit}${logarithmic ? ", logarithmic" : ""}${of}: ${values.join("; ")}`;
   }
 }
 

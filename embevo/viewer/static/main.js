@@ -4,6 +4,7 @@ import { Charts, Marks } from "./charts.js";
 import { bindControls, reflect } from "./controls.js";
 import { bindDragging } from "./dragging.js";
 import { bindFilming } from "./filming.js";
+import { Offers } from "./offers.js";
 import { Panel } from "./panel.js";
 import { Run } from "./run.js";
 import { saveCsv, savePng, saveSvg, saveZarr } from "./save.js";
@@ -14,7 +15,6 @@ import { Tokens } from "./tokens.js";
 import { twins } from "./twins.js";
 
 const LOOK_MS = 1000;
-const CHARTS_MS = 1500;
 const PICTURE_MS = 10000;
 // A frame that is out of sight, as in a report, gets no animation frames, and draws by the clock.
 const UNSEEN_MS = 200;
@@ -33,6 +33,7 @@ class App {
     this.charts = new Charts(document.getElementById("charts"), this.timeline);
     this.marks = new Marks(document.getElementById("marks"), this.timeline);
     this.tokens = new Tokens(this);
+    this.offers = new Offers(this);
     this.frames = [];
   }
 
@@ -197,25 +198,8 @@ class App {
   // Once: with the first picture, or where there is none, a moment later.
   measure() {
     clearTimeout(this.measuring);
-    if (!this.measured) this.loadCharts();
+    if (!this.measured) this.offers.load();
     this.measured = true;
-  }
-
-  async loadCharts() {
-    let measuring = false;
-    for (const run of this.runs) {
-      try {
-        run.charts = await run.tell("charts.json");
-        measuring ||= run.charts.measuring !== null;
-      } catch (error) {
-        run.charts.failure = error.message;
-      }
-    }
-    this.charts.use(this.runs);
-    this.marks.draw(this.runs);
-    this.tokens.events();
-    this.redraw();
-    if (measuring && this.index.served) setTimeout(() => this.loadCharts(), CHARTS_MS);
   }
 
   // Look for new rows, for rewinds of runs that were complete, and whether the server is still there.
@@ -251,7 +235,7 @@ class App {
     const outside = Date.now() - (this.rescaled ?? 0) > 5000;
     if (outside) {
       this.rescaled = Date.now();
-      this.loadCharts();
+      this.offers.load();
     }
     if (follow && !this.state.playing) this.state.step = this.timeline.last;
     this.charts.refresh();
@@ -286,9 +270,8 @@ class App {
     this.state.step = this.timeline.settle(this.state.step);
     this.choose(this.state.selected);
     this.tokens.selection();
-    this.charts.refresh();
+    this.offers.chose();
     this.marks.draw(this.runs);
-    this.redraw();
   }
 
   say(text, calm = false) {

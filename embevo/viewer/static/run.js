@@ -25,7 +25,9 @@ export class Run {
     // Positions of the selected tokens, and which tokens of the first run these are.
     this.selected = new Set();
     this.twins = null;
-    this.charts = { charts: [], events: [], measuring: null, failure: "" };
+    this.charts = { charts: [], offered: [], events: [], measuring: null, waits: 0, failure: "" };
+    // Charts beside the usual ones, by name, as far as they were asked for.
+    this.more = new Map();
   }
 
   static async open(source, number, handlers) {
@@ -56,6 +58,24 @@ export class Run {
 
   async tell(rest) {
     return this.#source.json(this.address(rest));
+  }
+
+  // What was measured, and of the further charts those of some names that there are.
+  async measured(names) {
+    const charts = await this.tell("charts.json");
+    if (charts.measured_rows !== this.charts.measured_rows) this.more.clear();
+    this.charts = charts;
+    await this.bring(names);
+  }
+
+  async bring(names) {
+    for (const name of names)
+      if (!this.more.has(name) && this.charts.offered.some((one) => one.name === name)) this.more.set(name, await this.tell(`charts/${name}.json`));
+  }
+
+  // The charts that are shown, those that were chosen first.
+  shown(names) {
+    return [...names.filter((name) => this.more.has(name)).map((name) => this.more.get(name)), ...this.charts.charts];
   }
 
   async see(view) {

@@ -16,6 +16,8 @@ export class State {
     this.between = false;
     this.speed = "1";
     this.selected = new Set();
+    // Names of the charts that are shown beside the usual ones.
+    this.charts = [];
     this.camera = new Camera();
     this.playing = false;
     this.follow = true;
@@ -39,6 +41,7 @@ export class State {
     if (!this.log) said.set("log", "0");
     if (this.between) said.set("between", "1");
     if (this.speed !== first.speed) said.set("speed", this.speed);
+    if (this.charts.length) said.set("charts", this.charts.join("."));
     if (this.selected.size) said.set("tokens", [...this.selected].slice(0, 500).join("."));
     if (this.camera.text() !== first.camera.text()) said.set("camera", this.camera.text());
     return said.toString();
@@ -62,6 +65,7 @@ export class State {
     this.log = said.get("log") !== "0";
     this.between = said.get("between") === "1";
     among("speed", ["0.125", "0.25", "0.5", "1", "2", "4", "rows"]);
+    this.charts = (said.get("charts") ?? "").split(".").filter((name) => /^[a-z_]+$/.test(name));
     if (said.has("tokens")) this.selected = new Set(said.get("tokens").split(".").map(Number).filter((token) => Number.isInteger(token) && token >= 0));
     if (said.has("camera")) this.camera.take(said.get("camera"));
   }
