@@ -20,6 +20,7 @@ _PARTS: Final = 10
 _LEAST_FREE: Final = 16 << 30
 _PLACES: Final = 12
 _PLAYED_ROWS: Final = 60
+_SHOWN: Final = "embevo.panels[0].shown[0]"
 
 
 def measure(directory: Path, *, quick: bool) -> Result:
@@ -41,7 +42,7 @@ def measure(directory: Path, *, quick: bool) -> Result:
     with browsers(result) as found:
         if found is None:
             return result
-        run = directory / "viewer-long"
+        run = directory / ("viewer-long-quick" if quick else "viewer-long")
         if not (run / "trajectory.zarr").exists():
             if not quick and shutil.disk_usage(directory).free < _LEAST_FREE:
                 result.skipped.append(f"all of it: less than {_LEAST_FREE >> 30} GiB are free in {directory}")
@@ -56,17 +57,17 @@ def measure(directory: Path, *, quick: bool) -> Result:
             page = browser.new_page(viewport=SIZE)
             again = first_picture(page, url)
             assert page.evaluate("embevo.runs[0].rows") == shape[0]
-            assert page.evaluate("embevo.panels[0].shown[0].places.length") == 3 * shape[1]
+            assert page.evaluate(f"{_SHOWN}.places.length") == 3 * shape[1]
             seconds = []
             for place in range(_PLACES):
                 row = (2 * place + 1) * shape[0] // (2 * _PLACES)
                 begun = time.perf_counter()
                 page.evaluate(f"embevo.timeline.go(embevo.runs[0].steps[{row}])")
-                wait(page, f"!embevo.dirty && !embevo.waiting && embevo.positions(0).row === {row}")
+                wait(page, f"!embevo.dirty && !embevo.waiting && {_SHOWN}.row === {row}")
                 seconds.append(time.perf_counter() - begun)
             page.evaluate("() => { embevo.state.speed = 'rows'; embevo.timeline.go(embevo.timeline.first); }")
             page.evaluate("() => { embevo.state.playing = true; }")
-            wait(page, f"embevo.positions(0).row >= {min(_PLAYED_ROWS, shape[0] - 1)}")
+            wait(page, f"{_SHOWN}.row >= {min(_PLAYED_ROWS, shape[0] - 1)}")
             memory = peak(server.pid), browser_peak()
     result.rows.append((
         name, f"{stored / 1e9:.1f} GB", duration(cold), duration(again),
