@@ -60,12 +60,14 @@ def trained(runs: Path, corpus: str, init: str) -> Path:
 def page(found: dict[str, Any]) -> str:
     """The table as Markdown."""
     kinds = [kind for kind in KINDS if any(f"{init} {kind}" in found for init in INITS)]
+    words = {"normal": "at random places (N1 to N4)", "qwen": "at one point (S1 to S5)"}
+    begins = ", or ".join(words[init] for init in INITS if any(name.startswith(init) for name in found))
     counted = " to ".join(map(str, sorted({of["count"] for of in found.values()})))
     lines = [
         (
             f"Made by `python scripts/make_chance.py great-gatsby`: {counted} surrogates "
-            f"of each kind, of a run of {STEPS} steps x 128 tokens x {DIM} dimensions of each "
-            f"initialisation. How many of them are {', '.join(OUTCOMES)}:"
+            f"of each kind, of a run of {STEPS} steps x 128 tokens x {DIM} dimensions that begins {begins}. "
+            f"How many of them are {', '.join(OUTCOMES)}:"
         ),
         "",
         f"| | {' | '.join(kinds)} |",
