@@ -71,7 +71,7 @@ def test_several_runs_are_judged_together(
     for expected in (
         "dtype=float32 (5 runs) dtype=bfloat16 (2 runs) Cohen's d, dtype=float32 and dtype=bfloat16",
         "distinct rows, dead tokens, in the last row 2 (2 to 2) 2 (2 to 2) 0",
-        "An interval covers the median of all such runs in 94 % of cases.",
+        "An interval covers the median of all such seeds in 94 % of cases.",
         "S1 run by run: 5 supported.",
     ):
         assert expected in text, expected

@@ -179,8 +179,9 @@ def test_one_rank_sends_what_all_of_them_seal(invoke: Any) -> None:
     )
     assert sent(one)[0] == size_of(plan.zarr_bytes[1])
     assert sent(four)[0] == size_of(4 * plan.zarr_bytes[1])
-    # A file of the matrix for each, and of the three vectors, the metadata, the piece and the look for all.
-    assert sent(four)[2] - sent(one)[2] == 3
+    # Of 250 rows, 16 to a file, each has 16 files; the three vectors, the metadata, the piece of the manifest
+    # and the look belong to all.
+    assert sent(four)[2] - sent(one)[2] == 3 * 16
 
 
 def test_what_all_ranks_take_has_to_fit(invoke: Any) -> None:

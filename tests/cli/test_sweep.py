@@ -63,7 +63,8 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     until(lambda: has_ended(out), first)
     for pid in halted:
         os.kill(pid, signal.SIGCONT)
-    assert first.wait() == 128 + signal.SIGINT
+    first.communicate()
+    assert first.returncode == 128 + signal.SIGINT
     reached = [last(path) for path in paths]
     assert all(summarize(path).state == "complete" for path in paths), "not all is sealed"
     assert all(step < TINY["steps"] for step in reached)
@@ -76,7 +77,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     until(lambda: pid_of(paths[0]) not in (0, killed), second)
     orphan = halt(paths[0], second)
     second.kill()
-    second.wait()
+    second.communicate()
     # What it has left behind is waited for: that goes on when it is found to be at work.
     is_written = Sweep.is_written
 

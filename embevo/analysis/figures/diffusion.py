@@ -21,7 +21,7 @@ _FEWEST: Final = 3
 def draw(analysis: Analysis) -> Drawing:
     """Draw it; NothingToDrawError if nothing moves, or too few steps were recorded for a lag."""
     lags = analysis.series["lag"].to_numpy()
-    drawing = Drawing.of(analysis, height=5.0)
+    drawing = Drawing.of(analysis, height=4.4)
     axes, below = drawing.figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     lines = [("tokens", group, group) for group in shown(analysis, drawing)]
     lines.append(("centroid", "all", "centroid"))

@@ -26,10 +26,10 @@ def draw(analysis: Analysis) -> Drawing:
     live, dead = tokens_of(analysis, "live"), tokens_of(analysis, "dead")
     if not np.isfinite(norm[live]).any():
         raise NothingToDrawError("no live token has a finite norm at the last step")
-    drawing = Drawing.of(analysis, height=5.6)
+    drawing = Drawing.of(analysis, height=4.3)
     above, below = drawing.figure.subplots(2, 1, sharex=True)
-    above.set_ylabel(f"norm ({LENGTH})")
-    below.set_ylabel(f"distance from centroid ({LENGTH})")
+    above.set_ylabel(f"norm\n({LENGTH})")
+    below.set_ylabel(f"distance from centroid\n({LENGTH})")
     below.set_xlabel("occurrences in the corpus (logarithmic from 1 on)")
     most = max(int(count.max()), 1)
     from_one_axis(above, most)
@@ -61,7 +61,8 @@ def _mark(analysis: Analysis, axes: Axes, points: NDArray[np.float64]) -> None:
     many = _many(analysis)
     for group in ("dead", "live"):
         ids = tokens_of(analysis, group)
-        if group not in many:
+        # Marks that the frame does not cut off count in the layout, those of no token at the corner.
+        if group not in many and len(ids):
             marks = point_marks(len(ids) if many else len(points), 4)
             axes.plot(*points[ids].T, MARKERS[group], color=COLOURS[group], **marks, clip_on=False)
     axes.update_datalim(points[np.isfinite(points[:, 1])])
