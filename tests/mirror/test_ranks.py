@@ -177,7 +177,9 @@ def test_recorders_send_what_they_record_together_and_a_push_what_a_kill_has_lef
     plan = forked.RanksPlan(mirror=url, flush_at=(4,))
     ended = record(tmp_path / "run", plan, die=True)
     assert ended["captured"] == [10, 10]
-    assert prefix_at(url, forked.values) in ([0, 1, 2, 3], list(range(8)), [])
+    # The metadata of the group is what comes last: without it, the kill was before all of it.
+    if Bucket(url).get("trajectory.zarr/zarr.json") is not None:
+        assert prefix_at(url, forked.values) in ([0, 1, 2, 3], list(range(8)), [])
     recover(tmp_path / "run")
     Pusher(RunPaths(tmp_path / "run"), Bucket(url)).push()
     assert prefix_at(url, forked.values) == list(range(10))
