@@ -102,7 +102,6 @@ def test_a_write_that_is_cut_lost_or_refused_is_made_again(
     assert prefix_at(url) == list(range(BLOCK_STEPS + 1))
 
 
-@both_servers
 def test_cut_off_after_any_number_of_writes_it_is_a_prefix_that_a_push_completes(
     tmp_path: Path, url: str, proxy: FaultyProxy
 ) -> None:
