@@ -102,7 +102,7 @@ def condensed(found: dict[str, Any]) -> dict[str, Any]:
 
 def merged(whole: dict[str, Any], some: dict[str, Any]) -> dict[str, Any]:
     """A whole run with parts of a later one in the place of its own, in the usual order."""
-    measured = {key: some["machine"][key] for key in ("date", "load_at_start")}
+    measured = {key: some["machine"][key] for key in ("date", "load_at_start", "cores", "processor")}
     later = {name: {**part, "measured": measured} for name, part in some["parts"].items()}
     parts = {**whole["parts"], **later}
     return {**whole, "parts": {name: parts[name] for name in ORDER if name in parts}}
@@ -131,7 +131,13 @@ def page(found: dict[str, Any]) -> str:
         if "measured" in part:
             later = part["measured"]
             when, load = later["date"], later["load_at_start"]
-            lines += [f"Measured by itself on {when}, with a load of {load:.2f} before.", ""]
+            elsewhere = [later.get(key, machine[key]) for key in ("cores", "processor")]
+            where = ", on {} cores of {}".format(*elsewhere)
+            other = elsewhere != [machine["cores"], machine["processor"]]
+            lines += [
+                f"Measured by itself on {when}{where if other else ''}, with a load of {load:.2f} before.",
+                "",
+            ]
         if name in _PICTURES:
             lines += [_PICTURES[name], ""]
         if part["rows"]:

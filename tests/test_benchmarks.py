@@ -76,6 +76,9 @@ def test_parts_of_a_later_run_take_the_place_of_the_older_and_say_when_they_were
     assert list(found["parts"]) == list(whole["parts"])
     assert found["machine"] == whole["machine"]
     assert "Anew.\n\nMeasured by itself on 2031-02-03, with a load of 0.25 before." in pages.page(found)
+    machine_then |= {"cores": 7, "processor": "Abacus"}
+    found = pages.merged(whole, {"machine": machine_then, "parts": {"sources": part}})
+    assert "on 2031-02-03, on 7 cores of Abacus, with a load of 0.25 before." in pages.page(found)
     assert whole["parts"]["sources"]["about"] != "Anew."
 
 
