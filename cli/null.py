@@ -103,7 +103,12 @@ def null(
 
 
 def _chances(run: Path, found: "Chances") -> list[str]:
+    from embevo.analysis.verdicts.thresholds import Thresholds  # noqa: PLC0415 - when it is needed
+    from embevo.run.reading.reader import open_run  # noqa: PLC0415
+
     outcomes: tuple[Outcome, ...] = ("supported", "refuted", "undecided")
+    intervals, least = len(open_run(run).steps) - 1, Thresholds().min_steps
+    short = f"The run has {intervals:,} steps: below {least:,.0f} most predictions stay undecided."
     head = f"{found.count:,} {found.kind} surrogates of {run} (seed {found.seed}), judged:"
     return [
         head,
@@ -112,6 +117,7 @@ def _chances(run: Path, found: "Chances") -> list[str]:
             + ", ".join(f"{found.share(name, outcome):.1%} {outcome}" for outcome in outcomes)
             for name, prediction in found.predictions.items()
         ),
+        *([short] if intervals < least else []),
     ]
 
 

@@ -102,7 +102,7 @@ def sweep(
     if only_status or dry_run:
         found = planned.statuses()
     else:
-        planned.out.mkdir(parents=True, exist_ok=True)
+        _make(planned.out)
         workers = _workers(planned, jobs=jobs, threads=threads, dask=dask, slurm=slurm, options=slurm_options)
         found = _trained(ctx, console, planned, workers, threads=threads, resumes=resumes, retry=retry)
         if analyze and not as_json and all(status.state == "complete" for status in found):
@@ -114,6 +114,19 @@ def sweep(
         if dry_run:
             _print_plan(console, planned, found, None if rate is None else rate * (jobs or 1))
     ctx.exit(1 if any(status.state == "failed" for status in found) else 0)
+
+
+def _make(folder: Path) -> None:
+    """Make the directory of the runs."""
+    from embevo.errors import SweepError  # noqa: PLC0415
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SweepError(
+            f"cannot make {folder} for the runs: {error.strerror}. Mend that, or choose another directory "
+            "with --out."
+        ) from error
 
 
 def _workers(

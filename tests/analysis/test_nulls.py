@@ -238,6 +238,10 @@ def test_surrogates_are_judged_as_runs_are(tmp_path: Path) -> None:
         json.loads(run("null", path, "--verdicts", "--count", 3, "--seed", 4, "--json").output)
         == found.to_json()
     )
+    assert "stay undecided" not in shown
+    short = record(tmp_path / "short", values[:40], dead=range(5), config=experiment(init="normal"))
+    shown = run("null", short, "--verdicts", "--count", 1).output
+    assert "The run has 39 steps: below 100 most predictions stay undecided." in shown
     assert "leave out" in run("null", path, "--verdicts", "--measure", "tokens", code=2).stderr
     with pytest.raises(ArgumentError, match="at least 1"):
         judged_surrogates(path, "brownian", 0)

@@ -133,6 +133,13 @@ def test_a_run_that_fails_says_why_and_is_tried_again_when_asked(tmp_path: Path,
     assert "weight_decay is 0.01 there and 0.5 in the grid" in sweep.status(other).reason
 
 
+def test_where_no_directory_can_be_made_another_is_asked_for(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "file").write_text("")
+    refused = invoke("sweep", grid_file(tmp_path, {"seed": [1]}), "--out", tmp_path / "file" / "out")
+    assert refused.exit_code == 2
+    assert re.search(r"cannot make .*file/out for the runs: Not a directory. .* with --out", refused.output)
+
+
 def test_two_sweeps_of_one_directory_do_not_meet(tmp_path: Path, invoke: Invoke) -> None:
     grid = grid_file(tmp_path, {"seed": [1, 2]})
     sweep = Sweep(tmp_path / "out", load_grid(grid))
