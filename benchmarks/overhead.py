@@ -113,18 +113,23 @@ class Run:
 
 
 def compare(
-    make: Callable[[], tuple[Tensor, Callable[[], Tensor]]], directory: Path, *, steps: int, rounds: int
+    make: Callable[[], tuple[Tensor, Callable[[], Tensor]]],
+    directory: Path,
+    *,
+    steps: int,
+    turns: int,
+    rounds: int,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds a step with each kind of recording, and seconds that recording itself takes a step.
 
     One number a round, a first round thrown away. All record one and the same loop in turn: of two that are
     made alike, one may be a tenth slower than the other for as long as it lives, by where its tensors lie.
 
-    A round is two turns of each kind: a machine changes its speed within seconds, for all alike. Together
+    A round is some turns of each kind: a machine changes its speed within seconds, for all alike. Together
     they are as long as a block, which is full in the middle of one of them: so sealing it, and writing all
     but the last few files, is paid for in the turn in which it is measured.
     """
-    turn = steps // 2
+    turn = steps // turns
     samples: dict[str, list[float]] = {store: [] for store in STORES}
     spent: dict[str, list[float]] = {store: [] for store in STORES}
     matrix, advance = make()
@@ -135,14 +140,14 @@ def compare(
     for number in range(rounds + 1):
         taken = dict.fromkeys(STORES, 0.0)
         before = {store: runs[store].spent() for store in STORES}
-        for backwards in (False, True):
-            for store in reversed(STORES) if backwards else STORES:
+        for each in range(turns):
+            for store in STORES if each % 2 else reversed(STORES):
                 taken[store] += runs[store].seconds(turn)
                 runs[store].settle()
         if number:
             for store in STORES:
-                samples[store].append(taken[store] / (2 * turn))
-                spent[store].append((runs[store].spent() - before[store]) / (2 * turn))
+                samples[store].append(taken[store] / (turns * turn))
+                spent[store].append((runs[store].spent() - before[store]) / (turns * turn))
     for run in runs.values():
         if run.recorder is not None:
             run.recorder.close()
@@ -155,17 +160,19 @@ def measure(directory: Path, *, quick: bool) -> Result:
         "Overhead",
         "Seconds a training step takes without and with recording every step of its 128 x 64 float32 matrix, "
         "all cores in use by PyTorch, the writer beside it. A round lasts a block, so that sealing is in it: "
-        "of 60 steps in embevo train, which makes it dearer a step than the usual 1,000, and of 1,000. What "
+        "of 300 steps in embevo train, which makes it dearer a step than the usual 1,000, and of 1,000. What "
         "recording takes, of the loop in captures and of one core in the writer, is measured by itself: the "
-        "slowdown shows the machine's changes of speed too.",
+        "slowdown shows the machine's changes of speed too. The process that makes the files of store both "
+        "is not in it: it has what idle cores give.",
         ("", "median step", "slowdown", "fastest round", "slowest round", "recording takes"),
     )
     plans = {
-        "embevo train": (experiment, 10 if quick else 60, 2 if quick else 5),
-        "a tiny model": (tiny, 200 if quick else 1000, 2 if quick else 7),
+        "embevo train": (experiment, 12 if quick else 300, 6, 2 if quick else 5),
+        "a tiny model": (tiny, 200 if quick else 1000, 2, 2 if quick else 7),
     }
-    for name, (make, steps, rounds) in plans.items():
-        samples, spent = compare(make, directory / name.replace(" ", "-"), steps=steps, rounds=rounds)
+    for name, (make, steps, turns, rounds) in plans.items():
+        folder = directory / name.replace(" ", "-")
+        samples, spent = compare(make, folder, steps=steps, turns=turns, rounds=rounds)
         result.samples[name] = samples
         result.samples[f"{name}, recording takes"] = spent
         for store in STORES:

@@ -1,7 +1,8 @@
 """Who makes the safetensors file of each row: the writer thread, or a process beside it where they are many.
 
 Each system call of a thread hands the interpreter lock over, and has to win it back from the training. A file
-takes four of them. A process of its own needs no lock, and can be given only what cores have left.
+takes four of them. A process of its own needs no lock, and can be given only what cores have left. Where they
+have nothing left, files do not wait for ever: after some seconds they are made as if there was a hurry.
 """
 
 import contextlib
@@ -22,7 +23,9 @@ from embevo.run.writing.snapshot_process import ORDER, REPORT, Work
 
 # A process is worth its start when so many files were made, at so many a second.
 STARTS_AFTER_FILES: Final = 200
-STARTS_AT_RATE: Final = 100
+STARTS_AT_RATE: Final = 5
+# A file that has waited for an idle core for so long is made on a busy one.
+LATE_SECONDS: Final = 5.0
 # One that says nothing for so long, while there is a hurry, is given up.
 PATIENCE_SECONDS: Final = 10.0
 
@@ -44,6 +47,8 @@ class SnapshotFiles:
         self._journal = journal
         self._sealer = sealer
         self._ordered = row
+        # A row whose file is waited for, and since when.
+        self._awaited: tuple[int, float] | None = None
         self._files = 0
         self._since = time.monotonic()
         self._ended_in_process = False
@@ -69,14 +74,14 @@ class SnapshotFiles:
     def reach(self, stop: int, *, hurry: bool) -> int:
         """Have the rows below ``stop`` made into files; rows below what it returns have theirs.
 
-        With ``hurry``, that is all of them.
+        With ``hurry``, or when one of them has waited for long, that is all of them.
 
         Raises:
             OSError: with the path; the rows below ``done`` have their files.
         """
         self.listen()
         if self.in_process:
-            self._order(stop, hurry=hurry)
+            self._order(stop, hurry=hurry or self._late(stop))
         if not self.in_process:
             self._make(stop)
         return self.done
@@ -87,6 +92,13 @@ class SnapshotFiles:
         self._ended_in_process = self._ended_in_process or self.in_process
         # One that is not ready has begun nothing.
         self._give_up(patience=PATIENCE_SECONDS if self.in_process else 0)
+
+    def _late(self, stop: int) -> bool:
+        """Whether the file of a row below ``stop`` is waited for since long."""
+        now = time.monotonic()
+        if self._awaited is None or self.done > self._awaited[0]:
+            self._awaited = (stop - 1, now) if self.done < stop else None
+        return self._awaited is not None and now - self._awaited[1] >= LATE_SECONDS
 
     def _make(self, stop: int) -> None:
         for row in range(self.done, stop):

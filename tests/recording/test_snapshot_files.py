@@ -155,6 +155,20 @@ def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     check(tmp_path / "run")
 
 
+def test_files_do_not_wait_for_ever_for_an_idle_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is given no core makes nothing; long before the ring fills, its work is done for it."""
+    recorder, weight = start(tmp_path / "run")
+    wait_until(lambda: recorder.stats.file_maker == "process")
+    wait_until(lambda: not recorder.stats.pending)
+    monkeypatch.setattr(snapshot_files, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(snapshot_files, "PATIENCE_SECONDS", 0.1)
+    process_of(recorder).send_signal(signal.SIGSTOP)
+    go_on(recorder, weight, stop=4)
+    wait_until((tmp_path / "run" / "snapshots" / "step_0000003.safetensors").exists)
+    recorder.close()
+    check(tmp_path / "run", 4)
+
+
 CHILD = """
 import sys, time
 import torch
