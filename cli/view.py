@@ -2,6 +2,7 @@
 
 import webbrowser
 from pathlib import Path
+from threading import Thread
 
 import click
 
@@ -42,6 +43,8 @@ def view(
                    f"python3 -m http.server -d {folder}")  # fmt: skip
         return
     viewer = Viewer(site, port)
+    # While the browser starts.
+    Thread(target=site.prepare, name="embevo-first-picture", daemon=True).start()
     click.echo(f"{viewer.url}\nCtrl-C ends it.")
     if not no_browser:
         webbrowser.open(viewer.url)

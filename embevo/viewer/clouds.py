@@ -24,8 +24,6 @@ _PIECE_BYTES: Final = 1 << 20
 _SMALL_BYTES: Final = 1 << 18
 # Up to so many bytes of exact places in all the page is sent float32.
 _EXACT_BYTES: Final = 64 << 20
-# Blocks of more elements are read whole where they are shown, but not for the range of the axes alone.
-_WHOLE_ELEMENTS: Final = 1 << 24
 # Projected blocks that are kept.
 _KEPT_BYTES: Final = 512 << 20
 
@@ -142,8 +140,8 @@ class Clouds:
 
     def _places(self, view: ViewName, projection: Projection, start: int, stop: int) -> NDArray[np.float32]:
         found = []
-        # Rows of a block are projected together, because they are read together.
-        for first, last in self._stretches(start, stop):
+        # What is read together is projected together.
+        for first, last in self._opened.stretches(start, stop):
             key = (str(view), first, last)
             places = self._kept.get(key)
             if places is None:
@@ -156,13 +154,6 @@ class Clouds:
             self._kept.move_to_end(key)
             found.append(places[max(start - first, 0) : stop - first])
         return np.concatenate(found)
-
-    def _stretches(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Whole blocks that hold the rows; the last may still be growing."""
-        rows, _, _ = self._opened.shape
-        size = self._opened.block_rows
-        firsts = range(start // size * size, stop, size)
-        return [(first, min(first + size, rows)) for first in firsts]
 
     def _rewinds_now(self) -> list[int]:
         return [of.rewinds for of in (self._opened, *self._others)]
@@ -205,7 +196,7 @@ class Clouds:
 
     def _range(self, view: ViewName, projection: Projection) -> dict[str, Any]:
         """Within which places lie, and whether that was found from all rows."""
-        rows, tokens, dim = self._opened.shape
+        rows, tokens, _ = self._opened.shape
         if view.is_sky:
             width, height = 2 * np.sqrt(2), np.sqrt(2)
             return {
@@ -215,16 +206,16 @@ class Clouds:
                 "range_tokens": tokens,
                 "rows": rows,
             }
-        *others, last = some_blocks(self._opened)
-        # The last block first: it is the one that was fitted on most often, and is held.
-        places = [self._places(view, projection, *last).reshape(-1, 3)]
+        blocks = some_blocks(self._opened)
+        # The last row first: it is the one that was fitted on most often, and is held.
+        places = [self._places(view, projection, rows - 1, rows).reshape(-1, 3)]
         sampled = tokens
-        for start, stop in reversed(others):
-            if (stop - start) * tokens * dim <= _WHOLE_ELEMENTS:
-                found = self._places(view, projection, start, stop)
-            else:
+        for start, stop in reversed(blocks):
+            if self._opened.is_vast(stop - start):
                 found = projection.of(self._opened.sampled(slice(start, stop)))
                 sampled = found.shape[1]
+            else:
+                found = self._places(view, projection, start, stop)
             places.append(found.reshape(-1, 3))
         points = np.concatenate(places)
         points = points[np.isfinite(points).all(axis=1)]
@@ -232,7 +223,7 @@ class Clouds:
         return {
             "low": low.tolist(),
             "high": high.tolist(),
-            "range_rows": sum(stop - start for start, stop in (*others, last)),
+            "range_rows": sum(stop - start for start, stop in blocks),
             "range_tokens": sampled,
             "rows": rows,
         }

@@ -14,7 +14,8 @@ from typing import Final
 
 from embevo.errors import ArgumentError
 from embevo.run.disk.atomic import write_file
-from embevo.viewer.site import VERSION, Site, static, static_names
+from embevo.viewer.page_files import module_names, static_names, text_of
+from embevo.viewer.site import VERSION, Site
 
 # The views that are kept; the server makes any other on demand.
 VIEWS: Final = ("final-0-1-2", "all-0-1-2", "sky-origin-0-1-2", "sky-centroid-0-1-2")
@@ -87,8 +88,8 @@ def notebook_page() -> str:
 def _one_text(head: str, held: str) -> str:
     """The page with its modules and its style in it, with more in its head and before its script."""
     script = bundle()
-    style = static("style.css").data.decode()
-    page = static("index.html").data.decode()
+    style = text_of("style.css")
+    page = text_of("index.html")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src blob: data:; base-uri 'none'; form-action 'none'"
@@ -148,11 +149,7 @@ def kept(site: Site, address: str, views: tuple[str, ...], *, ways: bool) -> byt
 
 def bundle() -> str:
     """All modules of the page as one text: each in a function of its own, in the order of their imports."""
-    sources = {
-        name.removesuffix(".js"): static(name).data.decode()
-        for name in static_names()
-        if name.endswith(".js")
-    }
+    sources = {name.removesuffix(".js"): text_of(name) for name in module_names()}
     order = TopologicalSorter(
         {name: {module for _, module in _IMPORT.findall(source)} for name, source in sources.items()}
     )

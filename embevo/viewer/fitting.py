@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.components import Components, count_of
+from embevo.analysis.measures.components import DECOMPOSED, Components
 from embevo.errors import ArgumentError
+from embevo.viewer.moments import Moments
 from embevo.viewer.opened import OpenedRun
 from embevo.viewer.projecting import Projection, finite_points
 from embevo.viewer.view_name import ViewName
@@ -127,11 +128,8 @@ def _components(view: ViewName, opened: OpenedRun) -> tuple[Components, str]:
     if row >= rows or steps[row] != step:
         raise ArgumentError(f"{opened.path} has no step {step}: run.steps lists those that it has")
     (_, values), *_ = opened.blocks(row, row + 1)
-    points = values[0].astype(np.float64)
-    finite = finite_points(points)
-    without = _without(tokens - len(finite), tokens)
-    found = Components.of(finite) if len(finite) else Components.nowhere(*points.shape)
-    return found, f"principal components of step {step:,}{without}"
+    found, unlike = _of_one(values[0])
+    return found, f"principal components of step {step:,}{_without(unlike, tokens)}"
 
 
 def _without(unlike: int, count: int) -> str:
@@ -143,30 +141,22 @@ def _without(unlike: int, count: int) -> str:
     return f", without {unlike:,} of {count:,} vectors that are not finite"
 
 
+def _of_one(vectors: NDArray[np.generic]) -> tuple[Components, int]:
+    """The components of ``(token, dim)`` vectors, and how many of these are not finite."""
+    if vectors.size > DECOMPOSED:
+        moments = Moments(vectors.shape[1])
+        moments.add(vectors)
+        return moments.components(len(vectors)), moments.unlike
+    finite = finite_points(vectors.astype(np.float64))
+    found = Components.of(finite) if len(finite) else Components.nowhere(*vectors.shape)
+    return found, len(vectors) - len(finite)
+
+
 def _of_blocks(opened: OpenedRun, blocks: Sequence[tuple[int, int]]) -> tuple[Components, int]:
     """The components of all tokens of some rows, taken together as one cloud, and how many are not finite."""
     _, tokens, dim = opened.shape
-    total, moment = np.zeros(dim), np.zeros((dim, dim))
-    # About a point of the cloud, so that nothing is lost where it is far from the origin.
-    about: NDArray[np.float64] | None = None
-    count, looked_at = 0, 0
+    moments = Moments(dim)
     for start, stop in blocks:
         for _, values in opened.blocks(start, stop):
-            for row in values:
-                looked_at += tokens
-                finite = finite_points(row.astype(np.float64))
-                if not len(finite):
-                    continue
-                about = finite.mean(axis=0) if about is None else about
-                points = finite - about
-                count += len(points)
-                total += points.sum(axis=0)
-                moment += points.T @ points
-    unlike = looked_at - count
-    if about is None:
-        return Components.nowhere(tokens, dim), unlike
-    mean = total / count
-    covariance = moment / count - np.outer(mean, mean)
-    if not np.isfinite(covariance).all():
-        return Components.nowhere(tokens, dim), unlike
-    return Components.of_covariance(about + mean, covariance, count_of(count, dim)), unlike
+            moments.add(values.reshape(-1, dim))
+    return moments.components(tokens), moments.unlike

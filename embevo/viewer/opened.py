@@ -21,6 +21,8 @@ from embevo.run.reading.summary import summarize
 
 # What is held of read rows at once; a block is read whole, because to read a row of it takes as long.
 _READ_BYTES: Final = 1 << 30
+# Blocks of more elements are vast: not all of one is read where a part is enough.
+_WHOLE_ELEMENTS: Final = 1 << 24
 # Into so many stretches, and so many times fewer of them, tokens are sampled.
 _STRETCHES: Final = 16
 _SAMPLED: Final = 8
@@ -164,20 +166,44 @@ class OpenedRun:
             values = widen(np.asarray(self._run[self.matrix][:, token]))
             return values if self.chosen is None else values[self.chosen]
 
-    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Rows in order as ``(first row, values)``, as many at once as is good to hold.
+    def is_vast(self, rows: int) -> bool:
+        """Whether so many rows are more than is read where a part of them is enough."""
+        _, tokens, dim = self.shape
+        return rows * tokens * dim > _WHOLE_ELEMENTS
 
-        The block that was read last is held: what is asked for next is often in it, too.
+    def stretches(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """As ``(first row, row after the last)``, what is read where the rows from start to stop are wanted.
+
+        That is whole blocks, because what is asked for next is often in them, too. Of a vast block that is
+        far from what was read last it is only what is wanted: a picture of one row need not wait for others.
         """
         rows, tokens, dim = self.shape
         size = max(1, min(self.block_rows, _READ_BYTES // (4 * tokens * dim)))
-        for first in range(start // size * size, stop, size):
-            last = min(first + size, rows)
-            values = self._block(first, last)
+        begin, end = self._held_rows()
+        if begin <= start and stop <= end:
+            return [(begin, end)]
+        first, last = start // size * size, min(-(-stop // size) * size, rows)
+        is_near = begin < end and first <= end and begin <= last
+        if self.is_vast(size) and not is_near and stop - start < last - first <= size:
+            return [(start, stop)]
+        return [(begin, min(begin + size, rows)) for begin in range(first, stop, size)]
+
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Rows in order as ``(first row, values)``, as many at once as is good to hold.
+
+        What was read last is held.
+        """
+        for first, last in self.stretches(start, stop):
+            values = self._stretch(first, last)
             begin = max(start, first)
             yield begin, values[begin - first : min(stop, last) - first]
 
-    def _block(self, first: int, last: int) -> NDArray[Any]:
+    def _held_rows(self) -> tuple[int, int]:
+        """First row, and that after the last, of what is held; equal where nothing is."""
+        held = self._held
+        return held[0][:2] if held is not None and held[0][2] == self.rewinds else (0, 0)
+
+    def _stretch(self, first: int, last: int) -> NDArray[Any]:
         asked = (first, last, self.rewinds)
         held = self._held
         if held is None or held[0] != asked:

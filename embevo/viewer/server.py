@@ -115,6 +115,8 @@ def _handler(site: Site, token: str) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         server_version = "embevo"
         sys_version = ""
+        # Headers and body are two packets: the second must not wait until the first is acknowledged.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             """Answer a request."""

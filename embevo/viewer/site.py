@@ -1,33 +1,30 @@
 """Everything that the page is sent, by its address: the same for the server, a folder and a single file."""
 
+import contextlib
 import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from embevo.analysis.measures.groups import GROUPS, Groups
-from embevo.errors import ArgumentError
+from embevo.errors import ArgumentError, EmbevoError
 from embevo.viewer.carried import tokens_of, zipped
 from embevo.viewer.charts import Charts
 from embevo.viewer.clouds import Clouds
 from embevo.viewer.filming import Filming
 from embevo.viewer.opened import OpenedRun
+from embevo.viewer.page_files import TYPES, module_names, static_names, text_of
 from embevo.viewer.stories import Stories
 from embevo.viewer.view_name import ViewName
 
 VERSION: Final = 1
-_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
+# What a page shows where its address says nothing else.
+FIRST_VIEW: Final = "final-0-1-2"
 # Of a token in a row: three rounded places, and its black hole.
 _ROW_BYTES: Final = 10
 _FEWEST_ROWS: Final = 24
@@ -191,6 +188,17 @@ class Site:
             (re.compile(r"data/(\d+)/film/(\d+-\d+\.(?:mp4|gif))"), self._film),
         )
 
+    def prepare(self) -> None:
+        """Make what the first picture of a page takes, which is held then, before the page asks for it.
+
+        What cannot be made is told to the page when it asks.
+        """
+        for subject in self.subjects:
+            with contextlib.suppress(EmbevoError, OSError):
+                last = (subject.opened.shape[0] - 1) // subject.clouds.piece_rows
+                subject.clouds.piece(ViewName.parse(FIRST_VIEW), last)
+                subject.clouds.describe(ViewName.parse(FIRST_VIEW))
+
     def close(self) -> None:
         """Stop what is being measured or filmed."""
         for subject in self.subjects:
@@ -290,12 +298,6 @@ class Site:
         return Resource(*found)
 
 
-def static_names() -> list[str]:
-    """The files of the page itself."""
-    folder = files("embevo.viewer").joinpath("static")
-    return sorted(entry.name for entry in folder.iterdir() if Path(entry.name).suffix in _TYPES)
-
-
 def static(address: str) -> Resource:
     """A file of the page itself; the empty address is that of the page.
 
@@ -305,8 +307,12 @@ def static(address: str) -> Resource:
     name = address or "index.html"
     if name not in static_names():
         raise NotFoundError(f"there is nothing at /{address}")
-    data = files("embevo.viewer").joinpath("static").joinpath(name).read_bytes()
-    return Resource(_TYPES[Path(name).suffix], data)
+    data = text_of(name)
+    if name == "index.html":
+        # All modules are asked for at once, and not each when the one that imports it is there.
+        links = "".join(f'<link rel="modulepreload" href="{module}">\n' for module in module_names())
+        data = data.replace("</head>", f"{links}</head>")
+    return Resource(TYPES[Path(name).suffix], data.encode())
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -1,11 +1,13 @@
 """Runs too long to be read whole for a picture: what is read of them, what is said, and what is kept."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embevo.errors import DamagedError
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
@@ -71,14 +73,74 @@ def test_of_vast_blocks_some_tokens_are_read_for_the_range_and_that_is_said(
     values[:BLOCK] *= 100
     run = trajectories.record(tmp_path / "run", values, block_steps=BLOCK)
     monkeypatch.setattr(fitting, "_READ_ELEMENTS", 2 * BLOCK * 400 * 2)
-    monkeypatch.setattr("embevo.viewer.clouds._WHOLE_ELEMENTS", 1)
+    monkeypatch.setattr("embevo.viewer.opened._WHOLE_ELEMENTS", 1)
     said = told(Site([run]), "data/0/view/raw-0-1-1/view.json")
-    assert read == [(ROWS - BLOCK, ROWS)]
+    assert read == [(ROWS - 1, ROWS)]
     assert (said["range_rows"], said["range_tokens"]) == (2 * BLOCK, 48)
     # Those of the first block, of tokens that are spread over all of them.
     some = values[:BLOCK, [first * 25 + token for first in range(16) for token in range(3)]]
     np.testing.assert_allclose(said["low"][:2], some.min(axis=(0, 1)))
     np.testing.assert_allclose(said["high"][:2], some.max(axis=(0, 1)))
+
+
+def test_of_a_vast_block_one_row_is_read_where_the_page_jumps_and_all_where_it_plays(
+    large: Path, monkeypatch: pytest.MonkeyPatch, read: list[tuple[int, int]]
+) -> None:
+    whole = [Site([large]).get(f"{VIEW}/piece-{row}.bin").data for row in range(ROWS)]
+    shutil.rmtree(large / "viewer.cache")
+    monkeypatch.setattr("embevo.viewer.opened._WHOLE_ELEMENTS", 1)
+    site = Site([large])
+    site.get(f"{VIEW}/view.json")
+    assert read[-1:] == [(ROWS - 1, ROWS)]
+    for row, expected in (
+        # The first picture, one elsewhere, what comes after that, what is played from there, and back.
+        (ROWS - 1, []),
+        (22, [(22, 23)]),
+        (23, [(20, 25)]),
+        (24, []),
+        (25, [(25, 30)]),
+        (21, [(20, 25)]),
+        (19, [(15, 20)]),
+        (18, []),
+        (3, [(3, 4)]),
+    ):
+        read.clear()
+        assert site.get(f"{VIEW}/piece-{row}.bin").data == whole[row]
+        site.get(f"data/0/holes/piece-{row}.bin")
+        assert read == expected, row
+
+
+@pytest.mark.parametrize("away", [0.0, 1e6])
+def test_components_of_a_large_step_are_those_of_all_its_finite_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: float
+) -> None:
+    monkeypatch.setattr("embevo.viewer.fitting.DECOMPOSED", 0)
+    monkeypatch.setattr("embevo.viewer.moments._PIECE_ELEMENTS", 7 * DIM)
+    values = trajectories.brownian(3, 200, DIM) * np.arange(1, DIM + 1) + away
+    values[-1, [0, 60, 199], [0, 1, 7]] = np.nan, np.inf, -np.inf
+    mean, basis = components(np.delete(values[-1], [0, 60, 199], axis=0))
+    site = Site([trajectories.record(tmp_path / "run", values)])
+    expected = (values[:2] - mean) @ basis[:3].T
+    np.testing.assert_allclose(places(site, "final-0-1-2")[:2], expected, atol=1e-5 * np.ptp(expected))
+    assert told(site, f"{VIEW}/view.json")["fitted"].endswith("without 3 of 200 vectors that are not finite")
+
+
+def test_a_first_picture_that_was_prepared_is_read_once(large: Path, read: list[tuple[int, int]]) -> None:
+    site = Site([large])
+    site.prepare()
+    assert read == [(ROWS - BLOCK, ROWS), (0, BLOCK)]
+    read.clear()
+    site.get(f"{VIEW}/view.json")
+    site.get(f"{VIEW}/piece-{ROWS - 1}.bin")
+    assert not read
+    file = next((large / "trajectory.zarr" / "embeddings").glob(f"c.{ROWS // BLOCK - 1}*"))
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    shutil.rmtree(large / "viewer.cache")
+    broken = Site([large])
+    # Whoever asks is told.
+    broken.prepare()
+    with pytest.raises(DamagedError):
+        broken.get(f"{VIEW}/view.json")
 
 
 def test_places_are_those_of_a_run_that_is_read_whole(large: Path) -> None:

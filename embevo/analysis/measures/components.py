@@ -10,7 +10,7 @@ from embevo.analysis.measures.geometry import Cloud
 
 MOST: Final = 64
 # Up to so many elements a singular value decomposition of the cloud itself takes less than a second.
-_DECOMPOSED: Final = 1 << 22
+DECOMPOSED: Final = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Components:
         if not np.isfinite(points).all():
             return cls.nowhere(*points.shape)
         apart = points - mean
-        if points.size > _DECOMPOSED:
+        if points.size > DECOMPOSED:
             return cls.of_covariance(mean, apart.T @ apart / len(points), count)
         _, singular, basis = np.linalg.svd(apart, full_matrices=False)
         return cls(mean, _oriented(basis[:count]), singular[:count] ** 2 / len(points))

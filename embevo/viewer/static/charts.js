@@ -2,6 +2,8 @@
 
 import { colourOf, inkOf } from "./looks.js";
 
+// Made once, because to make one takes longer than to use it.
+const NUMBERS = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const DASHES = [[], [4, 3], [1, 2], [6, 2, 1, 2]];
 
 export class Charts {
@@ -29,10 +31,12 @@ export class Charts {
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `${chart.title} over the steps`);
         const title = document.createElement("p");
-        box.append(canvas, title);
+        const cursor = document.createElement("i");
+        cursor.className = "cursor";
+        box.append(canvas, cursor, title);
         this.#element.append(box);
         this.#drag(canvas);
-        this.#drawn.set(name, { canvas, title, still: null });
+        this.#drawn.set(name, { canvas, cursor, title, still: null });
       }
     }
     for (const held of this.#drawn.values()) held.still = null;
@@ -57,36 +61,24 @@ export class Charts {
     for (const [name, held] of this.#drawn) this.#one(name, held, state);
   }
 
+  // The lines are drawn once for each size; what moves is a cursor over them, which a browser moves cheaply.
   #one(name, held, state) {
-    const { canvas, title } = held;
+    const { canvas, cursor, title } = held;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     if (!width) return;
     const density = Math.min(2, devicePixelRatio || 1);
-    if (canvas.width !== Math.round(width * density) || !held.still) {
+    if (!held.still || held.still.width !== width || held.still.density !== density) {
       canvas.width = Math.round(width * density);
       canvas.height = Math.round(height * density);
-      held.still = this.#lines(name, canvas, width, height, density);
+      held.still = { width, density, ...this.#lines(name, canvas, width, height, density) };
     }
-    const pen = canvas.getContext("2d");
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    pen.drawImage(held.still.picture, 0, 0);
-    pen.setTransform(density, 0, 0, density, 0, 0);
-    const x = this.#timeline.positionOf(state.step) * width;
-    pen.strokeStyle = inkOf("ink");
-    pen.globalAlpha = 0.7;
-    pen.beginPath();
-    pen.moveTo(x, 0);
-    pen.lineTo(x, height);
-    pen.stroke();
-    pen.globalAlpha = 1;
-    title.textContent = this.#words(name, held.still, state);
+    cursor.style.transform = `translateX(${this.#timeline.positionOf(state.step) * width}px)`;
+    const words = this.#words(name, held.still, state);
+    if (title.textContent !== words) title.textContent = words;
   }
 
-  // Lines of all runs, drawn once for each size.
   #lines(name, canvas, width, height, density) {
-    const picture = new OffscreenCanvas(canvas.width, canvas.height);
-    const pen = picture.getContext("2d");
+    const pen = canvas.getContext("2d");
     pen.setTransform(density, 0, 0, density, 0, 0);
     const lines = [];
     this.runs.forEach((run, place) => {
@@ -123,7 +115,7 @@ export class Charts {
       }
       pen.stroke();
     }
-    return { picture, lines, logarithmic };
+    return { lines, logarithmic };
   }
 
   #words(name, still, state) {
@@ -134,7 +126,7 @@ export class Charts {
       const at = chart.rows ? nearest(chart.rows, row) : row;
       const value = all[at];
       const who = [this.runs.length > 1 ? run.meta.name : "", group].filter(Boolean).join(" ");
-      return `${who ? `${who} ` : ""}${value === null || value === undefined ? "-" : Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 })}`;
+      return `${who ? `${who} ` : ""}${value === null || value === undefined ? "-" : NUMBERS.format(value)}`;
     });
     const unit = lines[0].chart.unit ? `, ${lines[0].chart.unit}` : "";
     const some = lines.find(({ chart }) => chart.rows);
@@ -143,10 +135,15 @@ export class Charts {
   }
 }
 
+// Where in ascending rows the nearest one to a row is; of two as near, the first.
 function nearest(rows, row) {
-  let best = 0;
-  for (let at = 1; at < rows.length; at += 1) if (Math.abs(rows[at] - row) < Math.abs(rows[best] - row)) best = at;
-  return best;
+  let [low, high] = [0, rows.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rows[middle] < row) low = middle + 1;
+    else high = middle;
+  }
+  return low && row - rows[low - 1] <= rows[low] - row ? low - 1 : low;
 }
 
 // Marks of events under the charts; a click goes there.

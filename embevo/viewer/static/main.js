@@ -46,7 +46,7 @@ class App {
     this.source.onTheme = (theme) => { document.documentElement.className = theme; this.dress(); };
     this.index = await this.source.json("data/index.json");
     const handlers = { changed: () => this.redraw(), failed: (error) => this.failed(error) };
-    this.runs = await Promise.all(this.index.runs.map(({ number }) => Run.open(this.source, number, handlers)));
+    this.runs = await Promise.all(this.index.runs.map(({ number }, place) => Run.open(this.source, number, handlers, this.viewFor(this.state.view, place))));
     document.title = `${this.runs.map((run) => run.meta.name).join(" and ")} · embevo`;
     document.getElementById("title").textContent = this.runs.map((run) => run.meta.name).join("  |  ");
     for (const run of this.runs.slice(1)) run.twins = twins(this.runs[0], run);
@@ -54,8 +54,11 @@ class App {
     this.timeline.use(this.runs);
     if (!this.state.stepGiven) this.state.step = this.timeline.last;
     this.state.step = this.timeline.settle(this.state.step);
-    await this.see(this.state.view);
+    const seen = this.see(this.state.view);
+    // What draws is made ready meanwhile.
     this.lay();
+    this.draw();
+    await seen;
     bindControls(this);
     bindDragging(this);
     bindFilming(this);

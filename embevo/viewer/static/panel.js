@@ -52,9 +52,13 @@ export class Panel {
     const [width, height] = [Math.max(1, box.width), Math.max(1, box.height)];
     const density = Math.min(2, devicePixelRatio || 1);
     this.points.resize(width, height, density);
-    this.over.width = this.canvas.width;
-    this.over.height = this.canvas.height;
+    // To give a canvas its size takes long, also where it has it.
+    if (this.over.width !== this.canvas.width || this.over.height !== this.canvas.height) {
+      this.over.width = this.canvas.width;
+      this.over.height = this.canvas.height;
+    }
     this.pen.setTransform(density, 0, 0, density, 0, 0);
+    this.pen.clearRect(0, 0, width + 1, height + 1);
     let waiting = false;
     this.runs.forEach((run, place) => {
       const row = run.rowAt(state.step);

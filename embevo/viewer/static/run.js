@@ -13,6 +13,7 @@ export class Run {
   #bytes = 0;
   #changed;
   #failed;
+  #early = null;
 
   constructor(source, number, meta, { changed, failed }) {
     this.#source = source;
@@ -30,8 +31,14 @@ export class Run {
     this.more = new Map();
   }
 
-  static async open(source, number, handlers) {
-    return new Run(source, number, await source.json(`data/${number}/run.json`), handlers);
+  // A view that is sure to be wanted is asked for at the same time.
+  static async open(source, number, handlers, view) {
+    const asked = source.json(`data/${number}/view/${view}/view.json`);
+    // Whether it can be had is said to whoever wants it.
+    asked.catch(() => {});
+    const run = new Run(source, number, await source.json(`data/${number}/run.json`), handlers);
+    run.#early = { view, asked };
+    return run;
   }
 
   get rows() {
@@ -79,9 +86,10 @@ export class Run {
   }
 
   async see(view) {
-    const found = await this.tell(`view/${view}/view.json`);
-    this.view = found;
-    return found;
+    const early = this.#early?.view === view ? this.#early.asked : null;
+    this.#early = null;
+    this.view = await (early ?? this.tell(`view/${view}/view.json`));
+    return this.view;
   }
 
   // The last row at or before a step; the first row where all are later.
