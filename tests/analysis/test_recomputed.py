@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.json_numbers import number_of
-from embevo.analysis.measures.random_directions import Directions
+from embevo.analysis.measures.random_directions import Directions, mean_square
 from embevo.analysis.membership import black_holes
 from embevo.analysis.projection import project
 from embevo.errors import AnalysisError
@@ -226,10 +226,8 @@ def test_growth_against_that_of_random_walkers(pair: Any) -> None:
             for t in range(a, b)
         )
         band = found.summary["growth"]["live"]["settling"][piece]
-        # The mean over simulated clouds is known to their scatter.
-        error = 4 * (band["high"] - 1) / math.sqrt(199)
         expected = (radius[b] ** 2 - radius[a] ** 2) / square
-        assert expected / band["value"] == pytest.approx(1, abs=max(error, 0.05))
+        assert band["value"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_how_tight_the_dead_are(pair: Any) -> None:
@@ -242,7 +240,14 @@ def test_how_tight_the_dead_are(pair: Any) -> None:
             ]
             band = found.summary["growth"]["dead"]["tightness"][piece]
             assert band["value"] == pytest.approx(radius[0] / radius[1], rel=1e-6)
-            assert band["low"] < band["null"] < band["high"]
+            moved = np.diff(x[:, DEAD], axis=0)
+            each = [Directions.of(moved[:, token], 0.9) for token in range(len(DEAD))]
+            own = Directions(1, 0.9, float(np.median([one.share for one in each])))
+            steps = np.sqrt((moved[a:b] ** 2).sum(axis=2).mean(axis=1))
+            start = x[a, DEAD] - x[a, DEAD].mean(axis=0)
+            square = (start**2).sum(axis=1).mean() + mean_square(steps, own)
+            error = (band["high"] - band["null"]) / 10
+            assert band["null"] == pytest.approx(math.sqrt(square) / radius[1], abs=error)
 
 
 def test_exponents(pair: Any) -> None:

@@ -202,6 +202,27 @@ def test_tokens_that_wander_on_a_sphere_walk_and_are_at_equilibrium(judged: Any)
     assert rest.outcome == "supported", rest.sentence
 
 
+def test_a_walk_at_equilibrium_supports_it(judged: Any) -> None:
+    """Of tokens that wander on a sphere by as much as its radius, and no further."""
+    rng = np.random.default_rng(0)
+    values = np.empty((ROWS, TOKENS, DIM))
+    values[0] = rng.normal(size=(TOKENS, DIM))
+    for row in range(1, ROWS):
+        values[row] = values[row - 1] + rng.normal(size=(TOKENS, DIM)) * 0.04
+        values[row] *= 4 / np.linalg.norm(values[row], axis=1, keepdims=True)
+    values[0] = values[1]
+    verdict = judged(values.astype(np.float32), "qwen")["S3"]
+    assert verdict.outcome == "supported", verdict.explanation
+
+
+def test_the_dead_are_imitated_by_steps_of_their_own(judged: Any) -> None:
+    """Not by those of live tokens, which fly straight here while the dead wander."""
+    wander = way_of("walk", tokens=len(DEAD), scale=0.001)
+    check = judged(singular_run(dead=wander), "qwen")["S5"].checks[0]
+    expected = check.value
+    assert (check.null_low + check.null_high) / 2 == pytest.approx(expected, rel=0.2)
+
+
 def test_jitter_refutes_one_location(judged: Any) -> None:
     values = singular_run()
     values[0, 0, 0] += 1e-6

@@ -51,15 +51,19 @@ class Growing:
         return {piece.name: band for piece, band in zip(pieces, found, strict=True)}
 
     def settlings(self, pieces: Sequence[Piece]) -> dict[str, Band]:
-        """Growth of the squared radius, over what random directions add to it on average, in each piece."""
+        """Growth of the squared radius, over what random directions add to it on average, in each piece.
+
+        That average is known, and is not that over the simulated clouds: where tokens hardly move in a cloud
+        that is large, these scatter by more than it is.
+        """
         spans = [(piece.first, piece.last) for piece in pieces]
         values = np.full(len(pieces), np.nan)
         null = np.full((_CLOUDS, len(pieces)), np.nan)
         for at, (squares, (first, last)) in enumerate(zip(self._squares(spans), spans, strict=True)):
-            added = squares - self.radius[first] ** 2
-            if added.mean() > 0:
-                values[at] = (self.radius[last] ** 2 - self.radius[first] ** 2) / added.mean()
-                null[:, at] = added / added.mean()
+            added = self._added(first, last)
+            if added > 0:
+                values[at] = (self.radius[last] ** 2 - self.radius[first] ** 2) / added
+                null[:, at] = (squares - self.radius[first] ** 2) / added
         found = bands(values, null)
         return {piece.name: band for piece, band in zip(pieces, found, strict=True)}
 
@@ -84,7 +88,11 @@ class Growing:
         for at, (first, last) in enumerate(spans):
             start = rng.standard_normal((_CLOUDS, tokens, dimensions))
             start *= self.radius[first] / np.linalg.norm(start, axis=2, keepdims=True)
-            square = mean_square(np.nan_to_num(self.peculiar[first + 1 : last + 1]), self.directions)
-            moved = rng.standard_normal((_CLOUDS, tokens, dimensions)) * math.sqrt(square / dimensions)
+            length = math.sqrt(self._added(first, last) / dimensions)
+            moved = rng.standard_normal((_CLOUDS, tokens, dimensions)) * length
             found[at] = ((start + moved) ** 2).sum(axis=2).mean(axis=1)
         return found
+
+    def _added(self, first: int, last: int) -> float:
+        """What is added to the squared RMS radius between two rows, on average."""
+        return mean_square(np.nan_to_num(self.peculiar[first + 1 : last + 1]), self.directions)

@@ -75,20 +75,24 @@ class Walk(Measure):
         pieces = _pieces(self.outline.steps[:: self._every])
         paths = {"centroid": arrays["centroid"][:: self._every, :1], **ways}
         paths = {name: path for name, path in paths.items() if path.shape[1]}
-        followed = next((way for way in ways.values() if way.shape[1]), None)
+        # Growth is asked of every row, so that the memory is that from row to row.
+        each_row = MOMENTUM**self.outline.stride
+        directions = {
+            name: dataclasses.replace(_directions(way, memory), memory=each_row)
+            for name, way in ways.items()
+            if way.shape[1]
+        }
         growth: dict[str, Future[Any]] = {}
-        if followed is not None:
-            # Growth is asked of every row, so that the memory is that from row to row.
-            directions = dataclasses.replace(
-                _directions(followed, memory), memory=MOMENTUM**self.outline.stride
-            )
+        if directions:
+            # Those of the live tokens, where there are any, are those of all.
+            typical = next(iter(directions.values()))
             growth = {
-                name: submit(partial(self._growths, arrays, name, directions))
+                name: submit(partial(self._growths, arrays, name, typical))
                 for name in ("all", "live")
                 if len(self.outline.groups[name])
             }
-            if len(self.outline.groups["live"]) and len(self.outline.groups["dead"]):
-                growth["dead"] = submit(partial(self._tightness, arrays, directions))
+            if {"live", "dead"} <= directions.keys():
+                growth["dead"] = submit(partial(self._tightness, arrays, directions["dead"]))
         quanta = None
         if "dead" in ways and ways["dead"].shape[1]:
             rate = self.outline.scalars.get("learning_rate", np.full(self.outline.rows, np.nan))
