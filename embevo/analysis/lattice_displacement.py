@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.lattice import places
-from embevo.analysis.measures.signed_ulps import signed_displacement
+from embevo.analysis.measures.lattice import places, signed_displacement
 from embevo.analysis.reading import matrix_of, rows_of, values_of
 from embevo.run.reading.reader import Run, open_run
 

@@ -81,15 +81,15 @@ class Stretch:
         self._last: NDArray[Any] | None = None
 
     def take(self, values: NDArray[Any]) -> None:
-        """Measure the next rows, ``(step, token, dim)``."""
+        """Measure the next rows, ``(step, token, dim)``, as recorded or as float32 that hold that exactly."""
         block = Block(self.outline, self.stop, values, self._before)
         for measure in self.measures:
             measure.take(block)
         self._snapshots.take(block)
         self._before = block.last
         if self._first is None:
-            self._first = values[0].copy()
-        self._last = values[-1].copy()
+            self._first = block.values[0].copy()
+        self._last = block.values[-1].copy()
         self.stop = block.stop
 
     def merge(self, later: Self) -> None:

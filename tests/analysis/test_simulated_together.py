@@ -83,6 +83,14 @@ def test_walks_are_to_the_bit_those_of_the_plain_simulation(
         assert statistics[:, 0].tobytes() == plain_exponent(plain, lengths).tobytes()
 
 
+@pytest.mark.parametrize("lost", [np.inf, np.nan])
+def test_a_step_that_is_not_finite_has_no_direction(lost: float) -> None:
+    moved = np.random.default_rng(4).normal(size=(60, 5))
+    known = Directions.of(np.concatenate([moved[:30], np.zeros((1, 5)), moved[31:]]), MEMORY)
+    moved[30, 2] = lost
+    assert Directions.of(moved, MEMORY) == known
+
+
 @pytest.mark.parametrize("jobs", [1, 2, 4])
 def test_what_is_simulated_together_is_what_is_simulated_alone(jobs: int) -> None:
     rng = np.random.default_rng(2)

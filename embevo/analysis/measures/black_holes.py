@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.block import Block
+from embevo.analysis.measures.block import Block, of_group
 from embevo.analysis.measures.identity import representatives, without_negative_zeros
 from embevo.analysis.measures.measure import Measure, Number, Told, Variable, Whole
 from embevo.analysis.measures.singularities import Census, jaccard, membership
@@ -79,12 +79,12 @@ class BlackHoles(Measure):
 
     def take(self, block: Block) -> None:
         """Count in each row."""
-        unsigned = without_negative_zeros(block.values)
-        equal = block.same if unsigned is block.values else representatives(unsigned)
+        unsigned = without_negative_zeros(block.bits)
+        equal = block.same if unsigned is block.bits else representatives(unsigned)
         counts: dict[str, list[NDArray[np.int64]]] = {}
         for ids in self.outline.groups.ids:
-            census = Census.of(block.same[:, ids])
-            values = census.distinct if equal is block.same else Census.of(equal[:, ids]).distinct
+            census = Census.of(of_group(block.same, ids))
+            values = census.distinct if equal is block.same else Census.of(of_group(equal, ids)).distinct
             for name, count in (
                 ("distinct_rows", census.distinct),
                 ("distinct_values", values),

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.geometry import Cloud, norms
+from embevo.analysis.measures.clouds import Clouds
+from embevo.analysis.measures.geometry import sum_of_units
 from embevo.analysis.measures.identity import representatives
-from embevo.analysis.measures.lattice import displacement, places
+from embevo.analysis.measures.lattice import bits_of
+from embevo.analysis.measures.moves import Moves
 from embevo.analysis.measures.outline import Outline
+from embevo.analysis.measures.pinning import pinned_from
 from embevo.analysis.measures.spectra import Spectra
+from embevo.run.format.widening import widen
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,19 +25,19 @@ class Row:
     """The row before a block.
 
     Attributes:
-        points: ``(token, dim)`` float64.
-        places: ``(token, dim)`` on the lattice of the recorded dtype.
+        values: ``(token, dim)`` float32 or float64 that hold what was recorded exactly.
+        bits: ``(token, dim)`` of the values in the recorded dtype, as signed numbers of its width.
         same: ``(token,)`` int64 smallest token whose row has the same bits.
     """
 
-    points: NDArray[np.float64]
-    places: NDArray[np.integer]
+    values: NDArray[Any]
+    bits: NDArray[np.signedinteger[Any]]
     same: NDArray[np.int64]
 
     @classmethod
     def of(cls, values: NDArray[Any], dtype: np.dtype[Any]) -> "Row":
         """Of ``(token, dim)`` values that were recorded in a dtype."""
-        return cls(values.astype(np.float64), places(values, dtype), representatives(values[None])[0])
+        return cls(values, bits_of(values, dtype), representatives(values[None])[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +47,20 @@ class Block:
     Attributes:
         outline: of the whole matrix.
         start: number of the first of these rows.
-        values: ``(step, token, dim)`` float32 or float64 that hold what was recorded exactly.
+        recorded: ``(step, token, dim)`` as recorded, or float32 that hold that exactly.
         before: the row before the first; None where there is none, at the start of the run.
     """
 
     outline: Outline
     start: int
-    values: NDArray[Any]
+    recorded: NDArray[Any]
     before: Row | None
-    _clouds: dict[int, Cloud] = field(default_factory=dict)
     _spectra: dict[tuple[int, int], Spectra] = field(default_factory=dict)
 
     @property
     def stop(self) -> int:
         """Number of the row after the last."""
-        return self.start + len(self.values)
+        return self.start + len(self.recorded)
 
     @property
     def measured(self) -> list[int]:
@@ -77,21 +82,34 @@ class Block:
         """``(step,)`` global steps of the rows."""
         return self.outline.steps[self.start : self.stop]
 
+    @property
+    def values(self) -> NDArray[Any]:
+        """``(step, token, dim)`` float32 or float64 that hold what was recorded exactly."""
+        return self.extended[1:]
+
+    @cached_property
+    def extended(self) -> NDArray[Any]:
+        """``(1 + step, token, dim)`` these values, and first the row before; that of a run is its own."""
+        values = widen(self.recorded)
+        found = np.empty((1 + len(values), *values.shape[1:]), values.dtype)
+        found[0] = values[0] if self.before is None else self.before.values
+        found[1:] = values
+        return found
+
+    @cached_property
+    def bits(self) -> NDArray[np.signedinteger[Any]]:
+        """``(step, token, dim)`` bits of what was recorded, as signed numbers of its width."""
+        return bits_of(self.recorded, self.outline.dtype)
+
     @cached_property
     def points(self) -> NDArray[np.float64]:
         """``(step, token, dim)`` float64 values."""
         return self.values.astype(np.float64)
 
     @cached_property
-    def earlier(self) -> NDArray[np.float64]:
-        """``(step, token, dim)`` the points one row before; the first row of a run is its own."""
-        first = self.points[0] if self.before is None else self.before.points
-        return np.concatenate([first[None], self.points[:-1]])
-
-    @cached_property
     def velocity(self) -> NDArray[np.float64]:
         """``(step, token, dim)`` displacement from the row before, however many steps lie between."""
-        first = self.points[0] if self.before is None else self.before.points
+        first = self.extended[0]
         apart = np.empty_like(self.points)
         with np.errstate(invalid="ignore", over="ignore"):
             np.subtract(self.points[0], first, out=apart[0])
@@ -99,72 +117,74 @@ class Block:
         return apart
 
     @cached_property
-    def distances(self) -> NDArray[np.float64]:
-        """``(step, token)`` Euclidean norm of every displacement from the row before."""
-        return norms(self.velocity)
+    def limit(self) -> NDArray[np.float64]:
+        """``(step,)`` magnitude from which on elements are pinned at the learning rate; NaN if not known."""
+        rate = self.outline.scalars.get("learning_rate", np.full(self.outline.rows, np.nan))
+        found = pinned_from(rate[self.start : self.stop], self.outline.dtype)
+        if self.before is None:
+            found[0] = np.nan
+        return found
 
     @cached_property
-    def places(self) -> NDArray[np.integer]:
-        """``(step, token, dim)`` the number of each value among those that the dtype can represent."""
-        return places(self.values, self.outline.dtype)
-
-    @property
-    def first_places(self) -> NDArray[np.integer]:
-        """``(token, dim)`` places in the row before the first; the first row of a run is its own."""
-        return self.places[0] if self.before is None else self.before.places
-
-    @cached_property
-    def ulps(self) -> NDArray[np.int32] | NDArray[np.float64]:
-        """``(step, token, dim)`` distance in ULPs from the row before; what is not a number has a place.
-
-        int32 of what was recorded in 16 bits, else float64.
-        """
-        if self.outline.dtype.itemsize == 2:
-            steps = np.empty(self.places.shape, np.int32)
-            np.subtract(self.places[0], self.first_places, out=steps[0])
-            np.subtract(self.places[1:], self.places[:-1], out=steps[1:])
-            return np.abs(steps, out=steps)
-        apart = np.empty(self.places.shape)
-        apart[:1] = displacement(self.places[:1], self.first_places[None])
-        apart[1:] = displacement(self.places[1:], self.places[:-1])
-        return apart
-
-    @cached_property
-    def moved(self) -> NDArray[np.bool_]:
-        """``(step, token, dim)`` whether a number is another than in the row before; +0 and -0 are one."""
-        return np.asarray(self.ulps != 0)
+    def moves(self) -> Moves:
+        """What the elements of each token do; the first row of a run is its own row before."""
+        before = self.bits[0] if self.before is None else self.before.bits
+        return Moves.of(self.bits, before, self.limit, self.outline.dtype, compiled=self.outline.compiled)
 
     @cached_property
     def same(self) -> NDArray[np.int64]:
         """``(step, token)`` int64 smallest token whose row has the same bits."""
-        return representatives(self.values)
+        return representatives(self.bits)
 
-    @cached_property
+    @property
     def lengths(self) -> NDArray[np.float64]:
         """``(step, token)`` Euclidean norm of every vector."""
-        return norms(self.points)
+        return self.clouds.lengths
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """``(step, token)`` Euclidean norm of every displacement from the row before."""
+        return self.flows.lengths
 
     @cached_property
-    def has_nan(self) -> bool:
-        """Whether a value of these rows, or of the row before them, is not a number."""
+    def lost(self) -> NDArray[np.bool_]:
+        """``(step, token)`` whether an element is not a number, in this row or in the one before."""
         # A norm is not a number where an element is none; that of an infinity is infinite.
-        before = False if self.before is None else np.isnan(self.before.points).any()
-        return bool(np.isnan(self.lengths).any() or before)
+        now: NDArray[np.bool_] = np.isnan(self.lengths)
+        before = now[:1] if self.before is None else np.isnan(self.before.values).any(axis=1)[None]
+        return np.asarray(now | np.concatenate([before, now[:-1]]))
 
-    def cloud(self, group: int) -> Cloud:
-        """The tokens of a group at each row."""
-        if group not in self._clouds:
-            self._clouds[group] = Cloud.of(self.points, self.outline.groups.ids[group])
-        return self._clouds[group]
+    @cached_property
+    def clouds(self) -> Clouds:
+        """The tokens of each group at each row."""
+        atoms = self.outline.groups.atoms
+        if self.outline.compiled:
+            return Clouds.compiled(self.extended, atoms, less=False)
+        return Clouds.of(self.points, atoms)
+
+    @cached_property
+    def flows(self) -> Clouds:
+        """Their displacements, as points."""
+        atoms = self.outline.groups.atoms
+        if self.outline.compiled:
+            return Clouds.compiled(self.extended, atoms, less=True)
+        return Clouds.of(self.velocity, atoms)
+
+    def directions(self, group: int) -> NDArray[np.float64]:
+        """``(step, dim)`` sum of the unit vectors of a group's displacements; what stays has none."""
+        units = self.flows.units
+        if units is not None:
+            return np.asarray(units[:, self.outline.groups.atoms.of_groups[group]].sum(axis=1), np.float64)
+        ids = self.outline.groups.ids[group]
+        return sum_of_units(of_group(self.velocity, ids), of_group(self.distances, ids))
 
     @property
     def last(self) -> Row:
         """The last row, for the block that comes next."""
-        row = Row(self.points[-1], self.places[-1], self.same[-1])
-        # A view would keep the rows before it in memory; of a single row there are none.
-        return row if len(self.values) == 1 else Row(row.points.copy(), row.places.copy(), row.same.copy())
+        # A view would keep the rows before it in memory.
+        return Row(self.values[-1].copy(), self.bits[-1].copy(), self.same[-1].copy())
 
 
-def of_group(values: NDArray[np.float64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def of_group(values: NDArray[Scalar], ids: NDArray[np.int64]) -> NDArray[Scalar]:
     """The columns of a group of tokens, axis 1; no copy if that is all of them."""
     return values if len(ids) == values.shape[1] else values[:, ids]

@@ -53,11 +53,7 @@ class Centroid(Measure):
 
     def take(self, block: Block) -> None:
         """The centroids of each row."""
-        centre = self.by_group(len(block.values), self.outline.dim)
-        for group, ids in enumerate(self.outline.groups.ids):
-            if len(ids):
-                centre[:, group] = block.cloud(group).centre
-        self.keep(centroid=centre)
+        self.keep(centroid=block.clouds.centre)
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """All rows' centroids, and their distances."""

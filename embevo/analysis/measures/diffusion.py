@@ -79,15 +79,12 @@ class Diffusion(Measure):
         # Where the groups are among the sampled ids, which are what the sums will see.
         places = [np.searchsorted(self._sampled.together, ids) for ids in self._sampled.ids]
         since = outline.since_gap(start) if start < outline.rows else 0
-        self._tokens = LagSums(outline.rows, places, since)
+        self._tokens = LagSums(outline.rows, places, since, compiled=outline.compiled)
 
     def take(self, block: Block) -> None:
         """Hand the rows on, in stretches without gaps."""
         ids = self._sampled.together
-        values = np.empty((1 + len(block.values), len(ids), self.outline.dim), block.values.dtype)
-        # What the points of a row are was recorded in this dtype.
-        values[0] = block.values[0, ids] if block.before is None else block.before.points[ids]
-        values[1:] = of_group(block.values, ids)
+        values = of_group(block.extended, ids)
         begin = 0
         follows = self.outline.follows[block.start : block.stop]
         for end in (*np.flatnonzero(~follows).tolist(), len(block.values)):
@@ -119,7 +116,8 @@ class Diffusion(Measure):
     def _sums_of(self, centroid: NDArray[np.float64]) -> LagSums:
         """Lagged differences of the centroids ``(step, group, dim)``, each group's as a token of its own."""
         rows = len(centroid)
-        sums = LagSums(rows, [np.array([group]) for group in range(centroid.shape[1])])
+        groups = [np.array([group]) for group in range(centroid.shape[1])]
+        sums = LagSums(rows, groups, compiled=self.outline.compiled)
         values = np.concatenate([centroid[:1], centroid])
         starts = [0, *np.flatnonzero(~self.outline.follows).tolist(), rows]
         for start, stop in pairwise(starts):

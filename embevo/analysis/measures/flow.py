@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
-from embevo.analysis.measures.geometry import Cloud, norms
+from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.measure import Measure, Told, Variable, Whole
 
 _LENGTH = "embedding units"
@@ -47,12 +47,7 @@ class Flow(Measure):
 
     def take(self, block: Block) -> None:
         """The displacements of each row."""
-        bulk, peculiar = self.by_group(len(block.values)), self.by_group(len(block.values))
-        for group, ids in enumerate(self.outline.groups.ids):
-            if len(ids):
-                flow = Cloud.of(block.velocity, ids)
-                bulk[:, group] = norms(flow.centre)
-                peculiar[:, group] = flow.radius_rms
+        bulk, peculiar = norms(block.flows.centre), block.flows.radius_rms
         if block.before is None:
             bulk[0] = peculiar[0] = np.nan
         self.keep(displacement_bulk=bulk, displacement_peculiar_rms=peculiar)

@@ -84,3 +84,10 @@ def norms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Euclidean norm along the last axis."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(np.sqrt(np.einsum("...d,...d->...", vectors, vectors)), np.float64)
+
+
+def sum_of_units(vectors: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(step, dim)`` sum of vectors ``(step, token, dim)`` over their norms; those that are 0 have none."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        over = 1 / np.where(lengths != 0, lengths, 1)
+        return np.asarray(np.matmul(over[:, None], vectors)[:, 0], np.float64)

@@ -6,8 +6,6 @@ of the time that all differences take. Only displacements between the two rows g
 are lost to what moved before or after; where rows went far and came back, the sum says so of itself.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,29 +14,6 @@ from numpy.typing import NDArray
 # The sum of m^2 products v(i) . v(j) is at most m times that of |v(i)|^2; where what is left of it is less
 # than this share of that, rounding may show in the thirteenth digit.
 _LEFT: Final = 1 / 4096
-
-
-def atoms_of(
-    groups: Sequence[NDArray[np.int64]],
-) -> tuple[NDArray[np.int64], list[slice], list[NDArray[np.int64]]]:
-    """Points by the groups that they are in: those that are in the same ones are an atom.
-
-    Args:
-        groups: the points of each; every point is in one at least.
-
-    Returns:
-        An order of the points in which atoms are contiguous, the place of each atom in it, and for each
-        group the atoms that it is made of.
-    """
-    count = 1 + max((int(ids.max()) for ids in groups if len(ids)), default=-1)
-    member = np.zeros((count, len(groups)), bool)
-    for group, ids in enumerate(groups):
-        member[ids, group] = True
-    kinds, kind = np.unique(member, axis=0, return_inverse=True)
-    order = np.argsort(kind, kind="stable")
-    bounds = np.searchsorted(kind[order], np.arange(len(kinds) + 1)).tolist()
-    atoms = [slice(start, stop) for start, stop in pairwise(bounds)]
-    return order, atoms, [np.flatnonzero(kinds[:, group]) for group in range(len(groups))]
 
 
 def squared_distances(products: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

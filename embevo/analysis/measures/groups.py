@@ -8,6 +8,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.measures.atoms import Atoms
 from embevo.run.format.tokens import Tokens
 
 GroupName = Literal["all", "live", "dead"]
@@ -55,6 +56,11 @@ class Groups:
 
     def __getitem__(self, name: str) -> NDArray[np.int64]:
         return self.ids[self.names.index(name)]
+
+    @cached_property
+    def atoms(self) -> Atoms:
+        """The rows by the groups that they are in."""
+        return Atoms.of(self.ids)
 
     @cached_property
     def together(self) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Which rows of a matrix are the same, bit for bit, found by hashing and then made sure of."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,18 @@ _HASHED_WORDS: Final = 1 << 15
 _SEED: Final = 0x5EED
 
 
-def words_of(values: NDArray[np.floating]) -> NDArray[np.uint32]:
-    """The bits of float32 or float64 values ``(..., dim)``, as ``(..., words)`` of 32 bits."""
-    return np.ascontiguousarray(values).view(np.uint32)
+def words_of(values: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
+    """The bits of values ``(..., dim)``, as ``(..., words)`` of 32 bits, or of 16 where that leaves some."""
+    whole = values.shape[-1] * values.dtype.itemsize % 4 == 0
+    return np.ascontiguousarray(values).view(np.uint32 if whole else np.uint16)
 
 
-def without_negative_zeros(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The same values with +0 for every -0, so that equal rows have equal bits; itself without any."""
+def without_negative_zeros(values: NDArray[Any]) -> NDArray[Any]:
+    """The same values with +0 for every -0, so that equal rows have equal bits; itself without any.
+
+    Args:
+        values: floats, or their bits as signed numbers of the same width.
+    """
     integers = np.ascontiguousarray(values).view(f"i{values.dtype.itemsize}")
     negative = integers == np.iinfo(integers.dtype).min
     if not negative.any():
@@ -26,7 +31,7 @@ def without_negative_zeros(values: NDArray[np.floating]) -> NDArray[np.floating]
     return np.where(negative, values.dtype.type(0), values)
 
 
-def row_hashes(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
+def row_hashes(words: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.uint64]:
     """A 64-bit hash of each row ``(..., words)``.
 
     Sum of word times a random odd number of 64 bits, modulo 2^64, over the words: multilinear hashing
@@ -44,11 +49,11 @@ def row_hashes(words: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return hashes.reshape(shape)
 
 
-def representatives(values: NDArray[np.floating]) -> NDArray[np.int64]:
+def representatives(values: NDArray[Any]) -> NDArray[np.int64]:
     """For each row the smallest token id whose row has the same bits.
 
     Args:
-        values: ``(step, token, dim)`` float32 or float64.
+        values: ``(step, token, dim)`` float32 or float64, or the bits of values as numbers of any width.
 
     Returns:
         ``(step, token)`` int64: its own id for a token that is alone or first.
@@ -68,19 +73,23 @@ def representatives(values: NDArray[np.floating]) -> NDArray[np.int64]:
 
 def _first_equal(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """``(step, token)`` of keys to the smallest token with the same key."""
-    order = np.argsort(keys, axis=1, kind="stable")
+    # Sorting takes a fifth of the time where equal keys need not stay in their order.
+    order = np.argsort(keys, axis=1)
     ordered = np.take_along_axis(keys, order, axis=1)
-    place = np.broadcast_to(np.arange(keys.shape[1]), keys.shape)
     starts = np.ones(keys.shape, bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    start = np.flatnonzero(starts)
     found = np.empty(keys.shape, np.int64)
-    np.put_along_axis(found, order, np.take_along_axis(order, first, axis=1), axis=1)
+    if len(start) == keys.size:
+        found[:] = np.arange(keys.shape[1])
+        return found
+    first = np.repeat(np.minimum.reduceat(order.ravel(), start), np.diff(start, append=keys.size))
+    np.put_along_axis(found, order, first.reshape(keys.shape), axis=1)
     return found
 
 
-def _first_equal_exactly(words: NDArray[np.uint32]) -> NDArray[np.int64]:
+def _first_equal_exactly(words: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int64]:
     """``(token, words)`` to the smallest token with the same row, without hashes."""
-    rows = np.ascontiguousarray(words).view(np.dtype((np.void, words.shape[1] * 4)))[:, 0]
+    rows = np.ascontiguousarray(words).view(np.dtype((np.void, words.shape[1] * words.itemsize)))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)

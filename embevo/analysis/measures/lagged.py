@@ -19,7 +19,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.gram import atoms_of, squared_distances
+from embevo.analysis.compiled.pairs import add_pairs
+from embevo.analysis.measures.atoms import Atoms
+from embevo.analysis.measures.gram import squared_distances
 from embevo.analysis.measures.level import PER_LEVEL, Level, Rows
 
 # Lags are 1 to this many, and from there on four an octave.
@@ -73,18 +75,24 @@ class LagSums:
         powers: ``(lag, group)`` sum over origins of the group's mean of (|v(t+l)|^2 + |v(t)|^2) / 2.
     """
 
-    def __init__(self, rows: int, groups: Sequence[NDArray[np.int64]], since: int = 0) -> None:
+    def __init__(
+        self, rows: int, groups: Sequence[NDArray[np.int64]], since: int = 0, *, compiled: bool = False
+    ) -> None:
         """Expect rows of points.
 
         Args:
             rows: how many the run has.
             groups: of the points, those that are averaged.
             since: how many rows lie between the last gap, or the start of the run, and the first row to come.
+            compiled: whether loops are machine code.
         """
         self.lags = lags_of(rows)
         self._rows = rows
         self._groups = groups
-        self._order, self._atoms, self._atoms_of = atoms_of(groups)
+        atoms = Atoms.of(groups)
+        self._order = None if atoms.in_order else atoms.order
+        self._atoms, self._atoms_of = atoms.places, atoms.of_groups
+        self._compiled = compiled
         shape = (len(self.lags), len(groups))
         self.squares = np.zeros((SEGMENTS, *shape))
         self.origins = np.zeros((SEGMENTS, len(self.lags)), np.int64)
@@ -145,7 +153,7 @@ class LagSums:
                 after the beginning or :meth:`restart`.
             first_row: number of the first of these rows in the run.
         """
-        if not np.array_equal(self._order, np.arange(values.shape[1])):
+        if self._order is not None:
             values = np.take(values, self._order, axis=1)
         count = len(values) - 1
         since = self._since + np.arange(count)
@@ -165,7 +173,7 @@ class LagSums:
         return [int(lag) // spacing for lag in own]
 
     def _add_level(self, spacing: int, new: Rows) -> None:
-        level = self._levels.setdefault(spacing, Level())
+        level = self._levels.setdefault(spacing, Level(consecutive=spacing == 1))
         window, done = _WINDOW if spacing == 1 else _FEWER, 0
         while done < len(new.number):
             some = new.select(slice(done, done + window - level.fresh))
@@ -216,7 +224,10 @@ class LagSums:
     def _add_window(self, lags: NDArray[np.int64], pairs: "_Pairs") -> None:
         rows, early, known = pairs.rows, pairs.early, pairs.known
         with np.errstate(invalid="ignore", over="ignore"):
-            taken = self._by_products if pairs.consecutive else self._by_differences
+            if self._compiled:
+                taken = self._compiled_differences
+            else:
+                taken = self._by_products if pairs.consecutive else self._by_differences
             moved, products, speeds = taken(pairs)
             powers = (speeds[:, pairs.late] + speeds[:, early]) / 2
             follows = known & rows.follows[early]
@@ -270,6 +281,18 @@ class LagSums:
                 found[1, atom, late - first :, lag] += np.einsum(
                     "rk,rk->r", velocity[late:], velocity[late - back : count - back]
                 )
+        return self._of_groups(found[0]), self._of_groups(found[1]), self._of_groups(speeds)
+
+    def _compiled_differences(self, pairs: "_Pairs") -> tuple[NDArray[np.float64], ...]:
+        """The same, from the differences themselves, in one pass over the rows."""
+        rows = pairs.rows
+        found = np.zeros((2, len(self._atoms), *pairs.known.shape))
+        speeds = np.zeros((len(self._atoms), len(rows.number)))
+        starts = np.array([*(atom.start for atom in self._atoms), self._atoms[-1].stop])
+        # Of all later rows the earlier ones are at the same distance.
+        lags = (pairs.late - pairs.early).max(axis=0)
+        sums = (found[0], found[1], speeds)
+        add_pairs((rows.position, rows.before), starts, int(pairs.late[0, 0]), lags, sums)
         return self._of_groups(found[0]), self._of_groups(found[1]), self._of_groups(speeds)
 
     def _some_tokens(self, rows: Rows) -> Iterator[tuple[int, slice]]:

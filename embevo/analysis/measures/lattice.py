@@ -18,8 +18,8 @@ from embevo.run.format.widening import narrow
 _MAGNITUDE: Final[dict[str, np.signedinteger[Any]]] = {
     "float64": np.int64(2**63 - 1),
     "float32": np.int32(2**31 - 1),
-    "bfloat16": np.int32(2**15 - 1),
-    "float16": np.int32(2**15 - 1),
+    "bfloat16": np.int16(2**15 - 1),
+    "float16": np.int16(2**15 - 1),
 }
 # Stored bits of the mantissa, and the exponent of the smallest normal number.
 _FORMATS: Final = {"float64": (52, -1022), "float32": (23, -126), "bfloat16": (7, -126), "float16": (10, -14)}
@@ -33,10 +33,14 @@ def places(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.int
         dtype: in which they were recorded.
 
     Returns:
-        int32, or int64 for float64. NaNs come beyond the infinities, by their bits, so that two of them are
-        equal only if their bits are.
+        int16, int32 or int64, as wide as the dtype. NaNs come beyond the infinities, by their bits, so that
+        two of them are equal only if their bits are.
     """
-    bits = _bits(values, dtype)
+    return places_of(bits_of(values, dtype), dtype)
+
+
+def places_of(bits: NDArray[np.signedinteger[Any]], dtype: np.dtype[Any]) -> NDArray[np.integer]:
+    """The same, of the bits of values in the recorded dtype, numbers of its width."""
     sign = bits >> (8 * bits.dtype.itemsize - 1)
     magnitude: NDArray[np.integer] = bits & _MAGNITUDE[dtype.name]
     # A negative number of this magnitude: all bits but for its own are turned over, and one is added.
@@ -45,12 +49,15 @@ def places(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.int
     return magnitude
 
 
-def _bits(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.integer]:
-    """int32 or int64 of the values' bits in the recorded dtype, as signed numbers."""
-    if dtype.name == "bfloat16":
-        return np.ascontiguousarray(values).view(np.int32) >> 16
+def bits_of(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.signedinteger[Any]]:
+    """The values' bits in the recorded dtype, as signed numbers of its width.
+
+    Args:
+        values: in that dtype, or 16-bit values widened to float32.
+        dtype: in which they were recorded.
+    """
     if dtype.itemsize == 2:
-        return narrow(values, dtype).view(np.int16).astype(np.int32)
+        return np.ascontiguousarray(narrow(values, dtype)).view(np.int16)
     return np.ascontiguousarray(values).view(f"i{dtype.itemsize}")
 
 
@@ -62,6 +69,21 @@ def displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArr
         return np.asarray(larger - np.minimum(now, before).view(np.uint64), np.float64)
     apart = np.subtract(now, before, dtype=np.float64)
     return np.asarray(np.abs(apart, out=apart), np.float64)
+
+
+def signed_displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Distance in ULPs from places on the lattice to later ones; exact below 2^53, and rounded above."""
+    if now.dtype != np.int64:
+        return np.asarray(np.subtract(now, before, dtype=np.float64), np.float64)
+    # The distance of two numbers of 64 bits may not fit into one; modulo 2^64 that of the larger is right.
+    larger = np.maximum(now, before).view(np.uint64)
+    apart = (larger - np.minimum(now, before).view(np.uint64)).astype(np.float64)
+    return np.asarray(np.where(now < before, -apart, apart), np.float64)
+
+
+def infinity(dtype: np.dtype[Any]) -> int:
+    """The place of infinity."""
+    return int(places(np.array([np.inf]).astype(dtype), dtype)[0])
 
 
 def spacing(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[np.float64]:

@@ -44,11 +44,21 @@ class Rows:
             np.concatenate([self.follows, rows.follows]),
         )
 
-    def put(self, start: int, rows: "Rows") -> None:
-        """Copy rows into these, from row ``start`` on."""
+    def put(self, start: int, rows: "Rows", *, consecutive: bool = False) -> None:
+        """Copy rows into these, from row ``start`` on.
+
+        Args:
+            start: number of the first.
+            rows: to copy.
+            consecutive: these rows lie in the memory of those before them, one row further on.
+        """
         place = slice(start, start + len(rows.number))
+        if consecutive:
+            # Where the others were, the row before each says.
+            self.before[start] = rows.before[0]
+        else:
+            self.before[place] = rows.before
         self.position[place] = rows.position
-        self.before[place] = rows.before
         self.number[place] = rows.number
         self.follows[place] = rows.follows
 
@@ -60,10 +70,24 @@ class Level:
         fresh: how many of the last rows have not been paired with those before them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, consecutive: bool) -> None:
+        """Without a row.
+
+        Args:
+            consecutive: no row lies between two of those that come, so that each is the one before the next.
+        """
+        self._consecutive = consecutive
         self._rows: Rows | None = None
         self._used = 0
         self.fresh = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of rows that were copied, or sent from elsewhere, those before lie in memory of their own."""
+        self.__dict__.update(state)
+        if self._consecutive and self._rows is not None:
+            copied = self._rows.select(slice(self._used))
+            self._rows = _room_for(copied, 0, consecutive=True)
+            self._rows.put(0, copied, consecutive=True)
 
     @property
     def rows(self) -> Rows:
@@ -81,21 +105,24 @@ class Level:
             size = kept.stop - kept.start
             # The rows that stay are moved to the front, unless they would overlap or leave too little room.
             fits = rows is not None and size + count <= len(rows.number) and size <= kept.start
-            room = rows if rows is not None and fits else _room_for(new, size)
-            if rows is not None:
-                room.put(0, rows.select(kept))
+            room = rows if rows is not None and fits else _room_for(new, size, consecutive=self._consecutive)
+            if rows is not None and size:
+                room.put(0, rows.select(kept), consecutive=self._consecutive)
             self._rows, self._used, rows = room, size, room
-        rows.put(self._used, new)
+        rows.put(self._used, new, consecutive=self._consecutive)
         self._used += count
         self.fresh += count
 
 
-def _room_for(new: Rows, kept: int) -> Rows:
-    rows = max(2 * PER_LEVEL, kept + len(new.number))
-    shape = (rows, *new.position.shape[1:])
+def _room_for(new: Rows, kept: int, *, consecutive: bool) -> Rows:
+    # As many bytes as 64 rows of float64.
+    rows = max(2 * PER_LEVEL * 8 // new.position.dtype.itemsize, kept + len(new.number))
+    shape = (rows + 1, *new.position.shape[1:])
+    position = np.empty(shape, new.position.dtype)
+    before = position if consecutive else np.empty(shape, new.before.dtype)
     return Rows(
-        np.empty(shape, new.position.dtype),
-        np.empty(shape, new.before.dtype),
+        position[1:],
+        before[:-1],
         np.empty(rows, np.int64),
         np.empty(rows, np.bool_),
     )

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.compiled.compiling import pays
 from embevo.analysis.measures.grid import spaced_rows
 from embevo.analysis.measures.groups import Groups
 
@@ -81,6 +82,11 @@ class Outline:
         """How many rows lie between the last gap, or the start of the run, and a row; 0 right after it."""
         gaps = np.flatnonzero(~self.follows[: row + 1])
         return row - int(gaps[-1]) if len(gaps) else row
+
+    @cached_property
+    def compiled(self) -> bool:
+        """Whether loops over elements are machine code."""
+        return pays(self.rows, self.tokens * self.dim)
 
     @cached_property
     def measured(self) -> NDArray[np.int64]:

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, of_group
-from embevo.analysis.measures.counting import count
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
 from embevo.analysis.measures.outline import Outline
-from embevo.analysis.measures.pinning import pinned_from
 
 
 class Pinned(Measure):
@@ -55,23 +53,19 @@ class Pinned(Measure):
     def take(self, block: Block) -> None:
         """Compare each row with the magnitudes that are pinned."""
         outline = self.outline
-        rows = len(block.values)
-        rate = outline.scalars.get("learning_rate", np.full(outline.rows, np.nan))[block.start : block.stop]
-        limit = pinned_from(rate, outline.dtype)
-        known = np.isfinite(limit)
-        if block.before is None:
-            known[0] = False
+        rows = len(block.recorded)
+        known = np.isfinite(block.limit)
         share = self.by_group(rows)
         moved = np.full(rows, np.nan)
         if known.any():
-            pinned = _from(block, limit)
+            moves = block.moves
             self._known = True
-            self._always &= pinned[known].all(axis=0) if not known.all() else pinned.all(axis=0)
-            tokens = count(pinned) / outline.dim
+            self._always &= moves.always
+            tokens = moves.pinned / outline.dim
             for group, ids in enumerate(outline.groups.ids):
                 if len(ids):
                     share[known, group] = of_group(tokens, ids)[known].mean(axis=1)
-            moved[known] = count(pinned & block.moved).sum(axis=1)[known]
+            moved[known] = moves.broken.sum(axis=1)[known]
         self.keep(pinned=share, pinned_moved=moved)
 
     def merge(self, later: Self) -> None:
@@ -92,16 +86,3 @@ class Pinned(Measure):
         return {
             "pinned_share": {name: float(each[ids].mean()) if len(ids) else np.nan for name, ids in groups}
         }
-
-
-def _from(block: Block, limit: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """``(step, token, dim)`` whether the magnitude in the row before is at least the row's limit."""
-    dtype = block.values.dtype
-    narrow = limit.astype(dtype)
-    # Powers of two that the values' dtype does not hold are compared in one that does.
-    held = np.array_equal(narrow, limit, equal_nan=True)
-    before = block.values[0] if block.before is None else block.before.points
-    size = np.empty(block.values.shape, dtype if held else np.float64)
-    np.abs(before, out=size[0], casting="same_kind")
-    np.abs(block.values[:-1], out=size[1:], casting="same_kind")
-    return np.asarray(size >= (narrow if held else limit)[:, None, None])

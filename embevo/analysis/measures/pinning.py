@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embevo.analysis.measures.lattice import mantissa_bits
+from embevo.analysis.measures.lattice import mantissa_bits, places
 
 
 def pinned_from(learning_rate: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
@@ -33,3 +33,19 @@ def pinned_from(learning_rate: NDArray[np.float64], dtype: np.dtype[Any]) -> NDA
         exponent = np.floor(np.log2(learning_rate) + mantissa_bits(dtype) + 1) + 1
         found = np.exp2(exponent)
     return np.asarray(np.where(learning_rate == 0, 0.0, found), np.float64)
+
+
+def pinned_place(limit: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.integer]:
+    """From which place on the lattice on, away from zero, magnitudes are at least as large as limits.
+
+    Args:
+        limit: ``(...,)`` powers of two, or 0; what it says of NaN says nothing.
+        dtype: in which values are kept.
+
+    Returns:
+        ``(...,)`` of the type of :func:`~embevo.analysis.measures.lattice.places`.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        found = places(limit.astype(dtype), dtype)
+    # What is smaller than all positive numbers becomes 0.
+    return np.asarray(np.where(limit > 0, np.maximum(found, 1), found), found.dtype)

@@ -55,14 +55,7 @@ class Radius(Measure):
 
     def take(self, block: Block) -> None:
         """The radii of each row."""
-        rows = len(block.values)
-        rms, most = self.by_group(rows), self.by_group(rows)
-        for group, ids in enumerate(self.outline.groups.ids):
-            if len(ids):
-                cloud = block.cloud(group)
-                rms[:, group] = cloud.radius_rms
-                most[:, group] = cloud.radius_max
-        self.keep(radius_rms=rms, radius_max=most)
+        self.keep(radius_rms=block.clouds.radius_rms, radius_max=block.clouds.radius_max)
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """All rows' radii, and each token's distance from the centroid in the first and the last row."""

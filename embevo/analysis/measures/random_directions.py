@@ -42,7 +42,7 @@ class Directions:
 
     @classmethod
     def of(cls, moved: NDArray[np.float64], memory: float) -> "Directions":
-        """Those of recorded displacements ``(step, dim)``; steps of no length have none.
+        """Those of recorded displacements ``(step, dim)``; steps of no or of infinite length have none.
 
         The dimensions are 1 / tr C^2 rounded up, C = mean u u' being the second moments of the unit vectors
         u: as many as dim for directions that are alike in all, fewer where steps prefer some axes. The share
@@ -50,7 +50,7 @@ class Directions:
         cosines of independent directions, 1 / sqrt(pairs * dimensions), over the memory.
         """
         lengths = np.linalg.norm(moved, axis=1)
-        moves = lengths > 0
+        moves = (lengths > 0) & np.isfinite(lengths)
         units = moved[moves] / lengths[moves, None]
         if not len(units):
             return cls(1, memory, 0.0)

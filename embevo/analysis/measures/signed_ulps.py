@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block, of_group
-from embevo.analysis.measures.counting import count
-from embevo.analysis.measures.lattice import places
+from embevo.analysis.measures.lattice import places, signed_displacement
 from embevo.analysis.measures.measure import Measure, Told, Variable, Whole
 
 
@@ -65,28 +64,20 @@ class SignedUlps(Measure):
 
     def take(self, block: Block) -> None:
         """What the elements of each row do."""
-        now, first = block.places, block.first_places
-        rose = np.empty(now.shape, np.bool_)
-        np.greater(now[0], first, out=rose[0])
-        np.greater(now[1:], now[:-1], out=rose[1:])
-        moved, single, up = (
-            count(of).astype(np.float64) for of in (block.moved, np.asarray(block.ulps == 1), rose)
+        moves = block.moves
+        moved, single, up, signed = (
+            np.where(block.lost, np.nan, of) for of in (moves.moved, moves.single, moves.up, moves.signed)
         )
-        total = _total(now, first)
-        if block.has_nan:
-            lost = (np.isnan(block.points) | np.isnan(block.earlier)).any(axis=2)
-            for of in (moved, single, up, total):
-                of[lost] = np.nan
-        found = {name: self.by_group(len(total)) for name in _NAMES}
+        found = {name: self.by_group(len(signed)) for name in _NAMES}
         elements = self.outline.dim
         with np.errstate(invalid="ignore", divide="ignore"):
             for group, ids in enumerate(self.outline.groups.ids):
                 if len(ids):
-                    moves = of_group(moved, ids).sum(axis=1)
-                    found["ulp_signed_mean"][:, group] = of_group(total, ids).mean(axis=1) / elements
-                    found["ulp_moved_share"][:, group] = moves / (len(ids) * elements)
-                    found["ulp_single_share"][:, group] = of_group(single, ids).sum(axis=1) / moves
-                    found["ulp_up_share"][:, group] = of_group(up, ids).sum(axis=1) / moves
+                    changed = of_group(moved, ids).sum(axis=1)
+                    found["ulp_signed_mean"][:, group] = of_group(signed, ids).mean(axis=1) / elements
+                    found["ulp_moved_share"][:, group] = changed / (len(ids) * elements)
+                    found["ulp_single_share"][:, group] = of_group(single, ids).sum(axis=1) / changed
+                    found["ulp_up_share"][:, group] = of_group(up, ids).sum(axis=1) / changed
         if block.before is None:
             for of in found.values():
                 of[0] = np.nan
@@ -101,23 +92,3 @@ class SignedUlps(Measure):
 
 
 _NAMES = ("ulp_signed_mean", "ulp_moved_share", "ulp_single_share", "ulp_up_share")
-
-
-def _total(now: NDArray[np.integer], first: NDArray[np.integer]) -> NDArray[np.float64]:
-    """``(step, token)`` sums of signed displacements over the elements, from row to row."""
-    if now.dtype == np.int64:
-        apart = np.concatenate([first[None], now[:-1]])
-        return np.asarray(signed_displacement(now, apart).sum(axis=2), np.float64)
-    # Sums of places of 32 bits are exact in 64, and there is nothing to keep of the elements.
-    sums = np.concatenate([first[None].sum(axis=2, dtype=np.int64), now.sum(axis=2, dtype=np.int64)])
-    return np.diff(sums, axis=0).astype(np.float64)
-
-
-def signed_displacement(now: NDArray[np.integer], before: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Distance in ULPs from places on the lattice to later ones; exact below 2^53, and rounded above."""
-    if now.dtype != np.int64:
-        return np.asarray(np.subtract(now, before, dtype=np.float64), np.float64)
-    # The distance of two numbers of 64 bits may not fit into one; modulo 2^64 that of the larger is right.
-    larger = np.maximum(now, before).view(np.uint64)
-    apart = (larger - np.minimum(now, before).view(np.uint64)).astype(np.float64)
-    return np.asarray(np.where(now < before, -apart, apart), np.float64)

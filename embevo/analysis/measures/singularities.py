@@ -29,18 +29,13 @@ class Census:
         if not tokens:
             nothing = np.zeros(steps, np.int64)
             return cls(nothing, nothing, nothing, nothing)
-        ordered = np.sort(representatives, axis=1)
-        again = np.zeros(ordered.shape, bool)
-        again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-        second = again.copy()
-        second[:, 1:] &= ~again[:, :-1]
-        repeats = again.sum(axis=1)
-        holes = second.sum(axis=1)
-        # How many repeats have come in a row, counted from the last place that was none.
-        place = np.broadcast_to(np.arange(tokens), ordered.shape)
-        run = place - np.maximum.accumulate(np.where(again, 0, place), axis=1)
-        longest = run.max(axis=1)
-        return cls(tokens - repeats, holes, repeats + holes, np.where(longest > 0, longest + 1, 0))
+        # How many tokens each row of the matrix stands for; those of one step follow those of another.
+        size = 1 + int(representatives.max())
+        flat = representatives + size * np.arange(steps)[:, None]
+        shared = np.bincount(flat.ravel(), minlength=steps * size).reshape(steps, size)
+        distinct = np.count_nonzero(shared, axis=1)
+        shared[shared < 2] = 0
+        return cls(distinct, np.count_nonzero(shared, axis=1), shared.sum(axis=1), shared.max(axis=1))
 
 
 def membership(representatives: NDArray[np.int64]) -> NDArray[np.int64]:

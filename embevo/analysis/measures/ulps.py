@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
-from embevo.analysis.measures.counting import lengths, total
 from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.lattice import displacement, places, spacing
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
@@ -84,18 +83,12 @@ class Ulps(Measure):
 
     def take(self, block: Block) -> None:
         """The displacements of each row."""
-        ulps: NDArray[Any] = block.ulps
-        linf = ulps.max(axis=2).astype(np.float64)
-        moved = linf > 0
-        largest = float(linf.max())
-        if block.has_nan:
-            ulps = np.where(np.isnan(block.points) | np.isnan(block.earlier), np.nan, ulps)
-            linf = ulps.max(axis=2)
-        l1, l2 = total(ulps).astype(np.float64), lengths(ulps, largest)
+        moves = block.moves
+        l1, l2, linf = (np.where(block.lost, np.nan, of) for of in (moves.l1, moves.l2, moves.linf))
         if block.before is None:
             l1[0] = l2[0] = linf[0] = np.nan
         self.keep(ulp_l1=l1, ulp_l2=l2, ulp_linf=linf)
-        at = np.where(moved, block.steps[:, None], -1).max(axis=0)
+        at = np.where(moves.linf > 0, block.steps[:, None], -1).max(axis=0)
         self._last_motion = np.maximum(self._last_motion, at)
 
     def merge(self, later: Self) -> None:
