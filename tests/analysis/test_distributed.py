@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,37 @@ def test_a_cluster_finds_what_one_process_finds(client: Client, run: Path) -> No
     assert there.series["event_count"].sum() > 0
     with pytest.raises(ArgumentError, match="give one"):
         analyze(run, client=client, jobs=2)
+
+
+def scheduled(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is asked of the scheduler that workers have found."""
+    asked: list[object] = []
+    handlers = client.cluster.scheduler.handlers
+    gather = handlers["gather"]
+
+    async def counted(*, keys: object, **rest: object) -> object:
+        asked.append(keys)
+        return await gather(keys=keys, **rest)
+
+    monkeypatch.setitem(handlers, "gather", counted)
+    return asked
+
+
+def test_what_workers_find_goes_through_the_scheduler_only_where_they_cannot_be_reached(
+    client: Client, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = analyze(run, keep=False, jobs=1)
+    asked = scheduled(client, monkeypatch)
+    assert analyze(run, keep=False, client=client).series.identical(here.series)
+    assert not asked
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # It takes the connection and says nothing.
+        nobody = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(ours, "_REACH_SECONDS", 0.2)
+        check = ours._check_workers
+        monkeypatch.setattr(ours, "_check_workers", lambda *given: [*check(*given), nobody])
+        assert analyze(run, keep=False, client=client).series.identical(here.series)
+    assert asked
 
 
 def test_the_error_of_a_worker_names_it_and_the_steps(client: Client, run: Path) -> None:
