@@ -27,6 +27,13 @@ _ANSWER_SECONDS: Final = 10
 # How long a worker may take to be reached from here, where a firewall may say nothing at all.
 _REACH_SECONDS: Final = 3
 _INSTALL: Final = "pip install 'embevo[dask]'"
+_LOCAL: Final = {
+    # Numbers of threads among it: whatever is started while the cluster lives would compute with them.
+    "distributed.nanny.pre-spawn-environ": {},
+    # Watched for a dashboard that nobody looks at, on the cores that measure.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+}
 
 
 def measure_on(
@@ -230,9 +237,7 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
         raise MissingLibraryError(f"Measuring on a Dask cluster needs distributed: {_INSTALL}") from error
     if address == "local":
         with _environment_kept():
-            # Numbers of threads among it: whatever is started while the cluster lives would compute with
-            # them.
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+            with dask.config.set(_LOCAL):
                 local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
             with local, Client(local) as client:
                 yield client

@@ -23,8 +23,11 @@ from embevo.run.format.widening import widen
 from embevo.run.limits import available_cores
 from embevo.run.reading.reader import Run
 
-# Merging two stretches takes as long as measuring some tens of rows.
+# Merging two stretches takes as long as measuring some tens of rows, of a large matrix some few.
 _FEWEST_ROWS: Final = 256
+_FEWEST_LARGE_ROWS: Final = 64
+# So many are enough to keep cores busy until the end.
+_ENOUGH_STRETCHES: Final = 8
 _MOST_STRETCHES: Final = 64
 _LOOK_SECONDS: Final = 0.1
 
@@ -32,7 +35,10 @@ _LOOK_SECONDS: Final = 0.1
 def bounds_of(run: Run, name: str) -> list[int]:
     """The first row of each stretch of a matrix, and the number of rows: no block is cut in two."""
     rows, block = len(run.steps), block_rows(run, name)
-    size = block * -(-max(_FEWEST_ROWS, -(-rows // _MOST_STRETCHES)) // block)
+    fewest = _FEWEST_ROWS
+    if part_rows(run, name) == 1:
+        fewest = max(_FEWEST_LARGE_ROWS, min(_FEWEST_ROWS, rows // _ENOUGH_STRETCHES))
+    size = block * -(-max(fewest, -(-rows // _MOST_STRETCHES)) // block)
     return [*range(0, rows, size), rows]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embevo.analysis import analyze, stretches
+from embevo.analysis import analyze, reading, stretches
 from embevo.analysis.measurement import Measurement, Stretch, outline_of
 from embevo.analysis.measures.gram import squared_distances
 from embevo.analysis.measures.lagged import LagSums
@@ -48,8 +48,15 @@ def test_numbers_are_the_same_to_the_bit_on_any_number_of_threads(run: Path) -> 
     assert one == two == five
 
 
-def test_stretches_are_what_one_pass_over_all_rows_is(run: Path) -> None:
+@pytest.mark.parametrize("large", [False, True], ids=["of a small matrix", "of a large one"])
+def test_stretches_are_what_one_pass_over_all_rows_is(
+    run: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = open_run(run)
+    if large:
+        monkeypatch.setattr(reading, "_PART_BYTES", 8 * TOKENS * DIM)
+    # Few long rows are enough for many stretches.
+    assert len(stretches.bounds_of(opened, "embeddings")) == (9 if large else 4)
     outline = outline_of(opened, "embeddings")
     with np.errstate(invalid="ignore", over="ignore"):
         whole = Stretch(outline)
