@@ -12,8 +12,8 @@ _Result = TypeVar("_Result")
 _ANY_ORDER: Final = {"reassoc", "contract", "nsz"}
 # Machine code is made by one thread at a time, and once.
 _MAKING: Final = Lock()
-# Fewer elements take less time than to load what was compiled.
-_FEWEST: Final = 1 << 24
+# Fewer elements take less time than to load what was compiled, about a second.
+_FEWEST: Final = 1 << 25
 
 
 def pays(rows: int, elements: int) -> bool:

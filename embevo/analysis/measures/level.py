@@ -115,8 +115,8 @@ class Level:
 
 
 def _room_for(new: Rows, kept: int, *, consecutive: bool) -> Rows:
-    # As many bytes as 64 rows of float64.
-    rows = max(2 * PER_LEVEL * 8 // new.position.dtype.itemsize, kept + len(new.number))
+    # Not more: the system takes as long to give out memory as it takes to copy the rows.
+    rows = max(2 * PER_LEVEL, kept + len(new.number))
     shape = (rows + 1, *new.position.shape[1:])
     position = np.empty(shape, new.position.dtype)
     before = position if consecutive else np.empty(shape, new.before.dtype)

@@ -146,7 +146,7 @@ class Measure(ABC):
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """Its arrays, by name of the variable. What was kept of single blocks is given up."""
         self.whole = whole
-        return {name: np.concatenate(self._kept.pop(name)) for name in list(self._kept)}
+        return {name: joined(self._kept.pop(name)) for name in list(self._kept)}
 
     def tell(self) -> Mapping[str, Any]:
         """Its numbers, by name, once all measures have given their arrays."""
@@ -177,3 +177,17 @@ class Measure(ABC):
     def by_group(self, rows: int, *shape: int) -> NDArray[np.float64]:
         """``(step, group, ...)`` NaN, to be filled in."""
         return np.full((rows, len(self.outline.groups.ids), *shape), np.nan)
+
+
+def joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays one after the other along their first axis, each of which is given up as soon as it is copied.
+
+    So no more than one of them is in memory twice, of a list that nobody else holds.
+    """
+    found = np.empty((sum(len(array) for array in arrays), *arrays[0].shape[1:]), arrays[0].dtype)
+    stop = len(found)
+    while arrays:
+        array = arrays.pop()
+        found[stop - len(array) : stop] = array
+        stop -= len(array)
+    return found

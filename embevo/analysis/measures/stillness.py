@@ -11,6 +11,8 @@ from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
 
 # So many intervals without motion are a rest that a kick ends.
 LONG: Final = 10
+# Tokens whose stretches are looked for at once: several numbers are needed for each row of theirs.
+_AT_ONCE: Final = 256
 
 
 class Stillness(Measure):
@@ -75,22 +77,23 @@ class Stillness(Measure):
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """The stretches of all tokens."""
-        steps, linf = self.outline.steps, whole.arrays["ulp_linf"]
-        still, moved = linf == 0, linf > 0
-        rested = rest_before(still)
-        kicked = moved & (rested >= LONG)
-        begins = still & ~np.concatenate([np.zeros_like(still[:1]), still[:-1]])
-        known = np.isfinite(linf).sum(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = still.sum(axis=0) / known
+        tokens, steps = self.outline.tokens, self.outline.steps
+        kicked = np.zeros((len(steps), tokens), np.bool_)
+        found = {
+            "still_share": np.empty(tokens),
+            "still_stretches": np.empty(tokens, np.int64),
+            "still_longest": np.empty(tokens, np.int64),
+            "lift_off": np.empty(tokens, np.int64),
+        }
+        for start in range(0, tokens, _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            kicked[:, some], of_some = _stretches(whole.arrays["ulp_linf"][:, some], steps)
+            for name, values in zip(found, of_some, strict=True):
+                found[name][some] = values
         groups = self.outline.groups.ids
         return {
             **super().finish(whole),
-            "still_share": share,
-            "still_stretches": begins.sum(axis=0, dtype=np.int64),
-            # Of the row that a stretch ends with, one more than of the row before.
-            "still_longest": np.where(still, rested + 1, 0).max(axis=0),
-            "lift_off": np.where(moved.any(axis=0), steps[moved.argmax(axis=0)], -1),
+            **found,
             "kicks": np.stack([kicked[:, ids].sum(axis=1, dtype=np.int64) for ids in groups], axis=1),
             "kicks_of": kicked.sum(axis=0, dtype=np.int64),
         }
@@ -99,6 +102,25 @@ class Stillness(Measure):
         """Kicks over all steps, of each group."""
         total = self.whole.arrays["kicks"].sum(axis=0).tolist()
         return {"kicks": dict(zip(self.outline.groups.names, total, strict=True))}
+
+
+def _stretches(
+    linf: NDArray[np.float64], steps: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
+    """``(step, token)`` who is kicked, and of each token share, stretches, longest, and lift-off."""
+    still, moved = linf == 0, linf > 0
+    rested = rest_before(still)
+    begins = still & ~np.concatenate([np.zeros_like(still[:1]), still[:-1]])
+    known = np.isfinite(linf).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = still.sum(axis=0) / known
+    return moved & (rested >= LONG), (
+        share,
+        begins.sum(axis=0, dtype=np.int64),
+        # Of the row that a stretch ends with, one more than of the row before.
+        np.where(still, rested + 1, 0).max(axis=0),
+        np.where(moved.any(axis=0), steps[moved.argmax(axis=0)], -1),
+    )
 
 
 def rest_before(still: NDArray[np.bool_]) -> NDArray[np.int64]:
