@@ -153,6 +153,48 @@ def test_a_token_is_found_and_its_story_told(page: Page, recorded: list[Path]) -
     assert float(page.page.inner_text(".bits tr:first-child td")) == values[20, 17, 0]
 
 
+def test_of_two_runs_a_story_has_the_numbers_of_both_and_events_are_of_the_kind_that_is_wanted(
+    both: Page, recorded: list[Path]
+) -> None:
+    values = [np.asarray(open_run(path)["embeddings"][:], np.float64) for path in recorded]
+    both.press("/")
+    both.page.keyboard.type("17")
+    both.page.keyboard.press("Enter")
+    both.until("document.querySelectorAll('#token table tr:nth-of-type(2) td').length === 2")
+    assert both.page.locator("#token thead th").all_inner_texts() == ["a", "b"]
+    told = both.page.locator("#token tbody tr:nth-of-type(2) td").all_inner_texts()
+    assert told == [f"{np.linalg.norm(of[-1, 17]):.5g}" for of in values]
+    both.until("embevo.runs.every((run) => run.charts.events.length && run.charts.measuring === null)")
+    both.ask(
+        "embevo.runs[1].charts.events.push({step: 3, kind: 'emission', before: [5], after: [4], tokens: [3]})"
+    )
+    both.ask("embevo.tokens.events.list()")
+    both.page.click("#events-box summary")
+    both.page.select_option("#event-kind", "emission")
+    assert both.page.locator("#events button").all_inner_texts() == ["3 emission 5 → 4: 3 (b)"]
+    both.page.select_option("#event-kind", "freezing")
+    told = both.page.locator("#events button").all_inner_texts()
+    assert told
+    assert all(" freezing: " in one for one in told)
+    assert {one[-3:] for one in told} == {"(a)", "(b)"}
+    steps = [int(one.split()[0].replace(",", "")) for one in told]
+    assert steps == sorted(steps)
+
+
+def test_names_of_runs_are_shortened_to_what_they_differ_by(page: Page) -> None:
+    for names, short in (
+        (["novel-normal-seed1-t1", "novel-singular-seed1-t1"], ["normal", "singular"]),
+        (["x/run-1", "y/run-1"], ["x", "y"]),
+        (["run", "run-2"], ["run", "run-2"]),
+        (["a-b-1", "a-c_d-1", "a-b-2"], ["b-1", "c_d-1", "b-2"]),
+        (["novel-normal"], ["novel-normal"]),
+    ):
+        found = page.page.evaluate(
+            "names => import('./parts.js').then((all) => all.shortNames(names))", names
+        )
+        assert found == short
+
+
 def test_pointing_names_a_token_and_a_click_selects_it(page: Page) -> None:
     page.press("2")
     found = page.positions()

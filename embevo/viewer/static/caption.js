@@ -24,7 +24,10 @@ export function writeCaption(panel, state, waiting) {
   if (view) {
     const axes = view.labels.slice(0, state.flat || state.view.startsWith("sky") ? 2 : 3)
       .map((label, axis) => (label ? `${"xyz"[axis]}: ${label}` : "")).filter(Boolean);
-    panel.caption.append(axes.join(" · "), ` · ${view.fitted}`);
+    const how = document.createElement("span");
+    how.className = "how";
+    how.append(`${axes.join(" · ")} · ${view.fitted}`);
+    panel.caption.append(how);
     if (panel.trailRows !== undefined && state.trail > panel.trailRows && panel.shown[0] && panel.shown[0].row > panel.trailRows)
       panel.caption.append(document.createElement("br"), `trails of ${panel.trailRows} rows: select tokens for longer ones`);
     for (const found of panel.found)

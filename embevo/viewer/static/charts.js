@@ -1,10 +1,9 @@
 // Small charts along the slider, on the same scale of steps; a drag in one is a drag of the slider.
 
-import { colourOf, inkOf } from "./looks.js";
+import { DASHES, colourOf, inkOf } from "./looks.js";
 
 // Made once, because to make one takes longer than to use it.
 const NUMBERS = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
-const DASHES = [[], [4, 3], [1, 2], [6, 2, 1, 2]];
 
 export class Charts {
   #element;
@@ -121,13 +120,14 @@ export class Charts {
   #words(name, still, state) {
     const { lines, logarithmic } = still;
     if (!lines.length) return "";
-    const values = lines.map(({ run, chart, group, values: all, place }) => {
+    const told = new Map();
+    for (const { run, chart, group, values } of lines) {
       const row = run.rowAt(state.step);
-      const at = chart.rows ? nearest(chart.rows, row) : row;
-      const value = all[at];
-      const who = [this.runs.length > 1 ? run.meta.name : "", group].filter(Boolean).join(" ");
-      return `${who ? `${who} ` : ""}${value === null || value === undefined ? "-" : NUMBERS.format(value)}`;
-    });
+      const value = values[chart.rows ? nearest(chart.rows, row) : row];
+      const words = `${group ? `${group} ` : ""}${value === null || value === undefined ? "-" : NUMBERS.format(value)}`;
+      told.set(run, [...(told.get(run) ?? []), words]);
+    }
+    const values = [...told].map(([run, words]) => `${this.runs.length > 1 ? `${run.short} ` : ""}${words.join(", ")}`);
     const unit = lines[0].chart.unit ? `, ${lines[0].chart.unit}` : "";
     const some = lines.find(({ chart }) => chart.rows);
     const of = !some ? "" : some.chart.thinned ? ", thinned" : `, at ${some.chart.rows.length} of ${some.run.rows.toLocaleString("en")} steps`;
@@ -152,15 +152,24 @@ export class Marks {
     this.canvas = canvas;
     this.timeline = timeline;
     canvas.addEventListener("click", (event) => {
-      const box = canvas.getBoundingClientRect();
-      const at = (event.clientX - box.left) / box.width;
-      let best = null;
-      for (const mark of this.marks ?? []) {
-        const away = Math.abs(timeline.positionOf(mark.step) - at) * box.width;
-        if (away < 8 && (!best || away < best.away)) best = { away, mark };
-      }
-      if (best) timeline.go(best.mark.step);
+      const best = this.#nearest(event);
+      if (best) timeline.go(best.step);
     });
+    canvas.addEventListener("pointermove", (event) => {
+      const best = this.#nearest(event);
+      canvas.title = best ? best.words : "";
+    });
+  }
+
+  // The mark nearest to a pointer, or null.
+  #nearest(event) {
+    const box = this.canvas.getBoundingClientRect();
+    let [best, least] = [null, 8];
+    for (const mark of this.marks ?? []) {
+      const away = Math.abs(box.left + this.timeline.positionOf(mark.step) * box.width - event.clientX);
+      if (away < least) [best, least] = [mark, away];
+    }
+    return best;
   }
 
   draw(runs) {
@@ -171,7 +180,8 @@ export class Marks {
     canvas.height = Math.round(12 * density);
     const pen = canvas.getContext("2d");
     pen.setTransform(density, 0, 0, density, 0, 0);
-    this.marks = runs.flatMap((run) => run.charts.events);
+    this.marks = runs.flatMap((run) => run.charts.events.map(({ step, kind }) =>
+      ({ step, kind, words: `step ${step.toLocaleString("en")}: ${kind}${runs.length > 1 ? ` in ${run.short}` : ""}` })));
     const kinds = { fission: "live", emission: "live", fusion: "dead", capture: "dead", birth: "dead", death: "live", freezing: "soft" };
     for (const mark of this.marks) {
       const x = this.timeline.positionOf(mark.step) * width;

@@ -152,7 +152,7 @@ export function reflect(app) {
   const said = app.runs.map((run) => ({ recording: "recording", interrupted: "interrupted: as it was captured", unknown: "being written elsewhere" })[run.meta.state] ?? "").filter(Boolean);
   const measuring = app.runs.map((run) => run.charts).filter((charts) => charts.measuring);
   if (measuring.length) {
-    const [done, all] = measuring[0].measuring;
+    const [done, all] = measuring.reduce(([past, whole], { measuring: [done, rows] }) => [past + done, whole + rows], [0, 0]);
     said.push(all ? `measuring ${Math.floor((100 * done) / all)} %` : "measuring");
   }
   for (const run of app.runs) if (run.charts.failure) said.push(`not measured: ${run.charts.failure}`);

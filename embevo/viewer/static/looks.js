@@ -8,6 +8,8 @@ const SHAPES = { all: 0, live: 0, dead: 1 };
 const OWN_SHAPES = [2, 3, 0];
 // Of a second run that lies over the first: the same shapes as rings would hide, so it is shown paler.
 export const PALER = 0.45;
+// Lines of the first run, of the second, and so on.
+export const DASHES = [[], [4, 3], [1, 2], [6, 2, 1, 2]];
 
 export function dark() {
   const chosen = document.documentElement.className;

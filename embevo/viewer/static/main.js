@@ -6,6 +6,7 @@ import { bindDragging } from "./dragging.js";
 import { bindFilming } from "./filming.js";
 import { Offers } from "./offers.js";
 import { Panel } from "./panel.js";
+import { shortNames } from "./parts.js";
 import { Run } from "./run.js";
 import { saveCsv, savePng, saveSvg, saveZarr } from "./save.js";
 import { Refused, Unreachable, sourceOfThisPage } from "./source.js";
@@ -48,7 +49,10 @@ class App {
     const handlers = { changed: () => this.redraw(), failed: (error) => this.failed(error) };
     this.runs = await Promise.all(this.index.runs.map(({ number }, place) => Run.open(this.source, number, handlers, this.viewFor(this.state.view, place))));
     document.title = `${this.runs.map((run) => run.meta.name).join(" and ")} · embevo`;
-    document.getElementById("title").textContent = this.runs.map((run) => run.meta.name).join("  |  ");
+    shortNames(this.runs.map((run) => run.meta.name)).forEach((name, place) => { this.runs[place].short = name; });
+    const title = document.getElementById("title");
+    title.textContent = this.runs.map((run) => run.short).join("  |  ");
+    title.title = this.runs.map((run) => run.meta.name).join("  |  ");
     for (const run of this.runs.slice(1)) run.twins = twins(this.runs[0], run);
     this.choose(this.state.selected);
     this.timeline.use(this.runs);
@@ -315,11 +319,15 @@ class App {
     }
   }
 
+  // What is shown of a run; null where nothing is yet.
+  shownOf(place) {
+    return this.panels.length === 1 ? this.panels[0].shown[place] : this.panels[place].shown[0];
+  }
+
   // Where each token of a run is on the page, in CSS pixels of its panel; for tests and for scripts.
   positions(place = 0) {
-    const over = this.panels.length === 1;
-    const panel = over ? this.panels[0] : this.panels[place];
-    const shown = panel.shown[over ? place : 0];
+    const panel = this.panels.length === 1 ? this.panels[0] : this.panels[place];
+    const shown = this.shownOf(place);
     return shown ? { row: shown.row, view: shown.view, pixels: [...shown.pixels], mapping: { ...panel.mapping } } : null;
   }
 }

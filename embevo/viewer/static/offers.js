@@ -24,12 +24,22 @@ export class Offers {
       }
     }
     charts.use(runs, state.charts);
+    this.#wait();
     this.#list();
     marks.draw(runs);
-    tokens.events();
+    tokens.events.list();
     this.#app.redraw();
     clearTimeout(this.#again);
     if (index.served && runs.some((run) => run.charts.measuring !== null)) this.#again = setTimeout(() => this.load(), AGAIN_MS);
+  }
+
+  // While there is no chart yet, say why.
+  #wait() {
+    const { runs } = this.#app;
+    const note = document.getElementById("no-charts");
+    note.hidden = runs.some((run) => run.charts.charts.length);
+    note.textContent = runs.some((run) => run.charts.measuring) ? "The runs are being measured: loss, radius, displacement and events come here."
+      : "Nothing was measured that changes over the steps.";
   }
 
   // Other charts than before are to be shown beside the usual ones.

@@ -13,6 +13,19 @@ export function heading(text) {
   return line;
 }
 
+// What names of several runs differ by: of novel-normal-seed1 and novel-singular-seed1, normal and singular.
+export function shortNames(names) {
+  const parts = names.map((name) => name.split(/(?<=[-_/])/));
+  const room = Math.min(...parts.map((one) => one.length)) - 1;
+  const alike = (at) => parts.every((one) => one.at(at) === parts[0].at(at));
+  let [head, tail] = [0, 0];
+  if (names.length > 1) {
+    while (head < room && alike(head)) head += 1;
+    while (tail < room - head && alike(-1 - tail)) tail += 1;
+  }
+  return parts.map((one) => one.slice(head, one.length - tail).join("").replace(/[-_/]$/, ""));
+}
+
 export function details(title, open) {
   const box = document.createElement("details");
   const head = document.createElement("summary");

@@ -1,6 +1,6 @@
 // The story of one token: its numbers at the step that is shown, its way, its neighbours, its bits.
 
-import { inkOf } from "./looks.js";
+import { DASHES, inkOf } from "./looks.js";
 import { details, heading, soft } from "./parts.js";
 import { tokenLabel } from "./run.js";
 
@@ -30,111 +30,130 @@ export class Story {
       this.#wanted = "";
       return;
     }
-    const { run } = this;
-    const row = run.rowAt(state.step);
-    const key = `${token}/${run.rows}`;
+    // Where the token is in each run; nowhere in those that do not have it.
+    const { runs } = this.#app;
+    const here = runs.map((run) => run.here([token])[0]);
+    const key = `${token}/${runs.map((run) => run.rows)}`;
     if (this.#wanted !== key) {
       this.#wanted = key;
       box.replaceChildren(heading(this.#tokens.name(token)), soft("Reading its way ..."));
     }
-    let way = this.#ways.get(key);
-    if (!way) {
+    let ways = this.#ways.get(key);
+    if (!ways) {
       try {
-        way = await run.tell(`token/${token}/way.json`);
+        ways = await Promise.all(runs.map((run, place) => (here[place] === undefined ? null : run.tell(`token/${here[place]}/way.json`))));
       } catch (error) {
         const why = this.#app.index.served ? error.message : "Its way is not on this page: embevo view shows it from the run.";
         if (this.#wanted === key) box.replaceChildren(heading(this.#tokens.name(token)), soft(this.#tokens.words(token)), soft(why));
         return;
       }
-      this.#ways.set(key, way);
+      this.#ways.set(key, ways);
       if (this.#ways.size > 50) this.#ways.delete(this.#ways.keys().next().value);
     }
     if (this.#wanted !== key) return;
     if (box.dataset.key !== key || !box.querySelector("table")) {
       box.dataset.key = key;
-      this.#frame(box, token, way);
+      this.#frame(box, token, ways);
     }
-    this.#numbers(box, token, row, way);
+    this.#numbers(box, token, here, ways);
   }
 
-  #frame(box, token, way) {
-    const { run } = this;
+  #frame(box, token, ways) {
     const table = document.createElement("table");
     const spark = document.createElement("canvas");
     spark.className = "spark";
     spark.height = 60;
     spark.setAttribute("role", "img");
     spark.setAttribute("aria-label", "Distance from its first place over the steps");
-    const rest = way.last_motion === null ? "It never moved."
-      : way.last_motion < run.steps.at(-1) ? `It moved for the last time at step ${way.last_motion.toLocaleString("en")}.`
-        : "It moves to the end.";
     const near = document.createElement("div");
     near.className = "near";
     const over = details("Neighbours over time", (inner) => this.#over(inner, token));
     const bits = details("Numbers and bits at this step", (inner) => this.#bits(inner, token));
     bits.addEventListener("toggle", () => { if (bits.open) this.#bits(bits.lastElementChild, token); });
+    const rest = this.#app.runs.map((run, place) => this.#rest(run, ways[place]));
+    box.replaceChildren(heading(this.#tokens.name(token)), soft(this.#tokens.words(token)), table, spark, ...rest, near, over, bits);
+    this.#bitsRow = -1;
+  }
+
+  // When it came to rest in a run, and the way there.
+  #rest(run, way) {
+    const who = this.#app.runs.length > 1 ? `${run.short}: ` : "";
+    if (!way) return soft(`${who}this run does not have it.`);
+    const rests = way.last_motion !== null && way.last_motion < run.steps.at(-1);
+    const line = soft(who + (way.last_motion === null ? "It never moved."
+      : rests ? `It moved for the last time at step ${way.last_motion.toLocaleString("en")}.` : "It moves to the end."));
+    if (!rests) return line;
     const go = document.createElement("button");
     go.type = "button";
     go.textContent = "Go there";
     go.addEventListener("click", () => this.#app.timeline.go(way.last_motion));
-    const last = soft(rest);
-    if (way.last_motion !== null && way.last_motion < run.steps.at(-1)) last.append(" ", go);
-    box.replaceChildren(heading(this.#tokens.name(token)), soft(this.#tokens.words(token)), table, spark, last, near, over, bits);
-    this.#bitsRow = -1;
+    line.append(" ", go);
+    return line;
   }
 
   #bitsRow = -1;
 
-  #numbers(box, token, row, way) {
-    const { run } = this;
-    const at = Math.min(row, way.rows - 1);
+  #numbers(box, token, here, ways) {
+    const { runs, state } = this.#app;
     const show = (value, unit) => (value === null || value === undefined ? "not a number" : `${Number(value.toPrecision(5))} ${unit}`);
-    const hole = this.#app.panels[0].shown[0]?.same;
-    const members = hole ? hole.reduce((count, first) => count + (first === hole[token] ? 1 : 0), 0) : 1;
-    const lines = [
-      ["step", run.steps[at].toLocaleString("en")],
-      ["norm", show(way.norm[at], "")],
-      ["moved since the row before", show(way.moved[at], "")],
-      ["away from its first place", show(way.away[at], "")],
-      ["largest motion of an element", show(way.ulps[at], "ULP")],
-      ["black hole", members > 1 ? `with ${(members - 1).toLocaleString("en")} others` : "none"],
-    ];
+    const told = runs.map((run, place) => {
+      const way = ways[place];
+      if (!way) return Array(6).fill("-");
+      const at = Math.min(run.rowAt(state.step), way.rows - 1);
+      const hole = this.#app.shownOf(place)?.same;
+      const members = hole ? hole.reduce((count, first) => count + (first === hole[here[place]] ? 1 : 0), 0) : 1;
+      return [
+        run.steps[at].toLocaleString("en"), show(way.norm[at], ""), show(way.moved[at], ""), show(way.away[at], ""), show(way.ulps[at], "ULP"),
+        members > 1 ? `with ${(members - 1).toLocaleString("en")} others` : "none",
+      ];
+    });
+    const names = ["step", "norm", "moved since the row before", "away from its first place", "largest motion of an element", "black hole"];
     const table = box.querySelector("table");
     table.replaceChildren();
-    for (const [name, value] of lines) {
-      const line = table.insertRow();
-      const head = document.createElement("th");
-      head.scope = "row";
-      head.textContent = name;
-      line.append(head);
-      line.insertCell().textContent = value;
+    if (runs.length > 1) {
+      const line = table.createTHead().insertRow();
+      line.insertCell();
+      for (const run of runs) line.append(headOf("col", run.short));
     }
-    this.#spark(box.querySelector("canvas.spark"), way, at);
+    const body = table.createTBody();
+    names.forEach((name, row) => {
+      const line = body.insertRow();
+      line.append(headOf("row", name));
+      for (const column of told) line.insertCell().textContent = column[row];
+    });
+    const at = Math.min(this.run.rowAt(state.step), ways[0].rows - 1);
+    this.#spark(box.querySelector("canvas.spark"), ways);
     clearTimeout(this.#near);
     this.#near = setTimeout(() => this.#nearest(box, token, at), 160);
     const bits = box.querySelectorAll("details")[1];
     if (bits?.open && this.#bitsRow !== at) this.#bits(bits.lastElementChild, token);
   }
 
-  #spark(canvas, way, at) {
+  // How far away it was from its first place in each run; others than the first are dashed, as in the charts.
+  #spark(canvas, ways) {
     const width = canvas.clientWidth || 260;
     const density = Math.min(2, devicePixelRatio || 1);
     canvas.width = width * density;
     canvas.height = 60 * density;
     const pen = canvas.getContext("2d");
     pen.setTransform(density, 0, 0, density, 0, 0);
-    const most = way.away.reduce((high, value) => Math.max(high, value ?? 0), 0) || 1;
+    const { runs, state, timeline } = this.#app;
+    const most = ways.reduce((all, way) => (way?.away ?? []).reduce((high, value) => Math.max(high, value ?? 0), all), 0) || 1;
     pen.strokeStyle = inkOf("accent");
     pen.lineWidth = 1.5;
-    pen.beginPath();
-    way.away.forEach((value, row) => {
-      const x = this.#app.timeline.positionOf(this.run.steps[row]) * width;
-      const y = 56 - ((value ?? 0) / most) * 50;
-      if (row) pen.lineTo(x, y);
-      else pen.moveTo(x, y);
+    runs.forEach((run, place) => {
+      pen.setLineDash(DASHES[place % DASHES.length]);
+      pen.beginPath();
+      (ways[place]?.away ?? []).forEach((value, row) => {
+        const x = timeline.positionOf(run.steps[row]) * width;
+        const y = 56 - ((value ?? 0) / most) * 50;
+        if (row) pen.lineTo(x, y);
+        else pen.moveTo(x, y);
+      });
+      pen.stroke();
     });
-    pen.stroke();
-    const x = this.#app.timeline.positionOf(this.run.steps[at]) * width;
+    pen.setLineDash([]);
+    const x = timeline.positionOf(state.step) * width;
     pen.strokeStyle = inkOf("ink");
     pen.beginPath();
     pen.moveTo(x, 0);
@@ -150,7 +169,7 @@ export class Story {
     if (!inner || !this.#app.index.served) return;
     try {
       const found = await this.run.tell(`token/${token}/near-${row}.json`);
-      if (this.#app.state.selected.has(token)) this.#list(inner, found, `Nearest at step ${found.step.toLocaleString("en")}`);
+      if (this.#app.state.selected.has(token)) this.#list(inner, found, `Nearest at step ${found.step.toLocaleString("en")}${this.#app.runs.length > 1 ? ` in ${this.run.short}` : ""}`);
     } catch (error) {
       inner.replaceChildren(soft(error.message));
     }
@@ -214,4 +233,11 @@ export class Story {
       inner.replaceChildren(soft(error.message));
     }
   }
+}
+
+function headOf(scope, text) {
+  const head = document.createElement("th");
+  head.scope = scope;
+  head.textContent = text;
+  return head;
 }

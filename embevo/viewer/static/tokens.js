@@ -1,5 +1,6 @@
 // The panel beside the cloud: finding tokens, groups, what is selected, and events.
 
+import { Events } from "./events.js";
 import { soft } from "./parts.js";
 import { tokenId, tokenLabel } from "./run.js";
 import { Story } from "./story.js";
@@ -18,6 +19,7 @@ export class Tokens {
   constructor(app) {
     this.#app = app;
     this.#story = new Story(app, this);
+    this.events = new Events(app);
     const search = document.getElementById("search");
     search.addEventListener("input", () => this.#find(search.value));
     document.getElementById("search-form").addEventListener("submit", (event) => {
@@ -120,29 +122,5 @@ export class Tokens {
   // Told anew where the step or the selection is another.
   story() {
     return this.#story.tell();
-  }
-
-  // Events of all runs, as a list that a keyboard reaches.
-  events() {
-    const list = document.getElementById("events");
-    list.replaceChildren();
-    const many = this.#app.runs.length > 1;
-    for (const run of this.#app.runs)
-      for (const event of run.charts.events.slice(0, 400)) {
-        const item = document.createElement("li");
-        const button = document.createElement("button");
-        button.type = "button";
-        const sizes = event.before.length || event.after.length ? ` ${event.before.join(" + ") || "0"} → ${event.after.join(" + ") || "0"}` : "";
-        const who = event.tokens.slice(0, 5).map((token) => tokenLabel(run, token)).join(" ");
-        const more = event.tokens.length > 5 ? ` and ${event.tokens.length - 5} more` : "";
-        button.textContent = `${event.step.toLocaleString("en")} ${event.kind}${sizes}: ${who}${more}${many ? ` (${run.meta.name})` : ""}`;
-        button.addEventListener("click", () => { this.#app.timeline.go(event.step); this.#app.select(run.inFirst(event.tokens)); });
-        item.append(button);
-        list.append(item);
-      }
-    const all = this.#app.runs.reduce((count, run) => count + run.charts.events.length, 0);
-    const left = this.#app.runs.reduce((count, run) => count + Math.max(0, run.charts.events.length - 400) + (run.charts.events_left_out ?? 0), 0);
-    document.querySelector("#events-box summary").textContent = `Events (${all.toLocaleString("en")})`;
-    if (left) list.append(soft(`${left.toLocaleString("en")} later ones are not listed here.`));
   }
 }
