@@ -150,7 +150,14 @@ class Sweep:
         if wrong:
             return Status(run.name, str(path), "failed", step, steps, wrong)
         if summary.state in ("recording", "unknown"):
-            return Status(run.name, str(path), "recording", step, steps, f"by {summary.writer}")
+            by = f"by {summary.writer}"
+            if summary.state == "unknown":
+                # After a crash of another host, or of this one, where the file system has no locks.
+                by += (
+                    ", of which this machine cannot tell whether it lives; if it does not, remove "
+                    f"{RunPaths(path).lock}"
+                )
+            return Status(run.name, str(path), "recording", step, steps, by)
         if _is_whole(summary, steps):
             return Status(run.name, str(path), "complete", step, steps, "")
         return Status(run.name, str(path), "failed" if failure else "interrupted", step, steps, failure)

@@ -24,6 +24,7 @@ from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.grid import GridRun, load_grid
 from embevo.experiment.sweep import Status, Sweep
 from embevo.run.disk.lock import WriterLock
+from embevo.run.paths import RunPaths
 from embevo.run.planning import Machine
 from embevo.run.reading.summary import summarize
 from support.interpreters import interpreter
@@ -121,6 +122,15 @@ def test_a_run_that_fails_says_why_and_is_tried_again_when_asked(tmp_path: Path,
     corpus_file(tmp_path)
     assert invoke("sweep", grid, "--out", sweep.out, "--retry", "--no-analyze").exit_code == 0
     assert sweep.status(run).state == "complete"
+    # Where the file system has no locks, a host that crashed leaves the name of its process.
+    lock = RunPaths(sweep.path(run)).lock
+    dead = {"pid": 7, "host": "node7", "boot": "before", "namespace": "", "started": "1", "kept_by": "file"}
+    lock.write_text(json.dumps(dead))
+    said = sweep.status(run)
+    assert said.state == "recording"
+    assert said.reason.startswith("by process 7 on node7, of which this machine cannot tell whether it lives")
+    assert said.reason.endswith(f"remove {lock}")
+    lock.unlink()
     # Damage is found before it is taken for complete.
     for chunk in (sweep.path(run) / "trajectory.zarr" / "embeddings").glob("c*"):
         chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")

@@ -107,6 +107,26 @@ def test_after_a_kill_the_ring_is_found_wherever_it_is(tmp_path: Path) -> None:
     assert summarize(run).state == "complete"
 
 
+@pytest.mark.parametrize("what", ["below a file", "long name", "no disk"])
+def test_where_no_ring_can_be_made_no_directory_is_left(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    scratch = {
+        "below a file": file / "scratch",
+        "long name": tmp_path / ("x" * 300),
+        "no disk": Path("/proc/1x"),
+    }
+    with pytest.raises(CreationError):
+        recorder(tmp_path / "runs" / "run", scratch[what])
+    assert list(tmp_path.iterdir()) == [file]
+    # What was there is there, empty as it is.
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(CreationError):
+        recorder(run, scratch[what])
+    assert list(run.iterdir()) == []
+
+
 def test_the_environment_names_the_directory_for_everything_that_makes_a_ring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +303,7 @@ def test_a_directory_for_rings_that_cannot_be_used_is_said_before_anything_is_ma
         patched.setattr(os, "mkdir", read_only)
         with pytest.raises(CreationError, match=r"scratch/embevo-.*: Read-only file system"):
             recorder(tmp_path / "run", tmp_path / "scratch")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == []
+    assert not (tmp_path / "run").exists()
     # A link is followed when the path is given, and may lead elsewhere afterwards.
     (tmp_path / "link").symlink_to(tmp_path / "scratch")
     recording, held = recorder(tmp_path / "run", tmp_path / "link")

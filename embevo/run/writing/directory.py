@@ -1,5 +1,7 @@
 """Claiming a run directory for a new run: what may be there, and what may not."""
 
+import contextlib
+import os
 from pathlib import Path
 
 from embevo.errors import CreationError, RunExistsError
@@ -46,6 +48,18 @@ def claim(paths: RunPaths, *, overwrite: bool) -> WriterLock:
             raise cannot_create(paths, error) from error
         raise
     return lock
+
+
+def missing_directories(root: Path) -> list[Path]:
+    """What has to be made for a directory to be there, itself first."""
+    return [path for path in (root, *root.parents) if not os.path.lexists(path)]
+
+
+def remove_directories(made: list[Path]) -> None:
+    """Remove what was made for a run that could not be created, as far as nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in made:
+            path.rmdir()
 
 
 def cannot_create(paths: RunPaths, error: OSError) -> CreationError:

@@ -19,7 +19,13 @@ from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.reader import Run
 from embevo.run.reading.sealed import SealedRows
 from embevo.run.writing.annotating import write_annotations
-from embevo.run.writing.directory import cannot_create, claim, sync_run
+from embevo.run.writing.directory import (
+    cannot_create,
+    claim,
+    missing_directories,
+    remove_directories,
+    sync_run,
+)
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.replacing import discard, put_in_place, stage
 from embevo.run.writing.sealing import Sealer
@@ -164,6 +170,7 @@ class StagedRun:
         self._paths = paths
         self._layout = layout
         self._sync = sync
+        self._made = missing_directories(paths.root)
         self._lock = claim(paths, overwrite=overwrite)
         try:
             staged = stage(paths)
@@ -182,6 +189,7 @@ class StagedRun:
         except BaseException as error:
             discard(paths)
             self._lock.release()
+            remove_directories(self._made)
             if isinstance(error, OSError):
                 raise cannot_create(paths, error) from error
             raise
@@ -205,6 +213,7 @@ class StagedRun:
         self.journal.close()
         discard(self._paths)
         self._lock.release()
+        remove_directories(self._made)
 
 
 def ring_of(run: Run, rows: int, journal_dir: PathLike | None = None) -> Journal:

@@ -26,7 +26,7 @@ from embevo.run.format.token_names import Annotations
 from embevo.run.journal.place import is_interrupted
 from embevo.run.paths import RunPaths
 from embevo.run.writing.annotating import write_annotations
-from embevo.run.writing.directory import cannot_create, claim
+from embevo.run.writing.directory import cannot_create, claim, missing_directories, remove_directories
 from embevo.run.writing.joining import Joiner
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.replacing import discard, put_in_place, stage
@@ -71,6 +71,7 @@ def create_whole(
         RunInUseError: another process is writing the run.
         CreationError: there is no room, or no permission; what was there is there.
     """
+    made = missing_directories(paths.root)
     lock = claim(paths, overwrite=overwrite)
     try:
         staged = stage(paths)
@@ -82,6 +83,7 @@ def create_whole(
     except BaseException as error:
         discard(paths)
         lock.release()
+        remove_directories(made)
         if isinstance(error, OSError):
             raise cannot_create(paths, error) from error
         raise
