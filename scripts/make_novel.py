@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from embevo.analysis import analyze
@@ -29,7 +28,7 @@ from embevo.analysis.survival import families
 from embevo.analysis.verdicts.verdict import counted
 from embevo.errors import EmbevoError
 from embevo.run.reading.reader import open_run
-from novel_words import KINDS, NUMBERS, STEPS, Subject, of, spread, words
+from novel_words import KINDS, NUMBERS, STEPS, Subject, of, over_seeds, seeds_of, spread, words
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- novel: begin -->", "<!-- novel: end -->"
@@ -123,7 +122,13 @@ def numbers(subjects: Sequence[Subject]) -> dict[str, Any]:
         for kind, threads in columns
     ]
     rows = [
-        [label, *(spread([value(one) for one in of(subjects, *column)]) for column in columns)]
+        [
+            label,
+            *(
+                spread([value(one) for one in of(subjects, *column)], seeds_of(subjects, *column))
+                for column in columns
+            ),
+        ]
         for label, value in NUMBERS.items()
     ]
     return {"head": ["median over seeds (range)", *head], "rows": rows}
@@ -161,7 +166,7 @@ def verdicts(subjects: Sequence[Subject]) -> list[list[str]]:
     rows = []
     for kind in KINDS:
         analyses = of(subjects, kind)
-        seeds = len({one.seed for one in subjects if (one.kind, one.steps) == (kind, STEPS)})
+        seeds = seeds_of(subjects, kind)
         for at in range(len(analyses[0].verdicts) if analyses else 0):
             alike = [analysis.verdicts[at] for analysis in analyses]
             whole = [verdict.outcome for verdict in alike]
@@ -173,16 +178,16 @@ def verdicts(subjects: Sequence[Subject]) -> list[list[str]]:
                     lows, highs = (
                         [getattr(check, end) for check in checks] for end in ("null_low", "null_high")
                     )
-                    null = f"{median(lows):.3g} to {median(highs):.3g}"
+                    null = f"{over_seeds(lows, seeds):.3g} to {over_seeds(highs, seeds):.3g}"
                 rows.append(
                     [
                         f"{alike[0].id} {alike[0].prediction}" if not number else "",
                         first.statistic,
                         first.threshold.replace("<=", "≤").replace(">=", "≥"),
-                        spread([check.value for check in checks]),
+                        spread([check.value for check in checks], seeds),
                         null,
                         counted(check.outcome for check in checks),
-                        f"**{together(whole, seeds)}** ({counted(whole)})" if not number else "",
+                        f"**{together(whole, len(set(seeds)))}** ({counted(whole)})" if not number else "",
                     ]
                 )
     return rows
@@ -229,9 +234,9 @@ def page(found: dict[str, Any]) -> str:
     lines = [made, "", *table(found["numbers"]["head"], found["numbers"]["rows"]), ""]
     lines += [
         (
-            "The verdicts. A value is the median over runs, with their range, beside the median band of "
-            "the null; "
-            "single runs are counted, and all of them together decide:"
+            "The verdicts. A value is the median over seeds, each with the mean over its runs, and the range "
+            "over runs, beside the band of the null, in the median likewise. A range is no interval. The "
+            "last columns count runs, and all of them, of five seeds at least, decide together:"
         ),
         "",
     ]

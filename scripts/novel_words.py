@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,25 @@ def excess(whose: str, piece: str, statistic: str = "windows") -> Value:
     """A statistic of a walk, less its mean under the null."""
     one, null = (summary_of("walks", whose, piece, statistic, name) for name in ("value", "null"))
     return lambda analysis: one(analysis) - null(analysis)
+
+
+def dead_reach(analysis: Analysis) -> float:
+    """How far the dead got, over random walks of their steps."""
+    found = analysis.summary["walks"]["dead"][WHOLE]["reach"]
+    return number_of(found["value"]) / number_of(found["null"])
+
+
+def dead_reach_band(analysis: Analysis) -> float:
+    """The upper end of the band of that."""
+    found = analysis.summary["walks"]["dead"][WHOLE]["reach"]
+    return number_of(found["high"]) / number_of(found["null"])
+
+
+def straight(analysis: Analysis) -> float:
+    """Flight until half of the growth of tokens that go straight on, whatever side they began on."""
+    radius = analysis.series["radius_rms"].to_numpy()[:, 0]
+    half = radius[0] + (radius.max() - radius[0]) / 2
+    return float(np.sqrt((half - radius[0]) / (half + radius[0])))
 
 
 def dead_moved(analysis: Analysis) -> float:
@@ -121,34 +140,49 @@ NUMBERS: dict[str, Value] = {
 }
 
 
-def spread(values: Sequence[float]) -> str:
-    """The median and the range."""
+def spread(values: Sequence[float], seeds: Sequence[int]) -> str:
+    """The median over seeds, each with the mean over its runs, and the range over runs."""
     known = sorted(value for value in values if not np.isnan(value))
     if not known:
         return "-"
     if known[0] == known[-1]:
         return f"{known[0]:,.4g}"
-    return f"{median(known):,.4g} ({known[0]:,.3g} to {known[-1]:,.3g})"
+    return f"{over_seeds(values, seeds):,.4g} ({known[0]:,.3g} to {known[-1]:,.3g})"
+
+
+def over_seeds(values: Sequence[float], seeds: Sequence[int]) -> float:
+    """The median over seeds: runs of one seed are no sample and count once, by their mean."""
+    each: dict[int, list[float]] = {}
+    for seed, value in zip(seeds, values, strict=True):
+        if not np.isnan(value):
+            each.setdefault(seed, []).append(value)
+    return median(fmean(of) for of in each.values()) if each else float("nan")
 
 
 def of(subjects: Sequence[Subject], kind: str, threads: int = 0, steps: int = STEPS) -> list[Analysis]:
     """Of a kind and length, and of a number of threads unless that is 0."""
-    return [
-        one.analysis
-        for one in subjects
-        if (one.kind, one.steps) == (kind, steps) and threads in (0, one.threads)
-    ]
+    return [one.analysis for one in chosen(subjects, kind, threads, steps)]
+
+
+def seeds_of(subjects: Sequence[Subject], kind: str, threads: int = 0, steps: int = STEPS) -> list[int]:
+    """The seed of each of these."""
+    return [one.seed for one in chosen(subjects, kind, threads, steps)]
+
+
+def chosen(subjects: Sequence[Subject], kind: str, threads: int, steps: int) -> list[Subject]:
+    """Those of a kind and length, and of a number of threads unless that is 0."""
+    return [one for one in subjects if (one.kind, one.steps) == (kind, steps) and threads in (0, one.threads)]
 
 
 def words(subjects: Sequence[Subject]) -> list[str]:
-    """Sentences, each with its numbers: medians over all runs of the usual length, and their range.
+    """Sentences, each with its numbers: medians over seeds, and the range over runs of the usual length.
 
     They claim nothing that the numbers in them do not say, whatever these are.
     """
     both = {kind: of(subjects, kind) for kind in KINDS}
 
     def told(kind: str, value: Value) -> str:
-        return spread([value(one) for one in both[kind]])
+        return spread([value(one) for one in both[kind]], seeds_of(subjects, kind))
 
     def shares(kind: str, value: Value, holds: Callable[[float], bool]) -> str:
         return f"{sum(holds(value(one)) for one in both[kind])} of {len(both[kind])}"
@@ -158,7 +192,12 @@ def words(subjects: Sequence[Subject]) -> list[str]:
     null = summary_of("growth", "all", "flight", WHOLE, "null")
     half = summary_of("growth", "all", "half_step", WHOLE)
     distance = summary_of("live_dead_distance")
-    settling = summary_of("growth", "live", "settling", SECOND, "value")
+    settling, settling_band = (
+        summary_of("growth", "live", "settling", SECOND, name) for name in ("value", "high")
+    )
+    dead_radius_first, dead_radius_last = (
+        summary_of("groups", "dead", f"radius_rms_{row}") for row in ("first", "last")
+    )
     quanta, noise = (summary_of("dead_quanta", WHOLE, name) for name in ("value", "high"))
     distinct = summary_of("groups", "dead", "distinct_rows_last")
     pairs = same_with_other_threads(subjects)
@@ -170,12 +209,17 @@ def words(subjects: Sequence[Subject]) -> list[str]:
             f"(median), {told('singular', dead_over_live)} times as far as live tokens; in normal ones "
             f"{told('normal', dead_moved)}, {told('normal', dead_over_live)} times as far. In the elements "
             f"that can move that is {told('singular', quanta)} ULPs in singular runs, where the same moves, "
-            f"forward or back at random, make {told('singular', noise)} at most."
+            f"forward or back at random, make {told('singular', noise)} at the upper end of their band. "
+            f"They went {told('singular', dead_reach)} times as far as random walks of their steps that "
+            "remember what the optimizer does, whose band ends at "
+            f"{told('singular', dead_reach_band)}; in normal runs {told('normal', dead_reach)} times, with "
+            f"a band to {told('normal', dead_reach_band)}."
         ),
         (
             f"The dead of singular runs end in {told('singular', distinct)} vectors, those of normal runs in "
             f"{told('normal', distinct)}. Dead tokens that begin as one get the same gradient, so that "
-            "this is what symmetry makes, and no sign of attraction."
+            "this is what symmetry makes, and no sign of attraction. Where they begin apart, their radius "
+            f"goes from {told('normal', dead_radius_first)} to {told('normal', dead_radius_last)}."
         ),
         (
             f"Of all elements {told('singular', start)} are pinned at the first step in singular runs and "
@@ -194,8 +238,10 @@ def words(subjects: Sequence[Subject]) -> list[str]:
             f"{told('normal', half)} in normal ones. Until then {told('singular', flight)} of the way of "
             f"the tokens became growth in singular runs, where random directions make "
             f"{told('singular', null)}, and {told('normal', flight)} in normal ones, where they make "
-            f"{told('normal', null)}; without the first 100 steps {told('singular', later)} and "
-            f"{told('normal', later)}."
+            f"{told('normal', null)}, and straight flight, wherever a token began, "
+            f"{told('normal', straight)}; without the first 100 steps {told('singular', later)} and "
+            f"{told('normal', later)}. One threshold for both, 0.5, is met more easily by runs that begin "
+            "at one point."
         ),
         (
             "How directed the centroid is: the cosine between neighbouring twentieths of its way is, less "
@@ -213,7 +259,8 @@ def words(subjects: Sequence[Subject]) -> list[str]:
         ),
         (
             "In the second half the squared live radius of singular runs grows by "
-            f"{told('singular', settling)} times what the same steps add in random directions."
+            f"{told('singular', settling)} times what the same steps add in random directions, on average; "
+            f"the band of random directions ends at {told('singular', settling_band)}."
         ),
         *pairs,
     ]

@@ -144,6 +144,13 @@ def test_dead_tokens_in_lockstep_make_no_drift(judged: Any) -> None:
 def test_a_centroid_walks_or_does_not(judged: Any, kind: str, expected: str) -> None:
     verdict = judged(normal_run(diffusion=0.0, way=kind), "normal")["N3"]
     assert verdict.outcome == expected, verdict.explanation
+    if kind == "straight":
+        assert parts(verdict) == ["refuted"] * 3
+
+
+def test_tokens_that_all_go_straight_refute_a_walk_in_every_part(judged: Any) -> None:
+    values = np.asarray(1 + way_of("straight", tokens=TOKENS), np.float32)
+    assert parts(judged(values, "qwen")["S3"])[:3] == ["refuted"] * 3
 
 
 def test_a_verdict_that_does_not_survive_says_what_holds_of_what(judged: Any) -> None:
