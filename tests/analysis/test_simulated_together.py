@@ -115,8 +115,10 @@ def test_every_reader_reads_one_sequence_from_its_beginning(taken: list[tuple[in
     normals = Normals(7)
     readers = [normals.reader() for _ in range(3)]
     expected = np.random.default_rng(7).standard_normal(sum(size for _, size in taken), np.float32)
+    read = [0, 0, 0]
     for who, size in taken:
-        start = readers[who].position
+        start = read[who]
+        read[who] += size
         assert readers[who].draw((size,)).tobytes() == expected[start : start + size].tobytes()
     for reader in readers:
         reader.close()
@@ -171,6 +173,11 @@ def test_lengths_of_whole_numbers_are_those_of_float64(dim: int, largest: int) -
     expected = np.sqrt((numbers.astype(np.float64) ** 2).sum(axis=-1))
     assert lengths(numbers, float(numbers.max())).tobytes() == expected.tobytes()
     assert lengths(numbers.astype(np.float64), float(largest)).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dim", [248, 256, 264, 2056])
+def test_many_flags_are_counted_exactly(dim: int) -> None:
+    assert count(np.ones((2, 3, dim), bool)).tolist() == [[dim] * 3] * 2
 
 
 def test_sums_of_many_numbers_do_not_overflow() -> None:
