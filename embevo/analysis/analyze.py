@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 
 from embevo.analysis.cache import FORMAT, MEASURED, fingerprint, load, save, save_rest
+from embevo.analysis.code_digest import measuring_digest
 from embevo.analysis.measurement import outline_of
 from embevo.analysis.measures.outline import Basis, Outline
-from embevo.analysis.measures.registry import chosen, digest
+from embevo.analysis.measures.registry import chosen
 from embevo.analysis.reading import matrix_of
 from embevo.analysis.series import build_series
 from embevo.analysis.stretches import jobs_of, measure
@@ -141,7 +142,7 @@ def analyze(
         check_judgeable(name, missing)
     key = {
         "format": FORMAT,
-        "measures": digest(),
+        "measures": measuring_digest(),
         "run": fingerprint(opened),
         "matrix": name,
         "basis": basis,

@@ -31,7 +31,7 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run
 
-# Raised when the way in which it is kept changes; what is kept has the digest of the measures for that.
+# Raised when the way in which it is kept changes; for what measures it, there is the digest of that code.
 FORMAT: Final = 3
 # What of a key may be more than is asked for: the names of measures.
 MEASURED: Final = "measured"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from embevo.analysis.code_digest import measuring_digest
 from embevo.analysis.measurement import Measurement, Stretch, outline_of
 from embevo.analysis.measures.outline import Outline
-from embevo.analysis.measures.registry import digest
 from embevo.analysis.stretches import bounds_of, jobs_of, merged, single_threaded, stretch_of
 from embevo.errors import AnalysisError, EmbevoError, MissingLibraryError
 from embevo.run.reading.reader import Run
@@ -65,7 +65,7 @@ def measure_on(
     bounds = bounds_of(run, name)
     given = outline_of(run, name) if outline is None else outline
     # Sent with every stretch: what is scattered is lost with the worker that holds it.
-    task = pickle.dumps((opened, name, given, digest()))
+    task = pickle.dumps((opened, name, given, measuring_digest()))
     direct = _all_reached(client, workers)
     whole = merged(_in_order(client, run, task, bounds, on_rows, direct=direct))
     with single_threaded():
@@ -130,7 +130,7 @@ def _measure(task: bytes, start: int, stop: int) -> Stretch:
 
     opened, name, outline, measures = pickle.loads(task)  # noqa: S301 - of the client, as the function is
     where = f"worker {get_worker().address}"
-    if digest() != measures:
+    if measuring_digest() != measures:
         raise AnalysisError(f"{where} came later and measures otherwise: {_other_version()}")
     try:
         run = pickle.loads(opened)  # noqa: S301 - likewise
@@ -146,8 +146,8 @@ def _look(opened: bytes) -> tuple[str, str, str, str]:
     try:
         pickle.loads(opened)  # noqa: S301 - of the client, which may run anything here
     except (EmbevoError, OSError) as error:
-        return version("embevo"), np.__version__, digest(), str(error)
-    return version("embevo"), np.__version__, digest(), ""
+        return version("embevo"), np.__version__, measuring_digest(), str(error)
+    return version("embevo"), np.__version__, measuring_digest(), ""
 
 
 def _all_reached(client: "Client", workers: Collection[str]) -> bool:
@@ -184,7 +184,7 @@ def _check_workers(client: "Client", run: Run, opened: bytes) -> list[str]:
                 f"{_INSTALL} in version {version('embevo')}, and numpy {np.__version__}."
             )
         *installed, wrong = told
-        if installed != [version("embevo"), np.__version__, digest()]:
+        if installed != [version("embevo"), np.__version__, measuring_digest()]:
             theirs = "embevo {} and numpy {} with the measures {}".format(*installed)
             raise AnalysisError(f"worker {worker} has {theirs}; {_other_version()}")
         if wrong:
@@ -197,8 +197,8 @@ def _check_workers(client: "Client", run: Run, opened: bytes) -> list[str]:
 
 def _other_version() -> str:
     return (
-        f"here are embevo {version('embevo')} and numpy {np.__version__} with the measures {digest()}. "
-        "Install the same on all workers, and start them again."
+        f"here are embevo {version('embevo')} and numpy {np.__version__} with the measures "
+        f"{measuring_digest()}. Install the same on all workers, and start them again."
     )
 
 

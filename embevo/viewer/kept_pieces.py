@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from embevo.analysis.cache import fingerprint
+from embevo.analysis.code_digest import code_digest
 from embevo.run.disk.atomic import write_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.paths import RunPaths
 from embevo.viewer.opened import OpenedRun
 
-# Raised when places of the same run would come out otherwise, or look otherwise.
-_FORMAT: Final = 2
+# What decides where places of the same run come out, and how they look.
+_MAKING: Final = ("viewer/*.py", "analysis/measures/*.py")
 _MOST_BYTES: Final = 8 << 30
 _CHECKSUM_BYTES: Final = 8
 
@@ -45,7 +46,7 @@ class KeptPieces:
     def of(cls, opened: OpenedRun, how: dict[str, Any]) -> Self:
         """Those of a run, made in some way: whatever in that makes other bytes must be named in it."""
         with opened.reading() as run:
-            made_of = _name_of({"format": _FORMAT, "run": fingerprint(run)})
+            made_of = _name_of({"code": code_digest(*_MAKING), "run": fingerprint(run)})
         return cls(RunPaths(opened.path).viewer / made_of, _name_of({"matrix": opened.matrix, **how}))
 
     def get(self, name: str) -> bytes | None:

@@ -104,7 +104,7 @@ def test_a_worker_that_does_not_see_the_run_is_named(
     with pytest.raises(AnalysisError, match=r"worker tcp://.* does not read .*/run: .*gone.*mount"):
         ours.measure_on(client, opened, "embeddings", outline=None)
     run.with_name("elsewhere").rename(run)
-    monkeypatch.setattr(ours, "digest", lambda: "another")
+    monkeypatch.setattr(ours, "measuring_digest", lambda: "another")
     with pytest.raises(AnalysisError, match=r"worker tcp://.* has embevo .* measures another\. Install"):
         analyze(run, client=client)
 

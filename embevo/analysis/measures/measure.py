@@ -104,7 +104,6 @@ class Measure(ABC):
 
     Attributes:
         section: heading in docs/analysis.md under which its variables stand.
-        version: raised when its numbers change, so that what was kept of them is measured anew.
         variables: what it gives.
         numbers: what it adds to the summary.
         outline: of the whole matrix.
@@ -113,7 +112,6 @@ class Measure(ABC):
     """
 
     section: ClassVar[str]
-    version: ClassVar[int] = 1
     variables: ClassVar[tuple[Variable, ...]]
     numbers: ClassVar[tuple[Number, ...]] = ()
     whole: Whole

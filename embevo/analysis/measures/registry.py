@@ -43,7 +43,6 @@ from embevo.analysis.measures.ulps import Ulps
 from embevo.analysis.measures.undertrained import Undertrained
 from embevo.analysis.measures.walk import Walk
 from embevo.errors import ArgumentError
-from embevo.run.disk.checksum import checksum
 
 # All are in the order of the documentation and of the tables. One that needs arrays of another stands after
 # it. What verdicts, figures and films are made of is always measured.
@@ -193,9 +192,3 @@ def _last_name(variable: Variable) -> str:
     """What its last value is called in the summary of a group."""
     changes = variable.told is not None and variable.told.change
     return f"{variable.name}_last" if changes else variable.name
-
-
-def digest() -> str:
-    """Changes with any declaration and with the version of any measure: what was kept before is of no use."""
-    declared = [(of.__name__, of.version, of.variables, of.numbers) for of in MEASURES]
-    return f"{checksum(repr(declared).encode()):016x}"
