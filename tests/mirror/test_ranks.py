@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,43 @@ def test_a_write_that_is_cut_lost_or_refused_is_made_again(
     proxy.fate = lambda _: "pass"
     assert sum(mirror.stats.retries for mirror in ranks.mirrors.values()) >= 3
     assert prefix_at(url) == list(range(BLOCK_STEPS + 1))
+
+
+@both_servers
+@pytest.mark.parametrize("meanwhile", ["busy", "hold"])
+def test_the_last_takes_over_while_the_first_still_sends(
+    tmp_path: Path, url: str, proxy: FaultyProxy, meanwhile: Fate
+) -> None:
+    """Nothing of the first arrives until then, or one write, late: after the last has sent everything."""
+    claims: list[Request] = []
+    held: list[Request] = []
+
+    def fate(request: Request) -> Fate:
+        if request.method != "PUT" or len(claims) > 1:
+            return "pass"
+        if request.path.endswith("writer.json"):
+            claims.append(request)
+            return "pass"
+        held.append(request)
+        return meanwhile if len(held) == 1 else "busy"
+
+    proxy.fate = fate
+    ranks = create(tmp_path / "run", joins=True, mirror=url)
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(2 * BLOCK_STEPS + 1))
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(ranks.close, 0)
+        while not (ranks.mirrors[0]._handed_over and held):
+            time.sleep(0.001)
+        ranks.close(1)
+        ranks.close(3)
+        assert len(claims) == 2
+        assert prefix_at(url) == list(range(2 * BLOCK_STEPS + 1))
+        proxy.let_go.set()
+        first.result()
+    assert ranks.mirrors[0].stats.stopped
+    assert prefix_at(url) == list(range(2 * BLOCK_STEPS + 1))
+    assert verify(pull(url, tmp_path / "here"), deep=True).ok
 
 
 def test_cut_off_after_any_number_of_writes_it_is_a_prefix_that_a_push_completes(
