@@ -61,7 +61,7 @@ class Page:
         """Wait until an expression holds."""
         end = time.monotonic() + _PATIENCE
         while not self.ask(condition):
-            said = self.ask("document.getElementById('status').innerText")
+            said = self.ask("document.getElementById('status')?.innerText")
             assert time.monotonic() < end, f"{condition} never held; {said}; {self.complaints}"
             self.page.wait_for_timeout(20)
 

@@ -270,7 +270,9 @@ def test_what_is_shown_can_be_saved(
     page: Page, tmp_path: Path, button: str, ending: str, recorded: list[Path]
 ) -> None:
     page.ask("embevo.select([4])")
-    page.page.click("#downloads summary")
+    # By the keyboard: the story of a token that comes meanwhile moves what is below it.
+    page.page.locator("#downloads summary").press("Enter")
+    page.page.wait_for_selector("#downloads[open]")
     with page.page.expect_download() as download:
         page.page.click(f"#save-{button}")
     target = tmp_path / "saved"
