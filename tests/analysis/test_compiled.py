@@ -1,6 +1,8 @@
 """Loops that are machine code say what numpy says: counts to the bit, sums but for rounding."""
 
 import dataclasses
+import errno
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -126,13 +128,42 @@ def test_a_run_is_measured_alike_with_numba_and_without(
     field_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_numba = measured(field_run)
-    monkeypatch.setattr(compiling, "find_spec", lambda _: None)
+    # As where it is missing, or refuses the numpy that is there.
+    monkeypatch.setitem(sys.modules, "numba", None)
     compiling.installed.cache_clear()
     without = measured(field_run)
     assert (with_numba.outline.compiled, without.outline.compiled) == (True, False)
     assert with_numba.arrays.keys() == without.arrays.keys()
     for name, array in with_numba.arrays.items():
         close(array, without.arrays[name])
+
+
+def squared(values: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    for place in range(len(values)):
+        found[place] += values[place] * values[place]
+
+
+@pytest.mark.parametrize("what", ["no directory", "full", "damaged"])
+def test_what_cannot_be_kept_is_made_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    caching = pytest.importorskip("numba.core.caching")
+    monkeypatch.setattr(pytest.importorskip("numba").config, "CACHE_DIR", str(tmp_path))
+    if what == "no directory":
+        monkeypatch.setattr(caching.FunctionCache._impl_class, "_locator_classes", [])
+    elif what == "full":
+
+        def save(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(caching.IndexDataCacheFile, "save", save)
+    else:
+        compiling.compiled(squared)(np.ones(2), np.zeros(2))
+        (index,) = tmp_path.rglob("*.nbi")
+        index.write_bytes(index.read_bytes()[:40])
+    found = np.zeros(3)
+    compiling.compiled(squared)(np.arange(3.0), found)
+    assert found.tolist() == [0, 1, 4]
 
 
 def test_a_short_run_loads_nothing(field_run: Path) -> None:

@@ -1,8 +1,9 @@
 """Functions of arrays as machine code, made by numba when they are first called."""
 
 from collections.abc import Callable
-from functools import cache, wraps
-from importlib.util import find_spec
+from functools import cache, partial, wraps
+from importlib import import_module
+from pickle import PickleError
 from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -10,6 +11,8 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 # Sums may be added in any order, eight numbers at a time; what is not a number stays that.
 _ANY_ORDER: Final = {"reassoc", "contract", "nsz"}
+# What reading and writing what is kept may raise; loops over numbers raise nothing.
+_NOT_KEPT: Final = (OSError, EOFError, PickleError)
 # Machine code is made by one thread at a time, and once.
 _MAKING: Final = Lock()
 # Fewer elements take less time than to load what was compiled, about a second.
@@ -23,15 +26,19 @@ def pays(rows: int, elements: int) -> bool:
 
 @cache
 def installed() -> bool:
-    """Whether numba is."""
-    return find_spec("numba") is not None
+    """Whether numba is, and goes with the numpy that is."""
+    try:
+        import_module("numba")
+    except ImportError:
+        return False
+    return True
 
 
 def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """The same function as machine code, which lets other threads run meanwhile.
 
     It is made for each combination of dtypes when it is first called with that, which takes seconds, and kept
-    beside the package or in the user's cache directory for later processes.
+    beside the package or in the user's cache directory for later processes, where that can be.
     """
     made: list[Callable[_Arguments, _Result]] = []
 
@@ -41,13 +48,24 @@ def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
             with _MAKING:
                 if not made:
                     made.append(_make(function))
-        return made[0](*arguments, **named)
+        try:
+            return made[0](*arguments, **named)
+        except _NOT_KEPT:
+            # Before it was run: a disk is full, or what lies there is damaged.
+            with _MAKING:
+                made[0] = _make(function, keep=False)
+            return made[0](*arguments, **named)
 
     return call
 
 
-def _make(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+def _make(function: Callable[_Arguments, _Result], *, keep: bool = True) -> Callable[_Arguments, _Result]:
     from numba import njit  # noqa: PLC0415 - it takes most of a second to import, and few need it
 
-    make: Any = njit(nogil=True, cache=True, fastmath=_ANY_ORDER, error_model="numpy")
-    return cast("Callable[_Arguments, _Result]", make(function))
+    make: Any = partial(njit, nogil=True, fastmath=_ANY_ORDER, error_model="numpy")
+    try:
+        made = make(cache=keep)(function)
+    except RuntimeError:
+        # Neither directory can be written.
+        made = make()(function)
+    return cast("Callable[_Arguments, _Result]", made)
