@@ -1,7 +1,7 @@
 """What stands for the code that made what is kept in a run: code that is other now finds none of it."""
 
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +12,12 @@ _PACKAGE: Final = Path(__file__).parents[1]
 _MEASURING: Final = ("analysis/*.py", "analysis/measures/*.py", "analysis/compiled/*.py")
 
 
-def measuring_digest() -> str:
-    """That of the code that measures runs."""
-    return code_digest(*_MEASURING)
+def _installed() -> str:
+    """The version that is installed; empty where the source is used as it lies."""
+    try:
+        return version("embevo")
+    except PackageNotFoundError:
+        return ""
 
 
 @cache
@@ -25,4 +28,13 @@ def code_digest(*patterns: str, package: Path = _PACKAGE) -> str:
     """
     files = sorted({path for pattern in patterns for path in package.glob(pattern)})
     told = [(path.relative_to(package).as_posix(), checksum(path.read_bytes())) for path in files]
-    return f"{checksum(repr((version('embevo'), told)).encode()):016x}"
+    return f"{checksum(repr((_installed(), told)).encode()):016x}"
+
+
+# Of the files from which modules are loaded now, and not of those that an upgrade puts there while it runs.
+_AS_LOADED: Final = code_digest(*_MEASURING)
+
+
+def measuring_digest() -> str:
+    """That of the code that measures runs."""
+    return _AS_LOADED

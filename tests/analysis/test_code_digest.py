@@ -47,3 +47,11 @@ def test_without_source_the_version_counts(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(code_digest, "version", lambda _: "another")
     assert digest_of(tmp_path) != before
     code_digest.code_digest.cache_clear()
+
+
+def test_an_upgrade_while_it_runs_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = measuring_digest()
+    monkeypatch.setattr(code_digest, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(code_digest, "version", lambda _: "another")
+    code_digest.code_digest.cache_clear()
+    assert measuring_digest() == before
