@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from embevo.analysis.scheduler import client_at
 from embevo.errors import MissingLibraryError, SweepError
 from embevo.experiment.attempt import libraries
 from embevo.run.limits import available_cores
@@ -34,11 +35,11 @@ def dask_workers(address: str, jobs: int | None, out: Path) -> Iterator[Workers]
         MissingLibraryError: distributed is not installed.
     """
     try:
-        from distributed import Client, KilledWorker  # noqa: PLC0415 - an extra, and heavy
+        from distributed import KilledWorker  # noqa: PLC0415 - an extra, and heavy
     except ImportError as error:
         raise MissingLibraryError(f"A sweep on a Dask cluster needs distributed: {_INSTALL}") from error
     try:
-        client = Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
+        client = client_at(address, seconds=_ANSWER_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise SweepError(
             f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, which says "

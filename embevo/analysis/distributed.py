@@ -14,6 +14,7 @@ import numpy as np
 from embevo.analysis.code_digest import measuring_digest
 from embevo.analysis.measurement import Measurement, Stretch, outline_of
 from embevo.analysis.measures.outline import Outline
+from embevo.analysis.scheduler import client_at
 from embevo.analysis.stretches import bounds_of, jobs_of, merged, single_threaded, stretch_of
 from embevo.errors import AnalysisError, EmbevoError, MissingLibraryError
 from embevo.run.reading.reader import Run
@@ -243,7 +244,7 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
                 yield client
         return
     try:
-        client = Client(address, timeout=_ANSWER_SECONDS)
+        client = client_at(address, seconds=_ANSWER_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise AnalysisError(
             f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler`, which says "

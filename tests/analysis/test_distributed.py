@@ -142,6 +142,17 @@ def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatc
         raise AssertionError("there is a scheduler")
 
 
+def test_an_address_where_somebody_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "_ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            pytest.raises(AnalysisError, match=rf"answers at {address} \(it takes the .* says nothing\)\. S"),
+            ours.cluster(address),
+        ):
+            raise AssertionError("there is a scheduler")
+
+
 def test_the_command_measures_on_processes_of_this_machine(run: Path) -> None:
     command = "from embevo_cli.main import main; main()"
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -102,6 +103,11 @@ def test_where_nothing_can_be_trained_is_said_and_nothing_is_begun(
     nobody = invoke("sweep", grid, "--out", tmp_path / "out", "--dask", "tcp://127.0.0.1:1")
     assert nobody.exit_code == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in nobody.output
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        nobody = invoke("sweep", grid, "--out", tmp_path / "out", "--dask", address)
+    assert nobody.exit_code == 2
+    assert f"answers at {address} (it takes the connection and says nothing)" in nobody.output
     with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
         with (
