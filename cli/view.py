@@ -32,13 +32,20 @@ def view(
 
     site = Site(runs, matrix)
     if folder is not None:
+        from embevo.errors import DestinationError  # noqa: PLC0415
         from embevo.viewer.export import export  # noqa: PLC0415 - loaded when it is needed
 
         from .progress import measuring  # noqa: PLC0415
         from .readable import size_of  # noqa: PLC0415
 
-        with measuring("Writing") as on_file:
-            total = export(site, folder, on_file)
+        try:
+            with measuring("Writing") as on_file:
+                total = export(site, folder, on_file)
+        except OSError as error:
+            raise DestinationError(
+                f"the page cannot be written: {error.filename or folder}: {error.strerror}. What was written "
+                "of it is removed again. Make room, or name another directory with --export."
+            ) from error
         click.echo(f"Wrote {folder} ({size_of(total)}): a web server shows it, such as "
                    f"python3 -m http.server -d {folder}")  # fmt: skip
         return

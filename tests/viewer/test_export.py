@@ -167,3 +167,12 @@ def test_a_folder_that_holds_something_is_left_alone(recorded: list[Path], tmp_p
     with pytest.raises(ArgumentError, match="there already"):
         export(site, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_command_says_where_the_page_cannot_be_written(recorded: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file, and no directory")
+    folder = tmp_path / "file" / "page"
+    said = CliRunner().invoke(embevo, ["view", str(recorded[0]), "--export", str(folder)])
+    assert said.exit_code == 2
+    assert f"the page cannot be written: {folder}" in said.output
+    assert "name another directory with --export" in said.output
