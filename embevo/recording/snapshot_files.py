@@ -21,8 +21,8 @@ from embevo.run.writing import snapshot_process
 from embevo.run.writing.sealing import Sealer
 from embevo.run.writing.snapshot_process import ORDER, REPORT, Work
 
-# A process is worth its start when so many files were made, at so many a second. Of fewer it takes as much from
-# a training that uses all cores as the thread does: its work runs between two steps of theirs.
+# A process is worth its start when so many files were made, at so many a second. Of twenty a second it took
+# more from a training that uses all cores than the thread does: 5 % of a step of embevo train, against 2 %.
 STARTS_AFTER_FILES: Final = 200
 STARTS_AT_RATE: Final = 100
 # A file that has waited for an idle core for so long is made on a busy one.
