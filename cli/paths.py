@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from embevo.run.paths import looks_like_url
+
 
 class PathOf(click.Path):
     """A path as :class:`pathlib.Path`: ``~`` is a home directory, an empty text is refused.
@@ -25,6 +27,14 @@ class PathOf(click.Path):
         text = str(value)
         if self._urls and "://" in text:
             return text
+        if looks_like_url(text):
+            self.fail(
+                "this is a URL, and a path on the disk is wanted: embevo pull URL DIRECTORY brings a run "
+                "there. embevo verify and embevo diff read it where it is, with two slashes behind the "
+                "colon; embevo push, and embevo train with --mirror, send it",
+                param,
+                ctx,
+            )
         if not text.strip():
             self.fail("the path is empty: name a file or a directory (. is the current one)", param, ctx)
         try:

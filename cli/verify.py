@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -10,6 +11,9 @@ from rich.table import Table
 
 from .paths import PathOf
 from .readable import command_line
+
+# After which a storage that does not answer is given up.
+_PATIENCE_SECONDS: Final = 60
 
 
 @click.command()
@@ -31,7 +35,7 @@ def verify(ctx: click.Context, run: Path | str, *, deep: bool, as_json: bool) ->
         from embevo.run.mirroring.pulling import pull  # noqa: PLC0415
 
         with tempfile.TemporaryDirectory(prefix="embevo-") as directory:
-            found = check(pull(run, Path(directory) / "run"), deep=deep)
+            found = check(pull(run, Path(directory) / "run", patience=_PATIENCE_SECONDS), deep=deep)
     else:
         found = check(run, deep=deep)
     steps = found.steps.tolist()

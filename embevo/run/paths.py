@@ -9,6 +9,9 @@ from typing import Final
 from embevo.errors import ArgumentError
 
 _SNAPSHOT: Final = re.compile(r"step_([0-9]{7,})\.safetensors")
+# A URL, or one that pathlib has made a path of.
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3a?|gs|az|abfss?|https?|file):/")
+_USER: Final = re.compile(r"/+[^/\s@]*@")
 PathLike = str | os.PathLike[str]
 
 
@@ -29,6 +32,7 @@ class RunPaths:
         Raises:
             ArgumentError: it is not a path.
         """
+        _check_no_url(root)
         object.__setattr__(self, "root", _followed(absolute(root)))
 
     @property
@@ -176,6 +180,21 @@ def absolute(path: PathLike) -> Path:
         raise ArgumentError(
             f"{given} is a relative path, and the working directory is gone. Give an absolute one."
         ) from error
+
+
+def looks_like_url(path: object) -> bool:
+    """Whether a path is a URL, or what pathlib makes of one: a directory of that name is never meant."""
+    return _URL.match(str(path)) is not None
+
+
+def _check_no_url(path: PathLike) -> None:
+    if looks_like_url(path):
+        raise ArgumentError(
+            f"{_USER.sub('//', str(path).partition('?')[0])} is a URL, and a directory is wanted here. A run "
+            "is recorded on the disk, and sent to object storage with mirror= and a URL, or embevo push; "
+            "open_run, embevo verify and embevo diff read it there, with two slashes behind the colon, and "
+            "embevo pull brings it onto the disk for everything else."
+        )
 
 
 def _spelled(path: object) -> str:

@@ -8,8 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 # What becomes of a request: passed on; the connection cut before the server has it, or after it has answered,
-# the answer being lost; refused as an overloaded server does; held until it is let go.
-Fate = Literal["pass", "cut", "lose", "busy", "hold"]
+# the answer being lost; refused as an overloaded server does, or as S3 does where credentials have expired;
+# held until it is let go.
+Fate = Literal["pass", "cut", "lose", "busy", "expired", "hold"]
+REFUSALS = {"busy": (503, "SlowDown"), "expired": (400, "ExpiredToken")}
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class FaultyProxy:
                 if fate == "cut":
                     self.close_connection = True
                     return
-                if fate == "busy":
-                    said = b"<Error><Code>SlowDown</Code></Error>"
-                    self.answer(503, [("Content-Type", "application/xml")], said)
+                if fate in REFUSALS:
+                    status, code = REFUSALS[fate]
+                    said = f"<Error><Code>{code}</Code></Error>".encode()
+                    self.answer(status, [("Content-Type", "application/xml")], said)
                     return
                 server = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
                 try:

@@ -18,7 +18,7 @@ def is_url(path: object) -> bool:
 
 
 def checked(url: object) -> str:
-    """A URL that can be written into logs and messages, without a slash at its end.
+    """A URL that can be written into logs and messages: its scheme in small letters, no slash at its end.
 
     Raises:
         ArgumentError: it is no URL of object storage, or carries something secret; the message does not.
@@ -37,8 +37,14 @@ def checked(url: object) -> str:
             "the bucket and the prefix alone; credentials are taken from the environment, such as "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role"
         )
+    if scheme == "file" and parts.netloc:
+        raise ArgumentError(
+            f"{url} is no absolute path, which a file:// URL has behind its two slashes: file:///data/runs/mine"
+        )
     if not parts.netloc and scheme != "file":
         raise ArgumentError(f"{url} names no bucket: s3://bucket/prefix does")
     if not parts.path.strip("/"):
         raise ArgumentError(f"{url} names a whole bucket: give each run a prefix of its own, {url}/runs/mine")
-    return url.rstrip("/")
+    if "//" in parts.path or ".." in parts.path.split("/"):
+        raise ArgumentError(f"{url} has an empty part or .. in it, and object storage knows no such keys")
+    return f"{scheme}{url[len(scheme) :].rstrip('/')}"

@@ -1,15 +1,15 @@
 """One prefix of one bucket, through obstore: objects got, made, replaced and listed, errors named."""
 
 import os
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from embevo.errors import MissingLibraryError, StorageError, StorageRefusedError
+from embevo.errors import MissingLibraryError, StorageRefusedError
 from embevo.run.cloud.address import checked
+from embevo.run.cloud.failures import failure, is_no_bucket, is_panic
 from embevo.run.cloud.patience import Patience
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ _TIMEOUT: Final = timedelta(minutes=2)
 _CONNECT_TIMEOUT: Final = timedelta(seconds=10)
 _LARGE_BYTES: Final = 64 << 20
 _AT_ONCE: Final = 8
-_QUERY: Final = re.compile(r"\?[^\s\"'<>]*")
-_USER: Final = re.compile(r"//[^/\s@]*@")
-_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
-_SECRET_NAME: Final = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|SAS|CREDENTIAL", re.IGNORECASE)
-_NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 # In which processes obstore was used: its threads do not live on in a forked copy, where asking it hangs.
 _USED_IN: Final[set[int]] = set()
 T = TypeVar("T")
@@ -92,7 +87,7 @@ class Bucket:
                     retry_config={"max_retries": 0, "retry_timeout": _TIMEOUT},
                 )
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise StorageRefusedError(f"{self.url}: {said(error)}") from None
+            raise failure(self.url, error, refused=True) from None
 
     def get(self, key: str) -> Stored | None:
         """An object; None where there is none."""
@@ -162,13 +157,17 @@ class Bucket:
             except (errors.AlreadyExistsError, errors.PreconditionError):
                 raise FileExistsError from None
             except FileNotFoundError as error:
-                if "absent" in absent and not any(words in str(error) for words in _NO_BUCKET):
+                if "absent" in absent and not is_no_bucket(error):
                     return absent["absent"]
-                raise StorageRefusedError(f"{self.url}: {said(error)}") from None
+                raise failure(self.url, error, refused=True) from None
             except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
-                raise StorageRefusedError(f"{self.url}: {said(error)}") from None
+                raise failure(self.url, error, refused=True) from None
             except (errors.BaseError, OSError, ValueError) as error:
-                raise StorageError(f"{self.url}: {said(error)}") from None
+                raise failure(self.url, error) from None
+            except BaseException as error:
+                if is_panic(error):
+                    raise failure(self.url, error) from None
+                raise
 
         return self.patience(once)
 
@@ -180,20 +179,6 @@ def _check_not_forked(url: str) -> None:
             'processes otherwise: multiprocessing.get_context("spawn"), or a DataLoader with '
             'multiprocessing_context="spawn"; or embevo pull the run first, and open it from the disk'
         )
-
-
-def said(error: BaseException) -> str:
-    """What a library says of an error, on a line, with nothing in it that is secret."""
-    whole = str(error)
-    text = whole.partition("\n")[0].partition("<")[0].strip(" :")
-    code = _CODE.search(whole)
-    if code:
-        text = f"{text}: {code[1]}"
-    text = _USER.sub("//", _QUERY.sub("", text))
-    for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_NAME.search(name):
-            text = text.replace(value, "***")
-    return text
 
 
 def _allows_http() -> bool:

@@ -46,8 +46,9 @@ def pull(url: str, path: PathLike, *, patience: float = 300.0, on_rows: OnRows |
         OSError: with the path: a file cannot be written.
     """
     paths, bucket = RunPaths(path), Bucket(url, Patience(patience), reads_only=True)
-    there = Run(bucket.url)
+    # Asked first, and with the patience that was asked for.
     claim = bucket.get(WRITER)
+    there = Run(bucket.url)
     run = None if claim is None else identity_at(claim)
     if run is None:
         raise NotARunError(f"{bucket.url}/{WRITER} does not say which run it is")
@@ -67,6 +68,8 @@ def pull(url: str, path: PathLike, *, patience: float = 300.0, on_rows: OnRows |
 
 
 def _check_free(paths: RunPaths, run: str) -> None:
+    if paths.root.exists() and not paths.root.is_dir():
+        raise RunExistsError(f"{paths.root} is a file; a run is a directory. Choose another one.")
     if not paths.root.exists() or identity_of(paths, make=False) == run:
         return
     found = [each.name for each in paths.root.iterdir() if not is_litter(each.name)]

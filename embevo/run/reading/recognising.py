@@ -17,8 +17,8 @@ def check_is_run(paths: RunPaths) -> None:
     root = paths.root
     if (paths.incoming / paths.manifest.name).is_file():
         raise NotARunError(
-            f"{root} is not a run yet: recording over the one that was there was interrupted when the new "
-            f"run was complete. embevo recover {root} puts the new one in its place."
+            f"{root} is not a run yet: its creation was interrupted when the new run was complete, and "
+            f"before it was in its place. embevo recover {root} puts it there."
         )
     if paths.manifest.is_file() and (paths.trajectory / GROUP_METADATA).is_file():
         return

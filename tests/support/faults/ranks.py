@@ -25,7 +25,7 @@ from embevo.recording.sharded import Part
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import Run, open_run
 from embevo.run.reading.summary import summarize
-from embevo.run.repair.recovery import has_run, recover
+from embevo.run.repair.recovery import recover
 from embevo.run.repair.verification import verify
 from embevo.run.writing.part_locks import parts_of
 from embevo.run.writing.whole import Whole
@@ -265,11 +265,7 @@ def check(path: Path, plan: RanksPlan, captured: list[int], attempted: list[int]
         assert not created, "there is no run any more"
         return "no run"
     assert least <= rows <= most, f"{rows} rows are read, and all have captured {least} to {most}"
-    # A process that was killed while it made its run has none, and had captured nothing.
-    own = {
-        int(part.root.name): len(open_run(part.root).steps) if has_run(part) else 0
-        for part in parts_of(RunPaths(path))
-    }
+    own = {int(part.root.name): _rows(part) for part in parts_of(RunPaths(path))}
     for rank, has in own.items():
         assert captured[rank] <= has <= attempted[rank], f"rank {rank} has {has} rows"
     done = recover(path)
@@ -289,6 +285,14 @@ def check(path: Path, plan: RanksPlan, captured: list[int], attempted: list[int]
     second = recover(path)
     assert (second.sealed, second.removed, second.rebuilt, second.lost) == ([], [], [], []), vars(second)
     return f"{again} of {max(own.values(), default=0)} rows"
+
+
+def _rows(part: RunPaths) -> int:
+    """Rows in the run of a process; one that was killed while it made it had captured nothing."""
+    try:
+        return len(open_run(part.root).steps)
+    except NotARunError:
+        return 0
 
 
 def _as_it_is(path: Path) -> int:
