@@ -293,7 +293,12 @@ def _effort(planned: "Plan", machine: "Machine") -> str:
 
     size = planned.block_steps * planned.step_bytes
     seconds = planned.block_steps * planned.every / planned.steps_per_second
-    idle, busy = (expected_effort(machine.encode_seconds, size, seconds, cores) for cores in (1.0, 0.0))
+    captures = size / machine.copy_rate if machine.copy_rate else 0.0
+    files = planned.block_steps * (machine.file_seconds or 0.0)
+    idle, busy = (
+        expected_effort(machine.encode_seconds, size, seconds, cores, captures=captures, beside=files)
+        for cores in (1.0, 0.0)
+    )
     if idle == busy:
         return f"{idle}, whether training leaves a core idle or none"
     return f"{idle} where training leaves a core idle, {busy} where it uses all"

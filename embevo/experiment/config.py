@@ -19,6 +19,7 @@ from embevo.run.format.schedule import Schedule, at, every
 from embevo.run.format.schedule_text import parse_schedule
 from embevo.run.format.settings import Meaning
 from embevo.run.reading.reader import open_run
+from embevo.run.writing.effort_choice import DEFAULT_BUDGET
 
 Init = Literal["normal", "qwen", "qwen-unit"]
 FloatType = Literal["float32", "bfloat16"]
@@ -149,10 +150,10 @@ class ExperimentConfig:
         ),
     )
     budget: float = field(
-        default=0.02,
+        default=DEFAULT_BUDGET,
         metadata=about(
-            "With effort auto: the share of a step that compressing may take from the loop where no core is "
-            "idle.",
+            "With effort auto: the share of a step that recording is to take from the loop where no core is "
+            "idle, as far as compressing less can help.",
             0,
             meaning="conduct",
             kept=False,

@@ -153,8 +153,9 @@ class Recorder:
             effort: how hard the writer compresses the trajectory: ``small`` as far as pays, ``fast`` by LZ4,
                 ``none`` not at all, or ``auto``, each block as far as training leaves idle cores for it. Any
                 reader reads them all.
-            budget: with ``auto``, the share of a step that compressing may take from the loop where no core
-                is idle.
+            budget: with ``auto``, the share of a step that recording is to take from the loop where no core
+                is idle. Captures and files take what they must, and compressing what they leave, or a quarter
+                of the budget if that is more.
             mirror: URL in object storage, such as ``s3://bucket/prefix``, to which sealed blocks are sent
                 while recording goes on, by a thread that nobody waits for. Credentials are taken from the
                 environment.
@@ -179,7 +180,8 @@ class Recorder:
         rewind_to = whole("rewind_to", rewind_to, least=-1)
         check_resume(resume=resume, overwrite=overwrite, rewind_to=rewind_to)
         sync_seconds = seconds("sync_seconds", sync_seconds)
-        self._effort = EffortChoice(effort, share("budget", budget))
+        self._times = CaptureTimes()
+        self._effort = EffortChoice(effort, share("budget", budget), captures=self._times.seconds)
         names = scalar_names(scalars)
         self._sources = sources_of(matrices, module)
         self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
@@ -323,7 +325,6 @@ class Recorder:
         self._only_two, self._logged = len(layout.frame.scalars) == 2, self._scalars.logged
         self._compared = 0
         self._deferred = self._deferred_ns = 0
-        self._times = CaptureTimes()
         self._closed = False
         self._released = False
         # Why it records no more, where that was not its own doing.

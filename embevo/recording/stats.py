@@ -88,18 +88,24 @@ class CaptureTimes:
 
     Attributes:
         longest: the longest of all.
+        total: all together.
     """
 
     def __init__(self) -> None:
-        self.longest = 0
+        self.longest = self.total = 0
         self._latest: deque[int] = deque(maxlen=_KEPT)
 
     def add(self, nanoseconds: int) -> None:
         """Add one duration."""
         self._latest.append(nanoseconds)
+        self.total += nanoseconds
         # Not max(): this is on the way of every training step.
         if nanoseconds > self.longest:  # noqa: PLR1730
             self.longest = nanoseconds
+
+    def seconds(self) -> float:
+        """All together, in seconds."""
+        return self.total / 1e9
 
     def percentile(self, percent: float) -> int:
         """A percentile of the latest 65,536 durations; 0 when there is none."""

@@ -1,23 +1,17 @@
 """What a recording will take, worked out before it begins: bytes, memory, bandwidth, and whether it fits."""
 
-import os
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from embevo.run.format.chunks import ChunkEncoder
-from embevo.run.format.effort import EFFORTS, Effort
+from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_of_block, stored_dtype
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_of_block
 from embevo.run.format.schedule import Schedule
 from embevo.run.journal.header import header_of, journal_bytes
 from embevo.run.limits import DiskRoom, Limit, available_cores, available_memory, disk_room
+from embevo.run.rates import copy_rate, encoding, file_seconds, write_rate
 
 # How many times smaller than its safetensors bytes a trajectory has been found to be in Zarr, least and most,
 # by the recorded dtype: runs of the experiment for blocks of many steps, updates of all and of few rows for
@@ -35,7 +29,6 @@ _SHRINK: Final = {
 _SHRINK_UNKNOWN: Final = (1.0, 100.0)
 # Root, group, manifest, journal, lock, folders, and what is there for a moment only while it is written.
 _OTHER_FILES: Final = 16
-_PROBE_BYTES: Final = 32 << 20
 _CHUNKS_AT_WORK_BYTES: Final = 16 << 20
 
 
@@ -192,6 +185,7 @@ class Machine:
             effort; None likewise.
         encode_seconds: seconds of a core for a byte of them, by effort; empty likewise.
         write_rate: bytes a second of a written and synced file; None likewise.
+        file_seconds: seconds of a core for the safetensors file of a step; None likewise.
         memory_source: what leaves no more memory, such as a control group.
         cores: that this process can use; None if that was not asked.
         disk: what else there is to know of the file system; None likewise.
@@ -203,6 +197,7 @@ class Machine:
     encode_rate: float | None = None
     encode_seconds: Mapping[Effort, float] = field(default_factory=dict)
     write_rate: float | None = None
+    file_seconds: float | None = None
     memory_source: str = "the machine"
     cores: Limit | None = None
     disk: DiskRoom | None = None
@@ -221,15 +216,16 @@ class Machine:
 
     @classmethod
     def measured(cls, directory: Path, plan: Plan, zarr_dtype: ZarrDtype) -> "Machine":
-        """What this machine does, timed for a second or so; a temporary file is written and deleted."""
-        here = cls.here(directory)
-        encoded = _encoding(plan.frame, zarr_dtype) if plan.store != "safetensors" else {}
+        """What this machine does, timed for a second or so; temporary files are written and deleted."""
+        here, place = cls.here(directory), _existing(directory)
+        encoded = encoding(plan.frame, zarr_dtype) if plan.store != "safetensors" else {}
         return replace(
             here,
-            copy_rate=_copy_rate(),
+            copy_rate=copy_rate(),
             encode_rate=encoded["none"].rate if encoded else None,
             encode_seconds={effort: found.cpu for effort, found in encoded.items()},
-            write_rate=_write_rate(_existing(directory)),
+            write_rate=write_rate(place),
+            file_seconds=file_seconds(place, plan.step_bytes) if plan.snapshot_bytes else None,
         )
 
 
@@ -330,56 +326,3 @@ def _existing(directory: Path) -> Path:
     while not path.is_dir():
         path = path.parent
     return path
-
-
-def _copy_rate() -> float:
-    source = np.ones(_PROBE_BYTES, np.uint8)
-    target = source.copy()
-    start = time.perf_counter()
-    for _ in range(4):
-        np.copyto(target, source)
-    return 4 * _PROBE_BYTES / (time.perf_counter() - start)
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """What it takes to make blocks: bytes a second on all cores, and seconds of a core for a byte."""
-
-    rate: float
-    cpu: float
-
-
-def _encoding(frame: FrameSpec, zarr_dtype: ZarrDtype) -> dict[Effort, _Encoded]:
-    """Values that all change a little, encoded in the run's chunks with each effort."""
-    block = block_steps_for(frame, zarr_dtype)
-    name = frame.main
-    spec = frame.by_name[name]
-    width = prod(spec.shape[1:]) * stored_dtype(spec.dtype, zarr_dtype).itemsize
-    layout = Layout.new(
-        frame, block_steps=block, store="zarr", zarr_dtype=zarr_dtype, has_token_count=False, attributes={}
-    )
-    # As the run would be encoded, on all cores where it would be.
-    encoder = ChunkEncoder.of(layout.arrays[name])
-    sample = (max(1, min(spec.shape[0], _PROBE_BYTES // (block * width))), *spec.shape[1:])
-    rng = np.random.default_rng(0)
-    steps = rng.normal(0, 1e-4, (block, *sample)).astype(np.float32)
-    steps[0] += rng.normal(0, 0.02, sample)
-    values = steps.cumsum(0, dtype=np.float32).astype(frame.dtype(name))
-    found = {}
-    for effort in EFFORTS:
-        start, cpu = time.perf_counter(), time.process_time()
-        for _ in encoder.files(values, effort):
-            pass
-        taken = time.process_time() - cpu
-        found[effort] = _Encoded(values.nbytes / (time.perf_counter() - start), taken / values.nbytes)
-    return found
-
-
-def _write_rate(directory: Path) -> float:
-    data = np.random.default_rng(0).bytes(_PROBE_BYTES)
-    with tempfile.TemporaryFile(dir=directory) as file:
-        start = time.perf_counter()
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        return len(data) / (time.perf_counter() - start)

@@ -15,6 +15,7 @@ from embevo.recording.stats import RecorderStats
 from embevo.run.format.effort import EFFORTS, Effort
 from embevo.run.reading.summary import summarize
 from embevo.run.repair.recovery import recover
+from embevo.run.writing.effort_choice import EffortChoice
 from support import encoded
 
 SHAPE = (40, 16)
@@ -104,6 +105,25 @@ def test_a_loop_that_waits_for_the_writer_gets_light_blocks(tmp_path: Path) -> N
     assert sum(blocks.values()) == 30
     assert blocks["small"] < 15
     assert recorder.stats.effort in {"none", "fast"}
+
+
+def test_the_choice_knows_what_captures_and_files_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float, float]] = []
+    choose = EffortChoice.next
+
+    def listen(choice: EffortChoice, size: int, seconds: float, beside: float = 0.0) -> Effort:
+        told.append((beside, choice.captures()))
+        return choose(choice, size, seconds, beside)
+
+    monkeypatch.setattr(EffortChoice, "next", listen)
+    stats = record(tmp_path, steps=30, store="both")
+    besides, captures = zip(*told, strict=True)
+    assert len(told) == 3
+    assert all(seconds > 0 for seconds in besides)
+    assert 0 < captures[0] <= captures[1] <= captures[2]
+    assert 30 * stats.capture_ns_p50 / 4 < 1e9 * captures[2] <= 30 * stats.capture_ns_max
 
 
 @pytest.mark.parametrize(

@@ -27,17 +27,23 @@ class FakeLoad:
 
 
 def chosen(
-    choice: EffortChoice, load: FakeLoad, idle: float | None, blocks: int, seconds: float
+    choice: EffortChoice,
+    load: FakeLoad,
+    idle: float | None,
+    blocks: int,
+    seconds: float,
+    *,
+    beside: float = 0.0,
 ) -> list[Effort]:
     """The efforts of some blocks, each captured in so many seconds by a training that leaves so many cores.
 
-    What the writer uses of them is not idle.
+    What the writer uses of them, for blocks and seconds of a core beside them, is not idle.
     """
     efforts = []
     for _ in range(blocks):
-        used = COST[choice.last or "small"] / seconds
+        used = (COST[choice.last or "small"] + beside) / seconds
         load.idle = None if idle is None else max(0.0, idle - used)
-        efforts.append(choice.next(BYTES, seconds))
+        efforts.append(choice.next(BYTES, seconds, beside))
         choice.made(efforts[-1], BYTES, COST[efforts[-1]], COST[efforts[-1]])
     return efforts
 
@@ -66,6 +72,39 @@ def test_a_training_that_uses_all_cores_pays_for_no_more_than_the_budget() -> No
 def test_a_larger_budget_buys_more() -> None:
     choice, load = auto(budget=0.2)
     assert set(chosen(choice, load, 0.0, 20, 0.07)) == {"fast"}
+
+
+class Captures:
+    """Says how long captures took so far: so long for each block."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.total = 0.0
+
+    def __call__(self) -> float:
+        self.total += self.seconds
+        return self.total
+
+
+@pytest.mark.parametrize(("captures", "beside"), [(0.07, 0.0), (0.0, 0.07), (0.03, 0.04), (0.5, 0.5)])
+def test_what_captures_and_files_take_of_the_budget_is_not_there_for_blocks(
+    captures: float, beside: float
+) -> None:
+    load = FakeLoad(None)
+    choice = EffortChoice("auto", 0.02, load=load, captures=Captures(captures))
+    # A budget of 0.1 s a block: alone, a small one would have room in it.
+    assert set(chosen(choice, load, 0.0, 10, 5.0, beside=beside)) == {"fast"}
+    alone, load = auto(budget=0.02)
+    assert set(chosen(alone, load, 0.0, 10, 5.0)) == {"small"}
+
+
+@pytest.mark.parametrize(("captures", "beside"), [(0.5, 0.0), (0.0, 4.5), (3.0, 0.9)])
+def test_where_cores_are_idle_blocks_are_small_whatever_the_rest_takes(
+    captures: float, beside: float
+) -> None:
+    load = FakeLoad(None)
+    choice = EffortChoice("auto", 0.02, load=load, captures=Captures(captures))
+    assert set(chosen(choice, load, 1.0, 10, 5.0, beside=beside)) == {"small"}
 
 
 def test_a_writer_that_cannot_keep_up_does_less_although_cores_are_idle() -> None:

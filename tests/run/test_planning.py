@@ -158,3 +158,22 @@ def test_the_expected_effort_is_that_of_the_policy() -> None:
     assert expected_effort(cost, 10**8, 10.0, 0.0) == "fast"
     assert expected_effort(cost, 10**8, 0.5, 0.0) == "none"
     assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2) == "small"
+
+
+def test_the_expected_effort_is_of_what_captures_and_files_leave() -> None:
+    cost: dict[Effort, float] = {"none": 1e-10, "fast": 1e-9, "small": 1e-8}
+    # Of a budget of two seconds a small block takes one.
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2, captures=0.9) == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2, captures=1.1) == "fast"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.11) == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.11, beside=0.3) == "fast"
+    assert expected_effort(cost, 10**8, 10.0, 1.0, budget=0.2, captures=1.1, beside=1.3) == "small"
+
+
+def test_making_a_file_is_timed_where_the_run_has_files(tmp_path: Path) -> None:
+    frame = FrameSpec.of({"embeddings": ("float32", (128, 64))}, ())
+    for store, timed in (("both", True), ("zarr", False)):
+        plan = Plan.of(frame, steps=1000, steps_per_second=100, store=store)
+        seconds = Machine.measured(tmp_path / "run", plan, "float32").file_seconds
+        assert (seconds is not None and seconds > 0) == timed
+    assert not list(tmp_path.iterdir())

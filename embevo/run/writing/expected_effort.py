@@ -28,6 +28,8 @@ def expected_effort(
     idle: float,
     *,
     budget: float = DEFAULT_BUDGET,
+    captures: float = 0.0,
+    beside: float = 0.0,
 ) -> Effort:
     """The effort of the blocks of a recording that is under way for a while.
 
@@ -37,14 +39,18 @@ def expected_effort(
         seconds: in which a block is captured.
         idle: cores that training leaves.
         budget: share of the time that recording may take from training.
+        captures: seconds that captures of a block keep the training thread.
+        beside: seconds of a core that the writer spends for a block on all else, such as files.
     """
     load = _SteadyLoad(idle)
-    choice = EffortChoice("auto", budget, load=load)
+    captured = 0.0
+    choice = EffortChoice("auto", budget, load=load, captures=lambda: captured)
     effort: Effort = "small"
     for _ in range(_BLOCKS):
-        effort = choice.next(size, seconds)
+        captured += captures
+        effort = choice.next(size, seconds, beside)
         cpu = seconds_a_byte[effort] * size
         choice.made(effort, size, cpu, cpu)
         # What recording uses is not idle.
-        load.idle = max(0.0, idle - cpu / seconds)
+        load.idle = max(0.0, idle - (cpu + beside) / seconds)
     return effort

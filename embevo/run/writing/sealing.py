@@ -67,8 +67,8 @@ class Sealer:
         """
         start = (stop - 1) // self._layout.block_steps * self._layout.block_steps
         size = (stop - start) * self._matrix_bytes
-        since = self._stopwatch.begin(waits=self.effort.chooses)
-        effort = self.effort.next(size, since)
+        since, between = self._stopwatch.begin(waits=self.effort.chooses)
+        effort = self.effort.next(size, since, between)
         beside: list[float] = []
         sealed = self._block(journal, start, stop, effort, beside)
         begun = time.monotonic()
