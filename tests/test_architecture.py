@@ -34,7 +34,7 @@ FLOORS = (
     ("core_load",),
     ("disk",),
     ("format", "checkpoint_files"),
-    ("journal",),
+    ("journal", "rates"),
     ("manifest", "planning", "cloud"),
     ("reading",),
     ("writing",),
