@@ -53,11 +53,12 @@ def compact(run: Path, *, dry_run: bool, as_json: bool) -> None:
 
 def expected(found: "CompactionEstimate") -> str:
     """What an estimate says, on a line."""
+    rest = f" {found.unsealed:,} steps in the journal are not counted." if found.unsealed else ""
     if not found.files:
-        return "Nothing to do: the run is as small as it gets, or has no block yet."
+        return f"Nothing to do: the run is as small as it gets, or has no block yet.{rest}"
     saved = found.before - found.after
     return (
         f"{size_of(found.before)} would become about {size_of(found.after)}: {size_of(saved)} less "
         f"({100 * saved / found.before:.0f} %). That is from {found.sampled:,} of {found.files:,} files, "
-        "which were compressed for it; nothing was changed."
+        f"which were compressed for it; nothing was changed.{rest}"
     )

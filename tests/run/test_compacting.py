@@ -30,6 +30,7 @@ from embevo.run.repair.compacting import estimate_compaction, was_written_lightl
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
+from embevo.run.writing.effort_choice import AskedEffort
 from support import encoded, frames, trajectories
 from support.written import frame_of, write_run
 
@@ -302,6 +303,34 @@ def test_an_estimate_changes_nothing_and_is_near(run: Path) -> None:
     assert abs(found.after - done.after) < 0.1 * done.before
     assert estimate_compaction(run).files == 0
     assert not was_written_lightly(run)
+
+
+@pytest.mark.parametrize("efforts", [["none"], ["none", "small", "fast", "none", "small"]])
+def test_an_estimate_is_near_where_arrays_and_blocks_are_of_many_kinds(
+    efforts: list[AskedEffort], tmp_path: Path
+) -> None:
+    """Numbers that shrink to nothing beside others that hardly do, some of them small to begin with."""
+    rng = np.random.default_rng(0)
+    shapes = {"ids": ("int64", (40, 8)), "wild": ("float32", (20, 8)), "tall": ("float16", (90, 5))}
+    frame = FrameSpec.of(shapes, ("loss",))
+    arrays = {
+        "ids": np.arange(320).reshape(40, 8) + np.arange(100)[:, None, None],
+        "wild": rng.normal(size=(100, 20, 8)).astype(np.float32),
+        "tall": trajectories.brownian(100, 90, 5, scale=0.01).astype(np.float16),
+    }
+    path = frames.write_arrays(tmp_path / "run", frame, arrays, efforts * (20 // len(efforts)))
+    found = estimate_compaction(path)
+    done = compact(path)
+    assert found.files == 60
+    assert found.sampled < 40
+    assert abs(found.after - done.after) < 0.05 * done.after, (found.after, done.after)
+
+
+def test_an_estimate_says_what_it_does_not_count(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", rows=11, sealed=8, frame=frame_of((40, 8))).path
+    assert estimate_compaction(path).unsealed == 3
+    said = CliRunner().invoke(embevo, ["compact", "--dry-run", str(path)]).output
+    assert "3 steps in the journal are not counted." in said
 
 
 def test_an_interruption_leaves_a_run_that_the_next_one_finishes(run: Path) -> None:

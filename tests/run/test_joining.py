@@ -18,7 +18,7 @@ from embevo.errors import ArgumentError, NotARunError, RecordingError, RunInUseE
 from embevo.run.exchange.merging import inspect_runs, merge_runs
 from embevo.run.reading.reader import open_run
 from embevo.run.reading.summary import summarize
-from embevo.run.repair.compacting import compact
+from embevo.run.repair.compacting import compact, estimate_compaction
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
@@ -95,7 +95,11 @@ def test_what_would_part_the_pieces_is_refused_and_the_way_around_works(tmp_path
     for rank in SHARDS.ranks:
         ranks.capture(rank, range(5))
         ranks.close(rank)
-    for refused in (lambda: rewind_to(path, 2), lambda: compact(path)):
+    for refused in (
+        lambda: rewind_to(path, 2),
+        lambda: compact(path),
+        lambda: estimate_compaction(path),
+    ):
         with pytest.raises(ArgumentError, match=f"embevo merge {path} --out"):
             refused()
         check(path, list(range(5)))

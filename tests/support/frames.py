@@ -1,5 +1,6 @@
 """Frames of any arrays, and values for them that say where they belong."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from embevo.run.format.layout import Layout, Store, ZarrDtype
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
+from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
 from embevo.run.writing.run_writer import StagedRun
 
 DTYPES = sorted(NUMPY_DTYPES)
@@ -62,6 +64,33 @@ def write_run(
         put(run.journal, row, row * every)
         run.sealer.snapshot(run.journal, row)
         if row + 1 == rows or (row + 1) % block_steps == 0:
+            run.sealer.seal(run.journal, row + 1)
+    run.close(complete=True)
+    return path
+
+
+def write_arrays(
+    path: Path, frame: FrameSpec, arrays: Mapping[str, NDArray[Any]], efforts: Sequence[AskedEffort]
+) -> Path:
+    """A run of the given values of each array along ``step``, in as many blocks as there are efforts."""
+    rows = len(next(iter(arrays.values())))
+    block_steps = rows // len(efforts)
+    layout = Layout.new(
+        frame,
+        block_steps=block_steps,
+        store="zarr",
+        zarr_dtype="float32",
+        has_token_count=False,
+        attributes={},
+    )
+    run = StagedRun(RunPaths(path), layout, slots=block_steps, token_count=None).publish()
+    for row in range(rows):
+        run.journal.begin(row)
+        for name, values in arrays.items():
+            run.journal.payload(row, name)[:] = values[row].tobytes()
+        run.journal.commit(row, row, (0.5,) * len(frame.scalars), seal=True)
+        if (row + 1) % block_steps == 0:
+            run.sealer.effort = EffortChoice(efforts[row // block_steps])
             run.sealer.seal(run.journal, row + 1)
     run.close(complete=True)
     return path

@@ -25,11 +25,6 @@ _LEVEL: Final = 9
 _TRIAL_LEVEL: Final = 3
 _ZSTD_LEVEL: Final = 22
 _SHUFFLES: Final = (Blosc.SHUFFLE, Blosc.BITSHUFFLE, Blosc.NOSHUFFLE)
-# Of Blosc's header: where the flags are, and in them the bit of a copy and the number of the compressor.
-_FLAGS: Final = 2
-_IS_COPY: Final = 0x02
-_COMPRESSOR: Final = 5
-_ZSTD: Final = 4
 
 
 def recompressed(metadata: Mapping[str, Any], file: bytes) -> bytes:
@@ -53,17 +48,6 @@ def recompressed(metadata: Mapping[str, Any], file: bytes) -> bytes:
     with ThreadPoolExecutor(max(1, min(len(work), os.cpu_count() or 1))) as pool:
         made = pool.map(smaller, work)
         return _put_together(metadata, [None if piece is None else next(made) for piece in pieces])
-
-
-def is_light(metadata: Mapping[str, Any], file: bytes) -> bool:
-    """Whether chunks in a file of a matrix were compressed lightly, or not at all.
-
-    Raises:
-        DamagedError: as by :func:`recompressed`.
-    """
-    _, pieces = _taken_apart(metadata, file)
-    flags = [piece[_FLAGS] for piece in pieces if piece is not None]
-    return any(flag & _IS_COPY or flag >> _COMPRESSOR != _ZSTD for flag in flags)
 
 
 def _taken_apart(

@@ -6,6 +6,8 @@ in the usual order, its entry in the manifest first: whichever of its files a ki
 or of after, the manifest knows it.
 """
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +18,10 @@ from embevo.errors import ArgumentError, DamagedError, NotARunError, RecordingEr
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.disk.checksum import digest, digests
 from embevo.run.disk.lock import WriterLock
-from embevo.run.disk.regular_file import links_among, read_regular, through_link
+from embevo.run.disk.regular_file import links_among, open_regular, read_regular, through_link
+from embevo.run.format.effort import FRAME_HEAD, Effort, effort_of
 from embevo.run.format.layout import Layout
-from embevo.run.format.recompressing import is_light, recompressed
+from embevo.run.format.recompressing import recompressed
 from embevo.run.format.steps import describe_ranges
 from embevo.run.journal.place import is_interrupted
 from embevo.run.limits import disk_room
@@ -32,8 +35,10 @@ from embevo.run.reading.reader import Run
 from embevo.run.repair.ranks import refuse_pieces
 from embevo.run.repair.recovery import recover_to_write
 
-# Of the files of matrices, spread over the run: enough to tell what a run of one training becomes.
+# Of the files of one array that were made with one effort, spread over the run, at most; and how many such
+# groups of equal size get as many. A small group gets one.
 _SAMPLED_FILES: Final = 4
+_SAMPLED_WHOLE: Final = 4
 # What an entry of the manifest has beside its files, and for each of them.
 _ENTRY_BYTES: Final = 200
 _SHOWN: Final = 5
@@ -65,6 +70,7 @@ class CompactionEstimate:
     Attributes:
         path: the run.
         rows: of the blocks that are not as small as they get yet.
+        unsealed: rows that wait in the journal, of which no file tells anything yet.
         sampled: files that were compressed for this.
         files: files of matrices that are not as small as they get.
         before: bytes of all chunk files along ``step``.
@@ -73,6 +79,7 @@ class CompactionEstimate:
 
     path: Path
     rows: int
+    unsealed: int
     sampled: int
     files: int
     before: int
@@ -119,55 +126,83 @@ def estimate_compaction(path: PathLike) -> CompactionEstimate:
 
     Raises:
         NotARunError: there is no run.
-        ArgumentError: it has safetensors files only.
+        ArgumentError: it has safetensors files only, or several processes have recorded it.
         DamagedError: a file is not what was written.
         OSError: a file cannot be read.
     """
     paths = RunPaths(path)
-    layout, manifest, blocks = _sealed(paths)
-    large = _large_files(layout, blocks)
-    sample = _spread(large)
-    found, made = 0, 0
-    for block, key in sample:
-        data, smaller = _smaller(paths, layout, manifest, block, key)
-        found, made = found + len(data), made + len(smaller)
+    run, manifest, blocks = _sealed(paths)
+    refuse_pieces(paths, "compacted")
+    groups = _alike(paths, run, blocks)
+    waiting = sum(_length(file) for group in groups.values() for file in group)
+    sampled, saved = 0, 0.0
+    for group in groups.values():
+        length = sum(map(_length, group))
+        count = min(_SAMPLED_FILES, math.ceil(_SAMPLED_FILES * _SAMPLED_WHOLE * length / waiting))
+        sample = _spread(group, count)
+        pairs = [_smaller(paths, run.layout, manifest, block, key) for block, key in sample]
+        found = sum(len(data) for data, _ in pairs)
+        saved += length * (1 - sum(len(smaller) for _, smaller in pairs) / found)
+        sampled += len(sample)
     before = _bytes(blocks)
-    waiting = sum(block.files[key].length for block, key in large)
-    saved = round(waiting * (1 - made / found)) if found else 0
     rows = sum(len(block.rows) for block in blocks if not block.compacted)
-    return CompactionEstimate(paths.root, rows, len(sample), len(large), before, before - saved)
+    files = sum(map(len, groups.values()))
+    unsealed = len(run.steps) - run.sealed_rows
+    return CompactionEstimate(paths.root, rows, unsealed, sampled, files, before, before - round(saved))
 
 
 def was_written_lightly(path: PathLike) -> bool:
-    """Whether chunks of a few files of a run were compressed with little effort, or not at all.
+    """Whether any file of a run's matrices was compressed with little effort, or not at all.
 
     Raises:
         NotARunError: there is no run.
         ArgumentError: it has safetensors files only.
-        DamagedError: a file is not what was written.
+        DamagedError: its metadata or its manifest is not what was written, or a file is no file.
         OSError: a file cannot be read.
     """
     paths = RunPaths(path)
-    layout, manifest, blocks = _sealed(paths)
-    return any(
-        is_light(layout.arrays[key.partition("/")[0]], _read(paths, manifest, block, key))
-        for block, key in _spread(_large_files(layout, blocks))
-    )
+    run, _, blocks = _sealed(paths)
+    return any(effort in ("none", "fast") for _, effort in _alike(paths, run, blocks))
 
 
-def _large_files(layout: Layout, blocks: Sequence[Block]) -> list[tuple[Block, str]]:
-    """The files of matrices in blocks that were not compacted."""
-    return [
-        (block, key)
-        for block in blocks
-        for key in block.files
-        if not block.compacted and key.partition("/")[0] in layout.matrices
-    ]
+def _alike(
+    paths: RunPaths, run: Run, blocks: Sequence[Block]
+) -> dict[tuple[str, Effort | None], list[tuple[Block, str]]]:
+    """The files of matrices in blocks that were not compacted, by array and by how hard they were compressed.
+
+    What compressing makes of one says little of another array, or of a file that was made with other effort.
+    """
+    alike: dict[tuple[str, Effort | None], list[tuple[Block, str]]] = {}
+    for block in blocks:
+        for key in block.files:
+            name = key.partition("/")[0]
+            if not block.compacted and name in run.layout.matrices:
+                alike.setdefault((name, _effort(paths, run, name, key)), []).append((block, key))
+    return alike
 
 
-def _spread(files: list[tuple[Block, str]]) -> list[tuple[Block, str]]:
-    count = min(_SAMPLED_FILES, len(files))
-    return [files[place * len(files) // count] for place in range(count)]
+def _effort(paths: RunPaths, run: Run, name: str, key: str) -> Effort | None:
+    """How hard the first chunk in a file was compressed; None where nothing tells it."""
+    array = run.layout.arrays[name]
+    halves = array["data_type"] == "float32" and run.frame.by_name[name].dtype == "bfloat16"
+    try:
+        descriptor = open_regular(paths.trajectory / key)
+    except FileNotFoundError:
+        # Whoever reads it says that it is missing.
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return effort_of(file.read(FRAME_HEAD.size), array, halves=halves)
+
+
+def _length(file: tuple[Block, str]) -> int:
+    block, key = file
+    return block.files[key].length
+
+
+def _spread(files: list[tuple[Block, str]], count: int) -> list[tuple[Block, str]]:
+    """So many of the files, each from the middle of an equal part of them."""
+    count = min(count, len(files))
+    return [files[(2 * place + 1) * len(files) // (2 * count)] for place in range(count)]
 
 
 def _compact(paths: RunPaths, on_rows: Callable[[int, int], None]) -> Compaction:
@@ -179,7 +214,8 @@ def _compact(paths: RunPaths, on_rows: Callable[[int, int], None]) -> Compaction
                 f"{'; '.join((*done.lost, *done.unproven)[:_SHOWN])}. What could be is sealed; compacting "
                 "again takes the run as it is now."
             )
-    layout, manifest, blocks = _sealed(paths)
+    run, manifest, blocks = _sealed(paths)
+    layout = run.layout
     for link in links_among([paths.trajectory, *(paths.trajectory / name for name in layout.arrays)]):
         raise DamagedError(through_link(link))
     _check(paths, manifest, blocks)
@@ -205,8 +241,8 @@ def _compact(paths: RunPaths, on_rows: Callable[[int, int], None]) -> Compaction
     return Compaction(paths.root, stop, rows, before, _bytes(manifest.sealed(stop)))
 
 
-def _sealed(paths: RunPaths) -> tuple[Layout, Manifest, list[Block]]:
-    """The layout of a run, its manifest, and the entries that make up the rows in its blocks."""
+def _sealed(paths: RunPaths) -> tuple[Run, Manifest, list[Block]]:
+    """A run, its manifest, and the entries that make up the rows in its blocks."""
     run = Run(paths.root)
     if run.store == "safetensors":
         raise ArgumentError(
@@ -214,7 +250,7 @@ def _sealed(paths: RunPaths) -> tuple[Layout, Manifest, list[Block]]:
             "which are not compressed, and there is nothing to compact"
         )
     manifest = Manifest(paths.manifest)
-    return run.layout, manifest, manifest.sealed(run.sealed_rows)
+    return run, manifest, manifest.sealed(run.sealed_rows)
 
 
 def _check(paths: RunPaths, manifest: Manifest, blocks: Sequence[Block]) -> None:
