@@ -1,6 +1,7 @@
 """Measuring a run on the workers of a Dask cluster, each of which reads the run itself."""
 
 import asyncio
+import logging
 import os
 import pickle
 from collections.abc import Callable, Collection, Iterator
@@ -228,7 +229,7 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
         workers: how many of these; by default one a core.
 
     Raises:
-        AnalysisError: no scheduler answers there.
+        AnalysisError: no scheduler answers there, or no process can be started here.
         MissingLibraryError: distributed is not installed.
     """
     try:
@@ -239,7 +240,20 @@ def cluster(address: str, workers: int | None = None) -> Iterator["Client"]:
     if address == "local":
         with _environment_kept():
             with dask.config.set(_LOCAL):
-                local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+                try:
+                    local = LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        dashboard_address="127.0.0.1:0",
+                        # Where cores are busy, they are told to end while they talk to the scheduler, and
+                        # log the traceback of that; what matters is raised here.
+                        silence_logs=logging.CRITICAL,
+                    )
+                except (RuntimeError, OSError, TimeoutError) as error:
+                    raise AnalysisError(
+                        f"no processes of this machine could be started for measuring: {error} "
+                        f"{error.__cause__ or ''} Measure in this process, on its threads, without --dask."
+                    ) from error
             with local, Client(local) as client:
                 yield client
         return

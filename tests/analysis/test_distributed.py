@@ -1,6 +1,7 @@
 """A run that is measured on a Dask cluster of real processes, and what a cluster can lack."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -153,15 +154,37 @@ def test_an_address_where_somebody_says_nothing_is_named(monkeypatch: pytest.Mon
             raise AssertionError("there is a scheduler")
 
 
-def test_the_command_measures_on_processes_of_this_machine(run: Path) -> None:
-    command = "from embevo_cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", command, "analyze", str(run), "--dask", "local", "--jobs", "1"],
+def command_on_processes(run: Path, preload: str) -> subprocess.CompletedProcess[str]:
+    """The command, with workers that run some code when they begin."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-c", "from embevo_cli.main import main; main()"),
+            *("analyze", str(run), "--dask", "local", "--jobs", "1"),
+        ],
+        env={**os.environ, "DASK_DISTRIBUTED__WORKER__PRELOAD": preload},
         capture_output=True,
         text=True,
         check=False,
+    )
+
+
+def test_the_command_measures_on_processes_of_this_machine(run: Path) -> None:
+    """On a busy machine a worker is told to end while it speaks to the scheduler, and logs that."""
+    done = command_on_processes(
+        run,
+        "import logging\n"
+        "def dask_teardown(worker):\n"
+        "    logging.getLogger('distributed.worker').error('Traceback of a heartbeat')\n",
     )
     assert done.returncode == 0, done.stderr
     assert "800 rows" in done.stdout
     assert "Traceback" not in done.stderr
     assert (run / "analysis.json").exists()
+
+
+def test_processes_that_do_not_start_are_said_not_to(run: Path) -> None:
+    done = command_on_processes(run, "raise RuntimeError('no such library')\n")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.search(r"no processes .* started for measuring: .*no such library", done.stderr)
+    assert "without --dask" in done.stderr
