@@ -1,7 +1,7 @@
 """Nulls are simulated together, on threads, and in pieces: the numbers are those of the plain simulation."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embevo.analysis.measures import random_directions
+from embevo.analysis.compiled.normals import number_words
+from embevo.analysis.measures import normals, random_directions, walk_null, ziggurat
 from embevo.analysis.measures.counting import count, lengths, total
 from embevo.analysis.measures.normals import Normals
 from embevo.analysis.measures.pieces import pieces_of
@@ -109,11 +110,84 @@ def test_what_is_simulated_together_is_what_is_simulated_alone(jobs: int) -> Non
     }
 
 
+@pytest.mark.parametrize("dims", [1, 3, 20])
+def test_compiled_loops_make_the_same_walks_to_the_bit(dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    moved = rng.normal(size=(331, 4, dims)) * 0.99 ** np.arange(331)[:, None, None]
+    moved[60] = 0
+    paths = np.cumsum(moved, axis=0)
+    # Several pieces of the cache to a walk, or several walks to a piece.
+    monkeypatch.setattr(random_directions, "_PIECE", 2000)
+    plain = against_random_walks(paths, MEMORY, pieces_of(np.arange(331)))
+    monkeypatch.setattr(walk_null, "pays", lambda *_: True)
+    monkeypatch.setattr(random_directions, "stretch", counted := Counted(random_directions.stretch))
+    assert repr(against_random_walks(paths, MEMORY, pieces_of(np.arange(331)))) == repr(plain)
+    assert counted.calls
+
+
+class Counted:
+    """A function that counts how often it is called."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.calls = 0
+        self._function = function
+
+    def __call__(self, *arguments: object) -> object:
+        self.calls += 1
+        return self._function(*arguments)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_numbers_are_to_the_bit_those_of_numpy(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is too close to tell comes once in a million numbers.
+    monkeypatch.setattr(ziggurat, "_WORDS", 1 << 12)
+    drawing, numpys = ziggurat.Ziggurat(seed), np.random.default_rng(seed)
+    monkeypatch.setattr(drawing, "_numpys", counted := Counted(drawing._numpys))
+    for size in (1, 2, 100_003, 3_000_000, 4, 3_000_000):
+        found = np.empty(size, np.float32)
+        drawing.fill(found)
+        assert found.tobytes() == numpys.standard_normal(size, np.float32).tobytes()
+    assert counted.calls
+
+
+def test_places_at_the_edge_of_strips_are_taken_as_numpy_does() -> None:
+    strips = ziggurat._strips()
+    for first in range(0, 512, 64):
+        which = np.arange(first, first + 64, dtype=np.uint32)
+        which = which[which % 256 > 1]
+        last = ((strips[1][which] - 1) << 9) | which
+        # The last place that is certain, and the first that is not, of which the next word decides.
+        words = np.stack([last, last + 512, np.full_like(last, 0x7F00_1234), np.full_like(last, 0x1234_5602)])
+        words = np.append(words.T.ravel(), np.zeros(64, np.uint32))
+        found, done = np.empty(len(words), np.float32), np.zeros(4, np.int64)
+        tail = np.empty(8, np.int64), np.empty(8, np.uint32)
+        assert number_words(words, strips, found, tail, done)
+        count = int(done[1])
+        key = np.append(ziggurat._untempered(words), np.zeros(624 - len(words), np.uint32))
+        twister = np.random.MT19937()
+        twister.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": 0}}
+        assert (
+            found[:count].tobytes()
+            == np.random.Generator(twister).standard_normal(count, np.float32).tobytes()
+        )
+        assert 2 * len(which) < count < 4 * len(which)
+
+
+def test_a_numpy_that_draws_otherwise_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    width, *others = ziggurat._strips()
+    monkeypatch.setattr(ziggurat, "_strips", lambda: (np.nextafter(width, np.float32(1)), *others))
+    monkeypatch.setattr(normals, "as_numpy_draws", ziggurat.as_numpy_draws.__wrapped__)
+    found = Normals(5, compiled=True).reader().draw((70_000,))
+    assert found.tobytes() == np.random.default_rng(5).standard_normal(70_000, np.float32).tobytes()
+
+
 @settings(max_examples=30)
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400_000)), max_size=12))
-def test_every_reader_reads_one_sequence_from_its_beginning(taken: list[tuple[int, int]]) -> None:
-    normals = Normals(7)
-    readers = [normals.reader() for _ in range(3)]
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400_000)), max_size=12), st.booleans())
+def test_every_reader_reads_one_sequence_from_its_beginning(
+    taken: list[tuple[int, int]], compiled: bool
+) -> None:
+    sequence = Normals(7, compiled=compiled)
+    readers = [sequence.reader() for _ in range(3)]
     expected = np.random.default_rng(7).standard_normal(sum(size for _, size in taken), np.float32)
     read = [0, 0, 0]
     for who, size in taken:
@@ -125,16 +199,16 @@ def test_every_reader_reads_one_sequence_from_its_beginning(taken: list[tuple[in
 
 
 def test_numbers_that_all_have_read_are_not_kept() -> None:
-    normals = Normals(0)
-    one, other = normals.reader(), normals.reader()
+    sequence = Normals(0)
+    one, other = sequence.reader(), sequence.reader()
     for _ in range(40):
         one.draw((1 << 17,))
         other.draw((1 << 17,))
-        assert normals.kept <= 2
+        assert sequence.kept <= 2
     other.close()
     for _ in range(40):
         one.draw((1 << 17,))
-        assert normals.kept <= 2
+        assert sequence.kept <= 2
 
 
 def test_who_hands_out_work_does_what_finds_all_threads_busy() -> None:

@@ -35,11 +35,22 @@ def installed() -> bool:
 
 
 def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """The same function as machine code, which lets other threads run meanwhile.
+    """The same function as machine code, which lets other threads run meanwhile; sums are in any order.
 
     It is made for each combination of dtypes when it is first called with that, which takes seconds, and kept
     beside the package or in the user's cache directory for later processes, where that can be.
     """
+    return _compiled(function, _ANY_ORDER)
+
+
+def compiled_as_written(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """:func:`compiled`, with every operation rounded by itself and in the order in which it is written."""
+    return _compiled(function, None)
+
+
+def _compiled(
+    function: Callable[_Arguments, _Result], freedom: set[str] | None
+) -> Callable[_Arguments, _Result]:
     made: list[Callable[_Arguments, _Result]] = []
 
     @wraps(function)
@@ -47,22 +58,24 @@ def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
         if not made:
             with _MAKING:
                 if not made:
-                    made.append(_make(function))
+                    made.append(_make(function, freedom))
         try:
             return made[0](*arguments, **named)
         except _NOT_KEPT:
             # Before it was run: a disk is full, or what lies there is damaged.
             with _MAKING:
-                made[0] = _make(function, keep=False)
+                made[0] = _make(function, freedom, keep=False)
             return made[0](*arguments, **named)
 
     return call
 
 
-def _make(function: Callable[_Arguments, _Result], *, keep: bool = True) -> Callable[_Arguments, _Result]:
+def _make(
+    function: Callable[_Arguments, _Result], freedom: set[str] | None, *, keep: bool = True
+) -> Callable[_Arguments, _Result]:
     from numba import njit  # noqa: PLC0415 - it takes most of a second to import, and few need it
 
-    make: Any = partial(njit, nogil=True, fastmath=_ANY_ORDER, error_model="numpy")
+    make: Any = partial(njit, nogil=True, fastmath=freedom or False, error_model="numpy")
     try:
         made = make(cache=keep)(function)
     except RuntimeError:

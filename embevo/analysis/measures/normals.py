@@ -1,10 +1,13 @@
 """One sequence of random numbers that several simulations read, each from its first number on."""
 
 from collections import deque
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embevo.analysis.measures.ziggurat import Ziggurat, as_numpy_draws
 
 # So many are drawn at once.
 _CHUNK: Final = 1 << 18
@@ -18,9 +21,20 @@ class Normals:
     kept until every reader has taken it.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
+    def __init__(self, seed: int, *, compiled: bool = False) -> None:
+        """Begin.
+
+        Args:
+            seed: of the sequence.
+            compiled: whether a compiled loop draws, which takes less time, and its loading a second.
+        """
+        if compiled and as_numpy_draws():
+            self._fill = Ziggurat(seed).fill
+        else:
+            self._fill = partial(_fill, np.random.default_rng(seed))
         self._chunks: deque[NDArray[np.float32]] = deque()
+        # The memory of one that was given up.
+        self._free: list[NDArray[np.float32]] = []
         # Number in the sequence of the first one that is kept.
         self._first = 0
         self._readers: list[Reader] = []
@@ -47,7 +61,9 @@ class Normals:
         while done < len(found):
             chunk, place = divmod(start + done - self._first, _CHUNK)
             while chunk >= len(self._chunks):
-                self._chunks.append(self._rng.standard_normal(_CHUNK, np.float32))
+                fresh = self._free.pop() if self._free else np.empty(_CHUNK, np.float32)
+                self._fill(fresh)
+                self._chunks.append(fresh)
             some = self._chunks[chunk][place : place + len(found) - done]
             found[done : done + len(some)] = some
             done += len(some)
@@ -56,8 +72,12 @@ class Normals:
         """Give up what all readers have taken."""
         least = min((reader.position for reader in self._readers), default=self._first)
         while self._chunks and least >= self._first + _CHUNK:
-            self._chunks.popleft()
+            self._free = [self._chunks.popleft()]
             self._first += _CHUNK
+
+
+def _fill(rng: np.random.Generator, found: NDArray[np.float32]) -> None:
+    rng.standard_normal(dtype=np.float32, out=found)
 
 
 class Reader:

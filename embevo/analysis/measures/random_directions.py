@@ -9,10 +9,13 @@ is known but for an error, and each walk takes one that may be the true one.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embevo.analysis.compiled.walks import remember, stretch
 
 # Elements of the walks that are in memory at once.
 _AT_ONCE: Final = 1 << 22
@@ -75,6 +78,7 @@ class Drawn:
         share: ``(walk, 1, 1)`` a of each walk.
         white: ``(walk, step, dimension)`` what m is made of, which is taken for it; None where a is 0.
         carry: ``(walk, 1, dimension)`` m before the first step.
+        compiled: whether steps are made by compiled loops.
     """
 
     memory: float
@@ -82,25 +86,64 @@ class Drawn:
     share: NDArray[np.float32]
     white: NDArray[np.float32] | None
     carry: NDArray[np.float32] | None
+    compiled: bool = False
 
     def walks(self, lengths: NDArray[np.float64]) -> NDArray[np.float32]:
         """``(walk, step, dimension)`` displacements of these lengths ``(step,)``; to be asked for once."""
+        for _ in self.each(lengths):
+            pass
+        return self.fresh
+
+    def each(self, lengths: NDArray[np.float64]) -> Iterator[NDArray[np.float32]]:
+        """:meth:`walks` some at a time, which are in a core's cache when they come."""
         count, steps, dimensions = self.fresh.shape
         at_once = max(1, _PIECE // max(1, steps * dimensions))
+        rows_at_once = max(_BLOCK, _PIECE // (at_once * max(1, dimensions)) // _BLOCK * _BLOCK)
         for start in range(0, count, at_once):
             some = slice(start, start + at_once)
-            walk, share = self.fresh[some], self.share[some]
-            if self.white is not None and self.carry is not None:
-                averaged = _averaged(self.white[some], self.memory, self.carry[some])
-                walk *= np.sqrt(1 - share)
-                averaged *= np.sqrt(share)
-                walk += averaged
-            walk *= (lengths / np.sqrt(np.einsum("wsd,wsd->ws", walk, walk)))[..., None].astype(np.float32)
-        return self.fresh
+            carry = None if self.carry is None else self.carry[some]
+            shares = np.sqrt(1 - self.share[some]), np.sqrt(self.share[some])
+            for first in range(0, steps, rows_at_once):
+                rows = slice(first, first + rows_at_once)
+                walk = self.fresh[some, rows]
+                if self.white is not None and carry is not None:
+                    carry = self._remember(walk, self.white[some, rows], carry, shares)
+                squares = np.einsum("wsd,wsd->ws", walk, walk)
+                if self.compiled:
+                    stretch(walk, squares, lengths[rows])
+                else:
+                    walk *= (lengths[rows] / np.sqrt(squares))[..., None].astype(np.float32)
+            yield self.fresh[some]
+
+    def _remember(
+        self,
+        walk: NDArray[np.float32],
+        white: NDArray[np.float32],
+        carry: NDArray[np.float32],
+        shares: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """Add the moving average to some steps; gives m in the last one, ``(walk, 1, dimension)``."""
+        kernel, fading = _averaging(self.memory)
+        fresh, averaged = shares
+        if self.compiled:
+            within = _within(white, kernel)
+            carry = carry.copy()
+            remember(walk, within, fading[:, 0], carry[:, 0], (fresh[:, 0, 0], averaged[:, 0, 0]))
+            return carry
+        carry = _average(white, kernel, fading, carry)
+        walk *= fresh
+        white *= averaged
+        walk += white
+        return carry
 
 
 def drawn(
-    steps: int, directions: Directions, count: int, draw: Callable[[tuple[int, ...]], NDArray[np.float32]]
+    steps: int,
+    directions: Directions,
+    count: int,
+    draw: Callable[[tuple[int, ...]], NDArray[np.float32]],
+    *,
+    compiled: bool = False,
 ) -> Iterator[Drawn]:
     """Draw random walks, some at a time.
 
@@ -109,6 +152,7 @@ def drawn(
         directions: how they are drawn.
         count: how many walks in all.
         draw: gives the next standard normal numbers, of a shape.
+        compiled: whether steps are made by compiled loops: the same ones, in less time.
     """
     at_once = max(1, _AT_ONCE // max(1, steps * directions.dimensions))
     for start in range(0, count, at_once):
@@ -118,7 +162,7 @@ def drawn(
         share = np.clip(share, 0, 1).astype(np.float32)
         white = draw(shape) if share.any() else None
         carry = None if white is None else draw((shape[0], 1, shape[2]))
-        yield Drawn(directions.memory, fresh, share, white, carry)
+        yield Drawn(directions.memory, fresh, share, white, carry, compiled)
 
 
 def walks(
@@ -157,33 +201,58 @@ def mean_square(lengths: NDArray[np.float64], directions: Directions) -> float:
     return total
 
 
-def _averaged(white: NDArray[np.float32], memory: float, carry: NDArray[np.float32]) -> NDArray[np.float32]:
+def _average(
+    white: NDArray[np.float32],
+    kernel: NDArray[np.float32],
+    fading: NDArray[np.float32],
+    carry: NDArray[np.float32],
+) -> NDArray[np.float32]:
     """m(t) = beta m(t - 1) + sqrt(1 - beta^2) w(t) along the second axis, stationary, of unit variance.
 
     Args:
-        white: ``(walk, step, dim)``, which is taken for the result.
-        memory: beta.
+        white: ``(walk, step, dim)`` w, which becomes m.
+        kernel: ``(step, step)`` what each w makes of m in its block.
+        fading: ``(step, 1)`` what m before a block makes of it.
         carry: ``(walk, 1, dim)`` m before the first step.
+
+    Returns:
+        ``(walk, 1, dim)`` m in the last step.
     """
     walk_count, steps, dimensions = white.shape
-    ages = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
-    kernel = np.where(ages >= 0, memory ** np.maximum(ages, 0), 0.0) * np.sqrt(1 - memory**2)
-    kernel = kernel.astype(np.float32)
-    fading = (memory ** np.arange(1, _BLOCK + 1))[:, None].astype(np.float32)
     whole = steps // _BLOCK
-    blocks = white[:, : whole * _BLOCK].reshape(walk_count, whole, _BLOCK, dimensions)
-    within = kernel @ blocks
+    within = _within(white, kernel)
     # What comes in with each block, from the last step of the one before.
     carries = np.empty((walk_count, whole + 1, 1, dimensions), np.float32)
     carries[:, 0] = carry
-    last, ends = fading[-1:], within[:, :, -1:]
+    last, ends = fading[-1:], within[:, _BLOCK - 1 :: _BLOCK, None]
     for block in range(whole):
         np.multiply(last, carries[:, block], out=carries[:, block + 1])
         carries[:, block + 1] += ends[:, block]
+    blocks = white[:, : whole * _BLOCK].reshape(walk_count, whole, _BLOCK, dimensions)
     np.multiply(fading, carries[:, :-1], out=blocks)
-    blocks += within
     rest = white[:, whole * _BLOCK :]
-    size = rest.shape[1]
+    np.multiply(fading[: rest.shape[1]], carries[:, -1], out=rest)
+    white += within
+    return white[:, -1:].copy()
+
+
+def _within(white: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(walk, step, dim)`` what the w of each block make of m there."""
+    walk_count, steps, dimensions = white.shape
+    found = np.empty((walk_count, steps, dimensions), np.float32)
+    whole = steps // _BLOCK * _BLOCK
+    blocks = walk_count, whole // _BLOCK, _BLOCK, dimensions
+    np.matmul(kernel, white[:, :whole].reshape(blocks), out=found[:, :whole].reshape(blocks))
+    size = steps - whole
     if size:
-        rest[:] = kernel[:size, :size] @ rest + fading[:size] * carries[:, -1]
-    return white
+        found[:, whole:] = kernel[:size, :size] @ white[:, whole:]
+    return found
+
+
+@cache
+def _averaging(memory: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``(step, step)`` what each w makes of m in a block, and ``(step, 1)`` what m before it does."""
+    ages = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)
+    kernel = np.where(ages >= 0, memory ** np.maximum(ages, 0), 0.0) * np.sqrt(1 - memory**2)
+    fading = (memory ** np.arange(1, _BLOCK + 1))[:, None]
+    return kernel.astype(np.float32), fading.astype(np.float32)

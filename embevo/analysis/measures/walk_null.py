@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.compiled.compiling import pays
 from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.normals import Normals, Reader
 from embevo.analysis.measures.pieces import Piece
 from embevo.analysis.measures.random_directions import Directions, Drawn, drawn
-from embevo.analysis.measures.walking import STATISTICS, walk_statistics
+from embevo.analysis.measures.walking import STATISTICS, statistics_of_each, walk_statistics
 from embevo.analysis.measures.workers import Workers
 
 # So many make the 95 % quantile of the largest deviation the 190th of 200 numbers, were the recorded one one.
@@ -52,8 +53,12 @@ def each_against_random_walks(
     All draw the same random numbers, which is what takes longest: they are drawn once, by this thread, while
     others make walks of them.
     """
-    normals = Normals(seed)
-    compared = {name: _Compared(path, memory, pieces, normals.reader()) for name, path in paths.items()}
+    compiled = pays(CASES * len(pieces), max((path[:, 0].size for path in paths.values()), default=0))
+    normals = Normals(seed, compiled=compiled)
+    compared = {
+        name: _Compared(path, memory, pieces, normals.reader(), compiled=compiled)
+        for name, path in paths.items()
+    }
     drawing = [(one, one.draw(workers)) for one in compared.values()]
     while drawing:
         # Whose turn it is has drawn least, so that few numbers have to be kept for others.
@@ -67,9 +72,16 @@ class _Compared:
     """Walks, and random ones that are simulated in turn."""
 
     def __init__(
-        self, paths: NDArray[np.floating[Any]], memory: float, pieces: Sequence[Piece], reader: Reader
+        self,
+        paths: NDArray[np.floating[Any]],
+        memory: float,
+        pieces: Sequence[Piece],
+        reader: Reader,
+        *,
+        compiled: bool,
     ) -> None:
         self.reader = reader
+        self._compiled = compiled
         self._moved = np.diff(paths.astype(np.float64), axis=0)
         self._memory = memory
         self._pieces = pieces
@@ -92,7 +104,8 @@ class _Compared:
                 rows = moved[piece.first : piece.last]
                 steps = np.linalg.norm(rows, axis=1)
                 directions = Directions.of(rows, self._memory)
-                for some in drawn(len(rows), directions, cases, self.reader.draw):
+                batches = drawn(len(rows), directions, cases, self.reader.draw, compiled=self._compiled)
+                for some in batches:
                     of_piece.append(workers.submit(partial(_statistics, some, steps)))
                     yield True
         self.reader.close()
@@ -127,4 +140,4 @@ def _recorded(moved: NDArray[np.float64], lengths: NDArray[np.float64], piece: P
 
 def _statistics(some: Drawn, lengths: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(case, statistic)`` of random walks."""
-    return walk_statistics(some.walks(lengths), lengths)
+    return statistics_of_each(some.each(lengths), lengths, compiled=some.compiled)

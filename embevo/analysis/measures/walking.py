@@ -10,10 +10,13 @@ Directed motion makes all three larger, and confined motion smaller. A fourth, t
 got: the net displacement over the root of the summed squared steps.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embevo.analysis.compiled.walks import add_steps
 
 STATISTICS: Final = ("exponent", "cosine", "windows", "reach")
 # The clock is read at so many equal intervals, and lags are these numbers of them.
@@ -36,20 +39,34 @@ def walk_statistics(moved: NDArray[np.floating[Any]], lengths: NDArray[np.float6
     Returns:
         ``(walk, 4)``: the :data:`STATISTICS`. NaN where too few steps are of any length.
     """
-    nothing = np.full((len(moved), len(STATISTICS)), np.nan)
+    return statistics_of_each([moved], lengths)
+
+
+def statistics_of_each(
+    walks: Iterable[NDArray[np.floating[Any]]], lengths: NDArray[np.float64], *, compiled: bool = False
+) -> NDArray[np.float64]:
+    """:func:`walk_statistics` of walks that come some at a time, and are not kept.
+
+    Args:
+        walks: ``(walk, step, dim)`` displacements, of some walks each; float32 for compiled loops.
+        lengths: ``(step,)`` their lengths.
+        compiled: whether compiled loops add up steps: to the same numbers, in less time.
+    """
     if len(lengths) < _WINDOWS or not np.isfinite(lengths).all() or not lengths.any():
-        return nothing
+        return np.full((sum(len(moved) for moved in walks), len(STATISTICS)), np.nan)
     clock = np.concatenate([[0.0], np.cumsum(lengths**2)])
     # Rounding must not put the last reading behind the last row.
     readings = np.linspace(0, clock[-1], _TICKS + 1) * (1 - 1e-12)
     ticks = np.unique(np.searchsorted(clock, readings))
     ends = np.linspace(0, len(lengths), _WINDOWS + 1).astype(np.int64)
     at, which = np.unique(np.concatenate([ticks, ends]), return_inverse=True)
-    places = _places(moved, at)
+    add_up = _places_compiled if compiled else _places
+    read = [(add_up(moved, at), _products(moved)) for moved in walks]
+    places, products = (np.concatenate(of) for of in zip(*read, strict=True))
     reach = np.linalg.norm(places[:, -1], axis=1) / np.sqrt((lengths**2).sum())
     found = (
         _exponent(places[:, which[: len(ticks)]], clock[ticks]),
-        _cosine(moved, lengths),
+        _cosine(products, lengths),
         _windows(places[:, which[len(ticks) :]]),
         reach,
     )
@@ -80,6 +97,12 @@ def _places(moved: NDArray[np.floating[Any]], rows: NDArray[np.int64]) -> NDArra
     return found
 
 
+def _places_compiled(moved: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    found = np.empty((len(moved), len(rows), moved.shape[2]), np.float32)
+    add_steps(moved, rows, found)
+    return found
+
+
 def _exponent(place: NDArray[np.floating[Any]], clock: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slope of log mean |c(i + q) - c(i)|^2 against log mean (T(i + q) - T(i)), T the summed squared steps.
 
@@ -102,14 +125,18 @@ def _exponent(place: NDArray[np.floating[Any]], clock: NDArray[np.float64]) -> N
     return np.asarray((times[:, None] * squares).sum(axis=0) / (times**2).sum(), np.float64)
 
 
-def _cosine(moved: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+def _products(moved: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """``(walk, t)`` v(t) . v(t + 50)."""
+    return np.asarray(np.einsum("wtd,wtd->wt", moved[:, APART:], moved[:, :-APART]))
+
+
+def _cosine(products: NDArray[np.floating[Any]], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean cosine between v(t) and v(t + 50), over t at which both are of some length."""
-    products = lengths[APART:] * lengths[:-APART]
-    known = products > 0
+    both = lengths[APART:] * lengths[:-APART]
+    known = both > 0
     if not known.any():
-        return np.full(len(moved), np.nan)
-    dots = np.einsum("wtd,wtd->wt", moved[:, APART:], moved[:, :-APART])
-    return np.asarray((dots[:, known] / products[known]).mean(axis=1), np.float64)
+        return np.full(len(products), np.nan)
+    return np.asarray((products[:, known] / both[known]).mean(axis=1), np.float64)
 
 
 def _windows(place: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
