@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from embevo.run.planning import Machine, Plan
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
+# A step is recorded as a 64-bit number, and files have no more bytes.
+_MOST = 2**63 - 1
+_LONGEST = 8
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:  # noqa: ARG001
@@ -30,8 +33,8 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 )
 @click.option("--shape", metavar="TOKENSxDIM", help="Of the matrix, such as 151936x2560.")
 @click.option("--dtype", type=click.Choice(_DTYPES), default="bfloat16", show_default=True)
-@click.option("--steps", type=click.IntRange(1), help="Optimizer steps.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), callback=_finite, help="Steps a second.")
+@click.option("--steps", type=click.IntRange(1, _MOST), help="Optimizer steps.")
+@click.option("--rate", type=click.FloatRange(1e-9, 1e9), callback=_finite, help="Steps a second.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Record every N-th step.")
 @click.option(
     "--store", type=click.Choice(["zarr", "safetensors", "both"]), default="both", show_default=True
@@ -103,9 +106,10 @@ def plan(
     shape, steps, rate = _needed(shape, steps, rate)
     from embevo.errors import ConfigError  # noqa: PLC0415 - loaded when they are needed, zarr above all
     from embevo.experiment.arrays import parse_record, recorded_frame  # noqa: PLC0415
+    from embevo.run.fits import warnings_of, where_all_cores_are_busy  # noqa: PLC0415
     from embevo.run.format.token_subset import TokenSubset  # noqa: PLC0415
     from embevo.run.mirroring.planning import MirrorPlan  # noqa: PLC0415
-    from embevo.run.planning import Machine, Plan, of_ranks, warnings_of  # noqa: PLC0415
+    from embevo.run.planning import Machine, Plan, of_ranks  # noqa: PLC0415
 
     size = _shape(shape)
     if rows is not None and rows > size[0]:
@@ -157,7 +161,8 @@ def plan(
         click.echo(f"Does not fit: {warning}", err=True)
     if found:
         raise SystemExit(1)
-    click.echo("It fits.")
+    unless = where_all_cores_are_busy(of_ranks(planned, ranks or 1), machine)
+    click.echo(f"It fits, where it is compressed. {unless}" if unless else "It fits.")
 
 
 def _needed(shape: str | None, steps: int | None, rate: float | None) -> tuple[str, int, float]:
@@ -173,7 +178,10 @@ def _shape(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"{text!r} is not TOKENSxDIM, such as 128x64.", param_hint="--shape")
-    return int(parts[0]), int(parts[1])
+    tokens, dim = map(int, parts)
+    if tokens * dim > _MOST // _LONGEST:
+        raise click.BadParameter(f"{text!r} is more than a file can hold.", param_hint="--shape")
+    return tokens, dim
 
 
 def _piece(size: tuple[int, int], ranks: int, rows: int | None, names: set[str]) -> tuple[int, int]:
@@ -224,7 +232,7 @@ def _steps(text: str | None, every: int, steps: int) -> "Schedule | None":
 
 
 def _rows(planned: "Plan", machine: "Machine", host: "Plan") -> list[tuple[str, str]]:
-    from embevo.run.planning import loads_of  # noqa: PLC0415 - loaded when it is needed
+    from embevo.run.fits import loads_of  # noqa: PLC0415 - loaded when it is needed
 
     arrays = planned.frame.arrays
     shapes = {name: " x ".join(f"{length:,}" for length in spec.shape) for name, spec in arrays}
@@ -278,6 +286,8 @@ def _rows(planned: "Plan", machine: "Machine", host: "Plan") -> list[tuple[str, 
     if machine.write_rate is not None:
         rows.append(("writes", f"{size_of(machine.write_rate)} a second, synced"))
     if machine.copy_rate is not None:
+        if machine.write_rate is None:
+            rows.append(("writes", "not measured: no file could be written there"))
         loads = loads_of(host, machine)
         tightest = max(loads, key=loads.__getitem__)
         shares = ", ".join(

@@ -36,7 +36,7 @@ FLOORS = (
     ("format", "checkpoint_files"),
     ("journal", "rates"),
     ("manifest", "planning", "cloud"),
-    ("reading",),
+    ("reading", "fits"),
     ("writing",),
     ("repair", "exchange"),
     ("mirroring",),

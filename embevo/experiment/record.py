@@ -27,12 +27,13 @@ from embevo.experiment.sources import LoopSources, sources_of_loop
 from embevo.recording.optimizer_settings import optimizer_settings
 from embevo.recording.recorder import Recorder
 from embevo.recording.stats import RecorderStats
+from embevo.run.fits import warnings_of
 from embevo.run.format.provenance import BYTES, VOCABULARY
 from embevo.run.format.schedule import Schedule
 from embevo.run.format.settings import EXPERIMENT, OPTIMIZER
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.paths import PathLike, RunPaths, absolute
-from embevo.run.planning import Machine, warnings_of
+from embevo.run.planning import Machine
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.rewinding import rewind_to
 

@@ -104,6 +104,22 @@ def disk_room(directory: Path, root: Path = Path("/")) -> DiskRoom:
     )
 
 
+def nearest(directory: Path) -> Path:
+    """What there is of a path: itself, or the nearest above it that exists."""
+    path = directory.absolute()
+    while not os.path.lexists(path):
+        path = path.parent
+    return path
+
+
+def refusal_of(directory: Path) -> str:
+    """Why no run can be made below a directory, which need not exist yet; empty if one can."""
+    there = nearest(directory)
+    if not there.is_dir():
+        return f"{there} is not a directory"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+
+
 def _of_machine(root: Path) -> Limit:
     for line in _text(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):

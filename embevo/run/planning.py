@@ -1,34 +1,47 @@
-"""What a recording will take, worked out before it begins: bytes, memory, bandwidth, and whether it fits."""
+"""What a recording will take, worked out before it begins: bytes, memory, bandwidth; and what there is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Final
 
 from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_of_block
+from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_by_array
 from embevo.run.format.schedule import Schedule
 from embevo.run.journal.header import header_of, journal_bytes
-from embevo.run.limits import DiskRoom, Limit, available_cores, available_memory, disk_room
+from embevo.run.limits import (
+    DiskRoom,
+    Limit,
+    available_cores,
+    available_memory,
+    disk_room,
+    nearest,
+    refusal_of,
+)
 from embevo.run.rates import copy_rate, encoding, file_seconds, write_rate
 
 # How many times smaller than its safetensors bytes a trajectory has been found to be in Zarr, least and most,
-# by the recorded dtype: runs of the experiment for blocks of many steps, updates of all and of few rows for
-# blocks of few, one Gaussian matrix for blocks of one. benchmarks/size.py and benchmarks/frames.py measure
-# the first two for bfloat16. A widened float16 has bits in three bytes, and alone gets larger.
+# by the recorded dtype. For blocks of many steps the least is of values around 0.02 that all move by about a
+# hundredth of themselves at every step, as in the first hundred steps of a training, and the most of runs of
+# the experiment; for blocks of few, updates of all and of few rows; for blocks of one, one Gaussian matrix.
+# benchmarks/size.py and benchmarks/frames.py measure runs of bfloat16. A widened float16 has bits in three
+# bytes, and alone gets larger.
 _MANY_STEPS: Final = 100
 _SHRINK: Final = {
     # blocks of many steps, of few, of one
-    "bfloat16": ((12.0, 90.0), (1.4, 5.0), (1.1, 1.3)),
-    "float16": ((3.4, 70.0), (0.9, 5.0), (0.7, 1.0)),
-    "float32": ((1.5, 3.0), (1.1, 5.0), (1.0, 1.1)),
+    "bfloat16": ((2.2, 90.0), (1.4, 5.0), (1.1, 1.3)),
+    "float16": ((1.5, 70.0), (0.9, 5.0), (0.7, 1.0)),
+    "float32": ((1.3, 3.0), (1.1, 5.0), (1.0, 1.1)),
     "float64": ((1.1, 1.5), (1.0, 5.0), (1.0, 1.1)),
 }
 # Of a dtype of whole numbers nothing is known but that masks and ids shrink well.
 _SHRINK_UNKNOWN: Final = (1.0, 100.0)
 # Root, group, manifest, journal, lock, folders, and what is there for a moment only while it is written.
 _OTHER_FILES: Final = 16
+# Of a step or a scalar.
+_NUMBER_BYTES: Final = 8
 _CHUNKS_AT_WORK_BYTES: Final = 16 << 20
 
 
@@ -105,8 +118,14 @@ class Plan:
             has_token_count=True,
             attributes={},
         )
+        if store != "safetensors":
+            # Beside the matrices: metadata, and numbers that may not shrink, such as losses.
+            most += sum(map(len, layout.metadata(rows).values()))
+            most += rows * _NUMBER_BYTES * (1 + len(frame.scalars))
         blocks = -(-rows // block)
-        files = _OTHER_FILES + 2 * len(layout.arrays) + blocks * sum(1 for _ in files_of_block(layout, 0))
+        files = (
+            _OTHER_FILES + 2 * len(layout.arrays) + blocks * sum(map(prod, files_by_array(layout).values()))
+        )
         if store != "zarr":
             files += rows
         # Where training leaves no core for it, nothing is compressed.
@@ -189,6 +208,7 @@ class Machine:
         memory_source: what leaves no more memory, such as a control group.
         cores: that this process can use; None if that was not asked.
         disk: what else there is to know of the file system; None likewise.
+        refused: why no run can be made there; empty if one can.
     """
 
     free_disk: int
@@ -201,94 +221,37 @@ class Machine:
     memory_source: str = "the machine"
     cores: Limit | None = None
     disk: DiskRoom | None = None
+    refused: str = ""
 
     @classmethod
     def here(cls, directory: Path) -> "Machine":
         """What this machine has, for a run below ``directory``, which need not exist yet."""
-        memory, disk = available_memory(), disk_room(_existing(directory))
+        memory, disk = available_memory(), disk_room(nearest(directory))
         return cls(
             disk.free_bytes,
             int(memory.amount),
             memory_source=memory.source,
             cores=available_cores(),
             disk=disk,
+            refused=refusal_of(directory),
         )
 
     @classmethod
     def measured(cls, directory: Path, plan: Plan, zarr_dtype: ZarrDtype) -> "Machine":
         """What this machine does, timed for a second or so; temporary files are written and deleted."""
-        here, place = cls.here(directory), _existing(directory)
-        encoded = encoding(plan.frame, zarr_dtype) if plan.store != "safetensors" else {}
+        here, place = cls.here(directory), nearest(directory)
+        # Of a matrix that does not fit into memory, not even a row may.
+        fits = plan.step_bytes <= here.memory
+        encoded = encoding(plan.frame, zarr_dtype) if fits and plan.store != "safetensors" else {}
+        makes_files = fits and not here.refused and plan.snapshot_bytes
         return replace(
             here,
             copy_rate=copy_rate(),
             encode_rate=encoded["none"].rate if encoded else None,
             encode_seconds={effort: found.cpu for effort, found in encoded.items()},
-            write_rate=write_rate(place),
-            file_seconds=file_seconds(place, plan.step_bytes) if plan.snapshot_bytes else None,
+            write_rate=None if here.refused else write_rate(place),
+            file_seconds=file_seconds(place, plan.step_bytes) if makes_files else None,
         )
-
-
-def warnings_of(plan: Plan, machine: Machine) -> list[str]:
-    """Why the recording would not fit; empty if it does."""
-    found = []
-    disk = machine.disk
-    smaller = "" if plan.store == "zarr" else ", store only zarr"
-    taken = plan.disk_bytes_in(disk.block_bytes if disk is not None else 1)
-    if taken > machine.free_disk:
-        found.append(
-            f"The run may take {_gigabytes(taken)}, {_gigabytes(plan.ring_bytes)} of it the ring; the disk "
-            f"has {_gigabytes(machine.free_disk)} left. Record every n-th step{smaller}, or choose another "
-            "disk."
-        )
-    if disk is not None:
-        found += _too_many_files(plan, disk, smaller)
-    memory = plan.memory_bytes
-    if disk is not None and disk.in_memory:
-        memory += taken - plan.ring_bytes
-    if memory > machine.memory:
-        what = (
-            "Ring, encoding and a run on a disk in memory" if disk and disk.in_memory else "Ring and encoding"
-        )
-        found.append(
-            f"{what} take {_gigabytes(memory)} of memory; {_gigabytes(machine.memory)} are available "
-            f"({machine.memory_source}). Pass the recorder a smaller block_steps."
-        )
-    if machine.write_rate is not None and plan.disk_rate > machine.write_rate:
-        found.append(
-            f"The disk would have to take {_gigabytes(plan.disk_rate)} a second; it takes "
-            f"{_gigabytes(machine.write_rate)}. The loop would wait for it, or drop steps."
-        )
-    if machine.encode_rate is not None and plan.capture_rate > machine.encode_rate:
-        found.append(
-            f"{_gigabytes(plan.capture_rate)} a second would have to be made into blocks; all cores together "
-            f"manage {_gigabytes(machine.encode_rate)}, even where nothing is compressed. Store safetensors "
-            "only, or record every n-th step."
-        )
-    return found
-
-
-def loads_of(plan: Plan, machine: Machine) -> dict[str, float]:
-    """What share of each of the machine's means the recording needs, where that is known.
-
-    Returns:
-        ``memory copies``, ``cores`` and ``disk`` by time, ``memory`` and ``disk space`` by bytes; 1 is all
-        there is. ``cores`` are those for blocks with the least effort.
-    """
-    disk = machine.disk
-    shares = {
-        "memory": plan.memory_bytes / machine.memory if machine.memory else float("inf"),
-        "disk space": plan.disk_bytes_in(disk.block_bytes if disk is not None else 1)
-        / max(machine.free_disk, 1),
-    }
-    for name, needed, rate in (
-        ("memory copies", plan.capture_rate, machine.copy_rate),
-        ("cores", plan.capture_rate, machine.encode_rate),
-        ("disk", plan.disk_rate, machine.write_rate),
-    ):
-        if rate is not None:
-            shares[name] = needed / rate
-    return shares
 
 
 def _shrinks(dtype: str, kind: int, *, changes_little: bool) -> tuple[float, float]:
@@ -300,29 +263,3 @@ def _shrinks(dtype: str, kind: int, *, changes_little: bool) -> tuple[float, flo
         return _SHRINK_UNKNOWN
     low, high = _SHRINK[dtype][kind]
     return (low if changes_little else min(low, _SHRINK[dtype][2][0])), high
-
-
-def _too_many_files(plan: Plan, disk: DiskRoom, smaller: str) -> Iterator[str]:
-    if disk.free_files is not None and plan.files > disk.free_files:
-        yield (
-            f"The run takes {plan.files:,} files; the file system has {disk.free_files:,} left (df -i), "
-            f"however many bytes are free. Record every n-th step{smaller}, or choose another disk."
-        )
-    if disk.file_bytes is not None and plan.ring_bytes > disk.file_bytes:
-        yield (
-            f"The ring is a file of {_gigabytes(plan.ring_bytes)}; files of this process may have "
-            f"{_gigabytes(disk.file_bytes)} (ulimit -f). Raise that, or pass the recorder a smaller "
-            "block_steps."
-        )
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:,.0f} GB" if size >= 1e11 else f"{size / 1e9:.3g} GB"
-
-
-def _existing(directory: Path) -> Path:
-    """The directory, or the nearest above it that exists."""
-    path = directory.absolute()
-    while not path.is_dir():
-        path = path.parent
-    return path

@@ -1,8 +1,11 @@
 """What a machine does in a second: copies, makes blocks, writes; timed for a moment each."""
 
+import contextlib
+import errno
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +21,8 @@ from embevo.run.format.layout import Layout, ZarrDtype, block_steps_for, stored_
 
 _PROBE_BYTES: Final = 32 << 20
 _PROBE_FILES: Final = 50
+# A full disk, a full quota, ulimit -f.
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def copy_rate() -> float:
@@ -64,8 +69,30 @@ def encoding(frame: FrameSpec, zarr_dtype: ZarrDtype) -> dict[Effort, Encoded]:
     return found
 
 
-def write_rate(directory: Path) -> float:
-    """Bytes a second of a file that is written and synced."""
+def write_rate(directory: Path) -> float | None:
+    """Bytes a second of a file that is written and synced; None where there is no room for one."""
+    with _where_there_is_room():
+        return _write_rate(directory)
+    return None
+
+
+def file_seconds(directory: Path, size: int) -> float | None:
+    """Seconds of a core for a file of so many bytes; None where there is no room for some."""
+    with _where_there_is_room():
+        return _file_seconds(directory, size)
+    return None
+
+
+@contextlib.contextmanager
+def _where_there_is_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+
+
+def _write_rate(directory: Path) -> float:
     data = np.random.default_rng(0).bytes(_PROBE_BYTES)
     with tempfile.TemporaryFile(dir=directory) as file:
         start = time.perf_counter()
@@ -75,8 +102,7 @@ def write_rate(directory: Path) -> float:
         return len(data) / (time.perf_counter() - start)
 
 
-def file_seconds(directory: Path, size: int) -> float:
-    """Seconds of a core for a file of so many bytes."""
+def _file_seconds(directory: Path, size: int) -> float:
     data = bytes(size)
     files = max(1, min(_PROBE_FILES, _PROBE_BYTES // max(size, 1)))
     with tempfile.TemporaryDirectory(dir=directory) as folder:

@@ -26,6 +26,30 @@ def test_a_small_run_fits(invoke: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"shape": "99999999999999999999x64"},
+        {"shape": "1x1000000000000000000", "measure": True},
+        {"shape": "1000000000000000000x1", "ranks": 7, "mirror": True},
+        {"steps": 2**63},
+        {"steps": 2**63 - 1, "schedule": "log:20"},
+        {"rate": "1e308"},
+        {"rate": "1e-300"},
+    ],
+)
+def test_what_no_machine_has_is_said_in_words(invoke: Any, asked: dict[str, Any], tmp_path: Path) -> None:
+    given = {"shape": "128x64", "steps": 5, "rate": 1, "out": tmp_path, **asked}
+    words = [
+        word
+        for name, value in given.items()
+        for word in ([f"--{name}"] if value is True else [f"--{name}", value])
+    ]
+    result = invoke("plan", *words)
+    assert result.exit_code in (1, 2) or "schedule" in asked, result.output
+    assert max(map(len, result.output.splitlines())) < 300
+
+
 def test_gradients_and_moments_are_recorded_too(invoke: Any) -> None:
     options = ("--gradient", "--optimizer", "--optimizer-dtype", "float32")
     result = invoke("plan", "--shape", "128X64", "--steps", 10, "--rate", 1, *options)
@@ -82,7 +106,7 @@ def test_a_gradient_is_not_taken_to_shrink_as_the_matrix_does() -> None:
         return Plan.of(frame, steps=5000, steps_per_second=1, store="zarr").zarr_bytes
 
     alone, both = least_and_most(("weights",)), least_and_most(("weights", "grad"))
-    assert both[1] > 5 * alone[1]
+    assert both[1] > 2.5 * alone[1]
     # Masks and ids are planned for, too.
     whole = FrameSpec.of({"mask": ("bool", (128, 64)), "ids": ("int64", (9,))})
     assert Plan.of(whole, steps=10, steps_per_second=1).zarr_bytes[1] > 0

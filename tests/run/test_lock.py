@@ -5,6 +5,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -357,3 +358,16 @@ def test_of_many_that_take_the_place_of_a_dead_one_each_is_alone(
         assert racer.exitcode == 0
     assert wins.value >= 4
     assert overlaps.value == 0
+
+
+def test_a_disk_without_room_for_the_name_is_said_with_the_path_and_nothing_stays(path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            WriterLock(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.filename == str(path)
+    assert list(path.parent.iterdir()) == []
+    WriterLock(path).release()

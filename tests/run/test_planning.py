@@ -1,6 +1,7 @@
 """What a plan says, against recordings that were made."""
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embevo.run.fits import loads_of, warnings_of, where_all_cores_are_busy
 from embevo.run.format.effort import Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, block_steps_for
 from embevo.run.journal.ring import Journal
 from embevo.run.limits import DiskRoom
-from embevo.run.planning import Machine, Plan, loads_of, warnings_of
+from embevo.run.planning import Machine, Plan
 from embevo.run.writing.expected_effort import expected_effort
-from support import written
+from support import trajectories, written
 
 SCALARS = ("loss", "learning_rate")
 
@@ -66,6 +68,55 @@ def test_a_recording_that_changes_a_little_everywhere_is_within_the_expected_siz
     stored = sum(len(data) for name, data in files.items() if name.startswith("w/")) * plan.rows / block
     least, most = plan.zarr_bytes
     assert least <= stored <= most
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "rows"),
+    [((64, 32), "bfloat16", 150), ((1, 1), "float32", 51), ((7, 3), "float16", 1200)],
+)
+def test_a_short_or_tiny_recording_is_within_the_expected_size(
+    tmp_path: Path, shape: tuple[int, int], dtype: str, rows: int
+) -> None:
+    """Values that move as in the first steps of a training, and metadata that weighs as much as they."""
+    plan = Plan.of(frame_of(shape, embeddings=dtype), steps=rows - 1, steps_per_second=1, store="zarr")
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.02, shape) + rng.normal(0, 1e-4, (rows, *shape)).cumsum(0)
+    recorded = values.astype(plan.frame.dtype("embeddings"))
+    path = trajectories.record(tmp_path / "run", recorded, block_steps=plan.block_steps)
+    stored = sum(file.stat().st_size for file in (path / "trajectory.zarr").rglob("*") if file.is_file())
+    least, most = plan.zarr_bytes
+    assert least <= stored <= most
+
+
+def test_a_run_that_fits_only_when_it_is_compressed_is_said_to() -> None:
+    plan = Plan.of(frame_of(), steps=100_000, steps_per_second=30, store="zarr")
+    there_is = Machine(plan.disk_bytes, plan.memory_bytes)
+    assert warnings_of(plan, there_is) == []
+    assert "leaves no core to compress" in where_all_cores_are_busy(plan, there_is)
+    enough = Machine(plan.ring_bytes + plan.uncompressed_bytes, plan.memory_bytes)
+    assert where_all_cores_are_busy(plan, enough) == ""
+
+
+def test_where_no_run_can_be_made_none_fits(tmp_path: Path) -> None:
+    plan = Plan.of(frame_of((4, 4)), steps=10, steps_per_second=1)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        for machine in (Machine.here(out), Machine.measured(out, plan, "float32")):
+            (refused,) = warnings_of(plan, machine)
+            assert f"{tmp_path / 'file'} is not a directory" in refused
+
+
+def test_where_there_is_no_room_to_measure_in_the_rest_is_said(tmp_path: Path) -> None:
+    plan = Plan.of(frame_of((4, 4)), steps=10, steps_per_second=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        machine = Machine.measured(tmp_path, plan, "float32")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert machine.write_rate is None
+    assert machine.encode_rate
+    assert warnings_of(plan, machine) == []
 
 
 def test_what_does_not_fit_is_said() -> None:

@@ -72,6 +72,7 @@ class WriterLock:
 
         Raises:
             RunInUseError: another process holds it; the message names its pid and host.
+            OSError: with the path; the disk is full, or nothing can be written there.
         """
         self._path = path
         self._pid = os.getpid()
@@ -142,6 +143,11 @@ def _take(path: Path) -> int | str:
             now = f"somebody who takes the place of {_describe(owner)} right now"
             return f"{now}. {_by_hand(_beside(path)) if locked == 'unknown' else 'Try again.'}"
         return f"{_describe(owner)}. {_advice(path, owner, by_kernel=locked == 'held')}"
+    except OSError as error:
+        # A lock that says nobody's name would be taken for another writer's where there is no flock.
+        if created and _is_at(descriptor, path):
+            path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
     finally:
         if descriptor not in _held:
             os.close(descriptor)
