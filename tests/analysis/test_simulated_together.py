@@ -186,7 +186,7 @@ def test_a_numpy_that_draws_otherwise_draws_itself(monkeypatch: pytest.MonkeyPat
 def test_every_reader_reads_one_sequence_from_its_beginning(
     taken: list[tuple[int, int]], compiled: bool
 ) -> None:
-    sequence = Normals(7, compiled=compiled)
+    sequence = Normals(7, compiled=compiled, chunk=1 << 18)
     readers = [sequence.reader() for _ in range(3)]
     expected = np.random.default_rng(7).standard_normal(sum(size for _, size in taken), np.float32)
     read = [0, 0, 0]
@@ -199,7 +199,7 @@ def test_every_reader_reads_one_sequence_from_its_beginning(
 
 
 def test_numbers_that_all_have_read_are_not_kept() -> None:
-    sequence = Normals(0)
+    sequence = Normals(0, chunk=1 << 18)
     one, other = sequence.reader(), sequence.reader()
     for _ in range(40):
         one.draw((1 << 17,))

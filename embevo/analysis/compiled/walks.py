@@ -8,54 +8,61 @@ from embevo.analysis.compiled.compiling import compiled_as_written
 
 @compiled_as_written
 def remember(
-    walk: NDArray[np.float32],
-    within: NDArray[np.float32],
-    fading: NDArray[np.float32],
-    carry: NDArray[np.float32],
+    drawn: tuple[NDArray[np.float32], NDArray[np.float32]],
+    left: tuple[NDArray[np.float32], NDArray[np.float32]],
     shares: tuple[NDArray[np.float32], NDArray[np.float32]],
+    walks: NDArray[np.float32],
+    first: int,
 ) -> None:
-    """Add the moving average m to directions w: f w + a m.
+    """Make directions f w + a m of white w and a moving average m, of some steps.
 
     Args:
-        walk: ``(walk, step, dim)`` w, which becomes the sum.
-        within: ``(walk, step, dim)`` what m is made of in its block.
-        fading: ``(step in block,)`` what is left of m before a block.
-        carry: ``(walk, dim)`` m before the first step, which becomes m in the last one.
+        drawn: ``(walk, step, dim)`` w of all steps, and what m is made of in blocks of some.
+        left: ``(step in block,)`` what is left of m before a block. ``(walk, dim)`` m before the first of
+            these steps, which becomes m in the last one.
         shares: ``(walk,)`` f and a of each walk.
+        walks: ``(walk, step, dim)`` gets the directions.
+        first: number of the first of these steps.
     """
-    count, steps, dimensions = walk.shape
+    white, within = drawn
+    fading, carry = left
+    count, steps, dimensions = within.shape
     block = len(fading)
     fresh, averaged = shares
     for number in range(count):
         for start in range(0, steps, block):
             last = min(start + block, steps) - 1
             for step in range(start, last + 1):
-                left = fading[step - start]
+                fade = fading[step - start]
                 for at in range(dimensions):
-                    moving = left * carry[number, at] + within[number, step, at]
-                    walk[number, step, at] = (
-                        walk[number, step, at] * fresh[number] + moving * averaged[number]
+                    moving = fade * carry[number, at] + within[number, step, at]
+                    walks[number, first + step, at] = (
+                        white[number, first + step, at] * fresh[number] + moving * averaged[number]
                     )
-            left = fading[last - start]
+            fade = fading[last - start]
             for at in range(dimensions):
-                carry[number, at] = left * carry[number, at] + within[number, last, at]
+                carry[number, at] = fade * carry[number, at] + within[number, last, at]
 
 
 @compiled_as_written
-def stretch(walk: NDArray[np.float32], squares: NDArray[np.float32], lengths: NDArray[np.float64]) -> None:
-    """Give steps their lengths.
+def stretch(
+    walks: NDArray[np.float32], squares: NDArray[np.float32], lengths: NDArray[np.float64], first: int
+) -> None:
+    """Give some steps their lengths.
 
     Args:
-        walk: ``(walk, step, dim)`` steps, which are stretched.
-        squares: ``(walk, step)`` their squared lengths.
+        walks: ``(walk, step, dim)`` steps, some of which are stretched.
+        squares: ``(walk, step)`` squared lengths of these.
         lengths: ``(step,)`` which they get.
+        first: number of the first of these steps.
     """
-    count, steps, dimensions = walk.shape
+    count, steps = squares.shape
+    dimensions = walks.shape[2]
     for number in range(count):
         for step in range(steps):
             scale = np.float32(lengths[step] / np.float64(np.sqrt(squares[number, step])))
             for at in range(dimensions):
-                walk[number, step, at] *= scale
+                walks[number, first + step, at] *= scale
 
 
 @compiled_as_written

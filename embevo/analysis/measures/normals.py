@@ -1,5 +1,6 @@
 """One sequence of random numbers that several simulations read, each from its first number on."""
 
+import math
 from collections import deque
 from functools import partial
 from typing import Final
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.ziggurat import Ziggurat, as_numpy_draws
 
-# So many are drawn at once.
-_CHUNK: Final = 1 << 18
+# So many are drawn at once, and so many are in one array, which few readings go beyond.
+_AT_ONCE: Final = 1 << 18
+_CHUNK: Final = 1 << 24
 
 
 class Normals:
@@ -21,22 +23,22 @@ class Normals:
     kept until every reader has taken it.
     """
 
-    def __init__(self, seed: int, *, compiled: bool = False) -> None:
+    def __init__(self, seed: int, *, compiled: bool = False, chunk: int = _CHUNK) -> None:
         """Begin.
 
         Args:
             seed: of the sequence.
             compiled: whether a compiled loop draws, which takes less time, and its loading a second.
+            chunk: how many numbers are given up together.
         """
         if compiled and as_numpy_draws():
             self._fill = Ziggurat(seed).fill
         else:
             self._fill = partial(_fill, np.random.default_rng(seed))
+        self._chunk = chunk
         self._chunks: deque[NDArray[np.float32]] = deque()
-        # The memory of one that was given up.
-        self._free: list[NDArray[np.float32]] = []
-        # Number in the sequence of the first one that is kept.
-        self._first = 0
+        # Numbers in the sequence of the first one that is kept, and of the first that was not drawn.
+        self._first = self._drawn = 0
         self._readers: list[Reader] = []
 
     def reader(self) -> "Reader":
@@ -47,7 +49,7 @@ class Normals:
 
     @property
     def kept(self) -> int:
-        """How many times as many numbers are kept as are drawn at once."""
+        """How many arrays of numbers are kept."""
         return len(self._chunks)
 
     def leave(self, reader: "Reader") -> None:
@@ -55,25 +57,33 @@ class Normals:
         self._readers.remove(reader)
         self.forget()
 
-    def take(self, start: int, found: NDArray[np.float32]) -> None:
-        """Fill ``(number,)`` with the numbers from the ``start``-th on."""
-        done = 0
-        while done < len(found):
-            chunk, place = divmod(start + done - self._first, _CHUNK)
-            while chunk >= len(self._chunks):
-                fresh = self._free.pop() if self._free else np.empty(_CHUNK, np.float32)
-                self._fill(fresh)
-                self._chunks.append(fresh)
-            some = self._chunks[chunk][place : place + len(found) - done]
-            found[done : done + len(some)] = some
-            done += len(some)
+    def take(self, start: int, count: int) -> NDArray[np.float32]:
+        """``(number,)`` so many from the ``start``-th on, which others read, too."""
+        while self._drawn < start + count:
+            self._draw()
+        found, place = [], start - self._first
+        while count:
+            chunk, at = divmod(place, self._chunk)
+            found.append(self._chunks[chunk][at : at + count])
+            place, count = place + len(found[-1]), count - len(found[-1])
+        some = found[0] if len(found) == 1 else np.concatenate([np.empty(0, np.float32), *found])
+        some.flags.writeable = False
+        return some
+
+    def _draw(self) -> None:
+        chunk, at = divmod(self._drawn - self._first, self._chunk)
+        if chunk == len(self._chunks):
+            self._chunks.append(np.empty(self._chunk, np.float32))
+        some = self._chunks[chunk][at : at + _AT_ONCE]
+        self._fill(some)
+        self._drawn += len(some)
 
     def forget(self) -> None:
         """Give up what all readers have taken."""
         least = min((reader.position for reader in self._readers), default=self._first)
-        while self._chunks and least >= self._first + _CHUNK:
-            self._free = [self._chunks.popleft()]
-            self._first += _CHUNK
+        while self._chunks and least >= self._first + self._chunk:
+            self._chunks.popleft()
+            self._first += self._chunk
 
 
 def _fill(rng: np.random.Generator, found: NDArray[np.float32]) -> None:
@@ -92,12 +102,11 @@ class Reader:
         self.position = 0
 
     def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The next numbers."""
-        found = np.empty(shape, np.float32)
-        self._normals.take(self.position, found.reshape(-1))
+        """The next numbers, which are not to be changed."""
+        found = self._normals.take(self.position, math.prod(shape))
         self.position += found.size
         self._normals.forget()
-        return found
+        return found.reshape(shape)
 
     def close(self) -> None:
         """Read no more."""

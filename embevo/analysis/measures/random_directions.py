@@ -74,9 +74,9 @@ class Drawn:
 
     Attributes:
         memory: autocorrelation of the moving average one row apart.
-        fresh: ``(walk, step, dimension)`` w, which is taken for the result.
+        fresh: ``(walk, step, dimension)`` w.
         share: ``(walk, 1, 1)`` a of each walk.
-        white: ``(walk, step, dimension)`` what m is made of, which is taken for it; None where a is 0.
+        white: ``(walk, step, dimension)`` what m is made of; None where a is 0.
         carry: ``(walk, 1, dimension)`` m before the first step.
         compiled: whether steps are made by compiled loops.
     """
@@ -89,52 +89,57 @@ class Drawn:
     compiled: bool = False
 
     def walks(self, lengths: NDArray[np.float64]) -> NDArray[np.float32]:
-        """``(walk, step, dimension)`` displacements of these lengths ``(step,)``; to be asked for once."""
-        for _ in self.each(lengths):
-            pass
-        return self.fresh
+        """``(walk, step, dimension)`` displacements of these lengths ``(step,)``."""
+        return np.concatenate([walk.copy() for walk in self.each(lengths)])
 
     def each(self, lengths: NDArray[np.float64]) -> Iterator[NDArray[np.float32]]:
-        """:meth:`walks` some at a time, which are in a core's cache when they come."""
+        """:meth:`walks` some at a time, in memory that is a core's cache and that the next ones take."""
         count, steps, dimensions = self.fresh.shape
-        at_once = max(1, _PIECE // max(1, steps * dimensions))
+        at_once = min(count, max(1, _PIECE // max(1, steps * dimensions)))
         rows_at_once = max(_BLOCK, _PIECE // (at_once * max(1, dimensions)) // _BLOCK * _BLOCK)
+        memory = np.empty((at_once, steps, dimensions), np.float32)
         for start in range(0, count, at_once):
-            some = slice(start, start + at_once)
-            carry = None if self.carry is None else self.carry[some]
+            some = slice(start, min(count, start + at_once))
+            walks, fresh = memory[: some.stop - start], self.fresh[some]
+            white = None if self.white is None else self.white[some]
+            carry = None if self.carry is None else self.carry[some].copy()
             shares = np.sqrt(1 - self.share[some]), np.sqrt(self.share[some])
             for first in range(0, steps, rows_at_once):
                 rows = slice(first, first + rows_at_once)
-                walk = self.fresh[some, rows]
-                if self.white is not None and carry is not None:
-                    carry = self._remember(walk, self.white[some, rows], carry, shares)
-                squares = np.einsum("wsd,wsd->ws", walk, walk)
-                if self.compiled:
-                    stretch(walk, squares, lengths[rows])
+                if white is None or carry is None:
+                    np.copyto(walks[:, rows], fresh[:, rows])
                 else:
-                    walk *= (lengths[rows] / np.sqrt(squares))[..., None].astype(np.float32)
-            yield self.fresh[some]
+                    self._remember(fresh, white[:, rows], carry, shares, walks=walks, first=first)
+                squares = np.einsum("wsd,wsd->ws", walks[:, rows], walks[:, rows])
+                if self.compiled:
+                    stretch(walks, squares, lengths[rows], first)
+                else:
+                    walks[:, rows] *= (lengths[rows] / np.sqrt(squares))[..., None].astype(np.float32)
+            yield walks
 
     def _remember(
         self,
-        walk: NDArray[np.float32],
+        fresh: NDArray[np.float32],
         white: NDArray[np.float32],
         carry: NDArray[np.float32],
         shares: tuple[NDArray[np.float32], NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
-        """Add the moving average to some steps; gives m in the last one, ``(walk, 1, dimension)``."""
+        *,
+        walks: NDArray[np.float32],
+        first: int,
+    ) -> None:
+        """Make directions of some steps of walks, from ``first`` on; ``carry`` becomes m in the last."""
         kernel, fading = _averaging(self.memory)
-        fresh, averaged = shares
+        within = _within(white, kernel)
         if self.compiled:
-            within = _within(white, kernel)
-            carry = carry.copy()
-            remember(walk, within, fading[:, 0], carry[:, 0], (fresh[:, 0, 0], averaged[:, 0, 0]))
-            return carry
-        carry = _average(white, kernel, fading, carry)
-        walk *= fresh
-        white *= averaged
-        walk += white
-        return carry
+            of_each = shares[0][:, 0, 0], shares[1][:, 0, 0]
+            remember((fresh, within), (fading[:, 0], carry[:, 0]), of_each, walks, first)
+            return
+        _add_fading(within, fading, carry)
+        carry[:] = within[:, -1:]
+        rows = slice(first, first + within.shape[1])
+        np.multiply(fresh[:, rows], shares[0], out=walks[:, rows])
+        within *= shares[1]
+        walks[:, rows] += within
 
 
 def drawn(
@@ -201,26 +206,16 @@ def mean_square(lengths: NDArray[np.float64], directions: Directions) -> float:
     return total
 
 
-def _average(
-    white: NDArray[np.float32],
-    kernel: NDArray[np.float32],
-    fading: NDArray[np.float32],
-    carry: NDArray[np.float32],
-) -> NDArray[np.float32]:
+def _add_fading(within: NDArray[np.float32], fading: NDArray[np.float32], carry: NDArray[np.float32]) -> None:
     """m(t) = beta m(t - 1) + sqrt(1 - beta^2) w(t) along the second axis, stationary, of unit variance.
 
     Args:
-        white: ``(walk, step, dim)`` w, which becomes m.
-        kernel: ``(step, step)`` what each w makes of m in its block.
+        within: ``(walk, step, dim)`` what the w of each block make of m there, which becomes m.
         fading: ``(step, 1)`` what m before a block makes of it.
         carry: ``(walk, 1, dim)`` m before the first step.
-
-    Returns:
-        ``(walk, 1, dim)`` m in the last step.
     """
-    walk_count, steps, dimensions = white.shape
+    walk_count, steps, dimensions = within.shape
     whole = steps // _BLOCK
-    within = _within(white, kernel)
     # What comes in with each block, from the last step of the one before.
     carries = np.empty((walk_count, whole + 1, 1, dimensions), np.float32)
     carries[:, 0] = carry
@@ -228,12 +223,10 @@ def _average(
     for block in range(whole):
         np.multiply(last, carries[:, block], out=carries[:, block + 1])
         carries[:, block + 1] += ends[:, block]
-    blocks = white[:, : whole * _BLOCK].reshape(walk_count, whole, _BLOCK, dimensions)
-    np.multiply(fading, carries[:, :-1], out=blocks)
-    rest = white[:, whole * _BLOCK :]
-    np.multiply(fading[: rest.shape[1]], carries[:, -1], out=rest)
-    white += within
-    return white[:, -1:].copy()
+    blocks = within[:, : whole * _BLOCK].reshape(walk_count, whole, _BLOCK, dimensions)
+    blocks += fading * carries[:, :-1]
+    rest = within[:, whole * _BLOCK :]
+    rest += fading[: rest.shape[1]] * carries[:, -1]
 
 
 def _within(white: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
