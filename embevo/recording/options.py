@@ -2,17 +2,22 @@
 
 import math
 import operator
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, SupportsIndex, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from embevo.errors import ArgumentError
+from embevo.errors import ArgumentError, WeakerPromiseWarning
 from embevo.recording.numbers import number_of, shown
 from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.format.schedule import Schedule
+from embevo.run.journal.place import journal_directory
+from embevo.run.limits import disk_room
+from embevo.run.paths import PathLike
 from embevo.run.writing.effort_choice import AskedEffort
 
 WhenFull = Literal["block", "drop", "error"]
@@ -30,6 +35,26 @@ def check_options(*, store: str, when_full: str, zarr_dtype: str, durability: st
     ):
         if not isinstance(value, str) or value not in known:
             raise ArgumentError(f"{name} is {shown(value)}; it must be one of {', '.join(known)}")
+
+
+def ring_directory(given: PathLike | None, *, sync: bool) -> Path | None:
+    """The directory for rings, as of :func:`journal_directory`; one that does not keep what is asked is said.
+
+    Args:
+        given: what the recorder was given.
+        sync: whether what is captured is to survive a power cut.
+    """
+    found = journal_directory(given)
+    if found is not None and sync:
+        there = next(path for path in (found, *found.parents) if path.is_dir())
+        if disk_room(there).in_memory:
+            warnings.warn(
+                f'durability="power" was asked for, and the ring lies in {found}, a disk in memory: what is '
+                "captured survives a power cut only when its block is sealed. Name a directory on a disk.",
+                WeakerPromiseWarning,
+                stacklevel=3,
+            )
+    return found
 
 
 def check_resume(*, resume: object, overwrite: object, rewind_to: int | None) -> None:

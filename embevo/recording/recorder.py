@@ -30,6 +30,7 @@ from embevo.recording.options import (
     check_options,
     check_resume,
     check_schedule,
+    ring_directory,
     scalar_names,
     seconds,
     share,
@@ -47,7 +48,6 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.format.schedule import Schedule, at, schedule_of
 from embevo.run.format.token_names import Annotations
-from embevo.run.journal.place import journal_directory
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
@@ -194,7 +194,7 @@ class Recorder:
         self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
         self._mirror = mirror_to(mirror, mirror_wait)
         self.paths = self._place = RunPaths(run_dir)
-        journal_dir = journal_directory(journal_dir)
+        journal_dir = ring_directory(journal_dir, sync=durability == "power")
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None

@@ -16,6 +16,7 @@ from embevo.run.mirroring.pushing import Pusher
 from embevo.run.paths import RunPaths
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.compacting import compact
+from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from support import stored, written
 from support.faulty_proxy import FaultyProxy, Request
@@ -217,3 +218,19 @@ def test_the_command_sends_compares_and_says_what_is_damaged_there(tmp_path: Pat
     again = CliRunner().invoke(embevo, ["push", str(tmp_path / "run"), url, "--verify"])
     assert again.exit_code == 0, again.output
     assert_same(tmp_path / "run", url)
+
+
+def test_what_is_not_sealed_is_said_not_to_be_there(tmp_path: Path, url: str) -> None:
+    """Whoever deletes the run after a push must know that some of it is nowhere else."""
+    written.write_run(tmp_path / "run", rows=6, sealed=4).journal.close()
+    pushed = CliRunner().invoke(embevo, ["push", str(tmp_path / "run"), url])
+    assert pushed.exit_code == 0
+    assert "shows 4 steps" in pushed.output
+    assert f"NOT SENT: 2 more steps, which are not sealed. If nobody records {tmp_path}" in pushed.output
+    assert f"embevo recover {tmp_path / 'run'} seals" in pushed.output
+    told = CliRunner().invoke(embevo, ["push", str(tmp_path / "run"), url, "--json"])
+    assert json.loads(told.stdout)["in_journal_only"] == 2
+    recover(tmp_path / "run")
+    again = CliRunner().invoke(embevo, ["push", str(tmp_path / "run"), url])
+    assert "shows 6 steps" in again.output
+    assert "NOT SENT" not in again.output

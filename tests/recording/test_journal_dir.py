@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from cli.main import embevo
 from embevo import open_run
 from embevo.errors import (
+    ArgumentError,
     CreationError,
     DamagedError,
     RecordingError,
@@ -27,6 +29,7 @@ from embevo.errors import (
     WeakerPromiseWarning,
 )
 from embevo.recording.recorder import Recorder
+from embevo.run import limits
 from embevo.run.disk import atomic
 from embevo.run.journal import place
 from embevo.run.paths import RunPaths
@@ -39,6 +42,7 @@ from support.faults.rig import quick_or_full
 from support.sinks import NO_SPACE, FailingSink
 
 BLOCK = 4
+MEMORY = Path("/dev/shm")
 DIED = 9
 
 
@@ -280,6 +284,12 @@ def test_a_directory_for_rings_that_cannot_be_used_is_said_before_anything_is_ma
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
+    with monkeypatch.context() as patched:
+        patched.chdir(tmp_path)
+        patched.setenv(place.VARIABLE, "s3://bucket/scratch")
+        with pytest.raises(ArgumentError, match=f"{place.VARIABLE}, is a URL.* local disk"):
+            recorder(tmp_path / "run", None)
+        assert not (tmp_path / "s3:").exists()
     with pytest.raises(CreationError, match=r"file.*: Not a directory"):
         recorder(tmp_path / "run", tmp_path / "file" / "scratch")
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -312,6 +322,19 @@ def test_a_directory_for_rings_that_cannot_be_used_is_said_before_anything_is_ma
     holds(tmp_path / "run", 6)
     recording.close()
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.skipif(not limits.disk_room(MEMORY).in_memory, reason="no disk in memory")
+def test_a_ring_in_memory_that_is_to_survive_a_power_cut_is_said_not_to(tmp_path: Path) -> None:
+    ring = Path(tempfile.mkdtemp(dir=MEMORY)) / "rings"
+    try:
+        with pytest.warns(WeakerPromiseWarning, match=f"power cut.*{ring}|{ring}.*power cut") as said:
+            recorder(tmp_path / "run", ring, durability="power")[0].close()
+        assert [warned.filename for warned in said] == [__file__]
+        # What it does not promise, it need not say.
+        recorder(tmp_path / "other", ring)[0].close()
+    finally:
+        shutil.rmtree(ring.parent)
 
 
 def test_the_run_needs_neither_mappings_nor_locks_nor_links(
@@ -425,6 +448,7 @@ def test_killed_at_every_change_of_the_ring_s_names_nothing_is_lost_or_left(tmp_
     assert number > 20, "there are more"
 
 
+@pytest.mark.filterwarnings("ignore:.*a disk in memory")
 def test_what_the_run_says_of_its_ring_survives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

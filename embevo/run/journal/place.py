@@ -20,14 +20,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from embevo.errors import DamagedError
+from embevo.errors import ArgumentError, DamagedError
 from embevo.run.disk.atomic import sync_file, write_file
 from embevo.run.disk.checksum import checksum
 from embevo.run.disk.process import boot_id
 from embevo.run.disk.regular_file import not_regular, read_regular
 from embevo.run.format.frame import FrameSpec
 from embevo.run.journal.ring import Journal
-from embevo.run.paths import PathLike, RunPaths, absolute
+from embevo.run.paths import PathLike, RunPaths, absolute, looks_like_url
 
 VARIABLE: Final = "EMBEVO_JOURNAL_DIR"
 _LONGEST: Final = 1 << 16
@@ -72,9 +72,14 @@ def journal_directory(given: PathLike | None) -> Path | None:
     """The directory for rings: the given one, or that of the environment; None for the run's own.
 
     Raises:
-        ArgumentError: it is not a path.
+        ArgumentError: it is not a path on a disk.
     """
     chosen = given if given is not None else os.environ.get(VARIABLE) or None
+    if looks_like_url(chosen):
+        raise ArgumentError(
+            f"journal_dir, or {VARIABLE}, is a URL; the ring is a file that is mapped into memory: name a "
+            "directory on a local disk"
+        )
     return None if chosen is None else Path(os.path.realpath(absolute(chosen)))
 
 

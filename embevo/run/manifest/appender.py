@@ -9,6 +9,7 @@ from typing import Self
 
 from embevo.run.disk.atomic import flush
 from embevo.run.disk.checksum import checksum
+from embevo.run.disk.named_errors import naming
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.manifest.entry import Entry, to_json
 from embevo.run.manifest.manifest import Manifest
@@ -54,7 +55,7 @@ class ManifestAppender:
             OSError: with the path; the manifest is then as it was before.
         """
         line, value = _line(entry, self._checksum)
-        try:
+        with naming(self.path):
             descriptor = open_regular(self.path, writable=True)
             try:
                 # What a torn write has left is cut off rather than written behind.
@@ -69,8 +70,6 @@ class ManifestAppender:
                 raise
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self.last = entry
         self._checksum = value
         self._end += len(line)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from embevo.errors import DamagedError, NotARunError
+from embevo.run.disk.named_errors import naming
 from embevo.run.disk.regular_file import open_regular
 from embevo.run.format.layout import Layout, identity
 from embevo.run.journal.header import header_is_whole, header_of, journal_bytes
@@ -22,12 +23,14 @@ def open_for_recovery(path: Path, layout: Layout) -> tuple[Journal | None, str]:
     Raises:
         NotARunError: it is not a journal, or one of a newer format.
         DamagedError: it belongs to another run, or is not a regular file.
+        OSError: with the path.
     """
     wrong = ""
     try:
         journal = Journal(path, writable=True)
     except (DamagedError, NotARunError):
-        wrong = _mend(path, layout)
+        with naming(path):
+            wrong = _mend(path, layout)
         if not wrong:
             raise
         if path.stat().st_size == 0:
