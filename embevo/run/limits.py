@@ -1,5 +1,7 @@
 """What the machine leaves to a process: memory, cores, disk and files, and what it is that limits them."""
 
+import functools
+import math
 import os
 import resource
 from collections.abc import Iterator
@@ -69,7 +71,7 @@ def available_cores(root: Path = Path("/")) -> Limit:
     Args:
         root: where ``proc`` and ``sys`` lie.
     """
-    limits = [Limit(len(os.sched_getaffinity(0)), "the processors that this process may run on")]
+    limits = [Limit(processors(), "the processors that this process may run on")]
     for group in _groups(root, "cpu"):
         period = _number(group / "cpu.cfs_period_us")
         quota = _number(group / "cpu.cfs_quota_us")
@@ -80,6 +82,23 @@ def available_cores(root: Path = Path("/")) -> Limit:
         if len(words) == 2 and words[0].isdecimal():
             limits.append(Limit(int(words[0]) / int(words[1]), f"cpu.max of {group}"))
     return min(limits, key=lambda limit: limit.amount)
+
+
+def processors() -> int:
+    """Those that this process may run on; all there are, where the system (macOS) does not say which."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_worth_having() -> int:
+    """How many can compute at once. What control groups grant is looked up once: that takes a while."""
+    return max(1, min(processors(), math.ceil(_granted_cores())))
+
+
+@functools.cache
+def _granted_cores() -> float:
+    return available_cores().amount
 
 
 def disk_room(directory: Path, root: Path = Path("/")) -> DiskRoom:

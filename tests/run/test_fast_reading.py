@@ -280,7 +280,7 @@ def test_bytes_that_are_no_frame_are_refused_before_blosc_believes_them(data: by
 
 def test_two_chunks_are_decoded_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk_reader, "_BYTES_FOR_THREADS", 0)
-    monkeypatch.setattr(chunk_reader, "_cores", lambda: 2)
+    monkeypatch.setattr(chunk_reader, "threads_worth_having", lambda: 2)
     path = written.write_run(tmp_path / "run", rows=8, sealed=8, store="zarr").path
     together = threading.Barrier(2, timeout=30)
     decode = ChunkDecoder.decode

@@ -18,8 +18,14 @@ from embevo.run.disk.atomic import NO_SYNCING, sync_file, write_file
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.process import boot_id, is_alive, this_process
 from embevo.run.disk.reserve import NO_RESERVING
+from embevo.run.format.effort import EFFORTS
 from embevo.run.journal.ring import NO_MAPPING, Journal
-from support import written
+from embevo.run.limits import available_cores
+from embevo.run.reading import chunk_reader
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.compacting import compact
+from embevo.run.writing.effort_choice import EffortChoice
+from support import encoded, written
 
 
 def failing(number: int) -> Any:
@@ -120,7 +126,7 @@ def test_drives_are_flushed_by_name_where_that_is_needed(
         sync_file(tmp_path / "file")
 
 
-@pytest.mark.parametrize("missing", ["posix_fadvise", "posix_fallocate"])
+@pytest.mark.parametrize("missing", ["posix_fadvise", "posix_fallocate", "sched_getaffinity"])
 def test_calls_of_linux_are_done_without(
     tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +134,13 @@ def test_calls_of_linux_are_done_without(
     write_file(tmp_path / "file", bytes(2 << 20), sync=False)
     Journal.create(tmp_path / "journal", written.frame_of(embeddings="float32"), 3).close()
     assert (tmp_path / "file").stat().st_size == 2 << 20
+    # Whatever is asked how many cores there are, or which of them are idle.
+    assert available_cores(tmp_path / "nothing").amount == os.cpu_count()
+    assert EffortChoice("auto").next(1 << 20, 1.0) in EFFORTS
+    monkeypatch.setattr(chunk_reader, "_BYTES_FOR_THREADS", 0)
+    path = written.write_run(tmp_path / "run", rows=8, sealed=8, store="zarr").path
+    compact(path)
+    assert encoded.same_bits(open_run(path)["embeddings"][:], encoded.matrices(range(8), (5, 3), "float32"))
 
 
 @pytest.mark.parametrize("platform", ["darwin", "freebsd14"])

@@ -4,12 +4,19 @@ import os
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embevo.run.format import chunks, layout, recompressing
+from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.frame import FrameSpec
+from embevo.run.format.layout import Layout
+from embevo.run.format.recompressing import recompressed
 from embevo.run.limits import available_cores, available_memory, disk_room
 
 GIB = 1 << 30
@@ -132,6 +139,34 @@ def test_cores_that_a_group_grants(tmp_path: Path, version: int) -> None:
     found = available_cores(tmp_path)
     assert found.amount == 0.5
     assert str(tmp_path) in found.source
+
+
+@pytest.mark.parametrize(("allowed", "granted", "threads"), [(1, 64.0, 1), (6, 2.5, 3), (6, 0.5, 1)])
+def test_a_machine_of_many_cores_gets_no_more_threads_than_the_process_may_use(
+    allowed: int, granted: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(allowed)))
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("embevo.run.limits._granted_cores", lambda: granted)
+    made = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers: int) -> None:
+            made.append(workers)
+            super().__init__(workers)
+
+    for module in (chunks, recompressing):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(layout, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(layout, "_SHARD_CHUNKS", 8)
+    frame = FrameSpec.of({"embeddings": ("float32", (64, 4))}, ())
+    described = Layout.new(
+        frame, block_steps=2, store="zarr", zarr_dtype="float32", has_token_count=False, attributes={}
+    )
+    metadata = described.arrays["embeddings"]
+    (file, *_) = ChunkEncoder.of(metadata).files(np.ones((2, 64, 4), np.float32))
+    recompressed(metadata, bytes(file))
+    assert made == [threads, threads]
 
 
 def test_this_machine(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ and CRC-32C at work without the lock, on all cores where a block has many chunks
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from embevo.run.format.frames import (
 )
 from embevo.run.format.room import Room
 from embevo.run.format.widening import widen
+from embevo.run.limits import threads_worth_having
 
 _SHUFFLES: Final = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 # Of LZ4 where little is to be spent: higher ones find hardly more in numbers.
@@ -243,7 +243,7 @@ def _together(
             beside.append(time.thread_time() - began)
         return result
 
-    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(parts), threads_worth_having())) as pool:
         try:
             results = pool.map(made, parts)
         except RuntimeError:

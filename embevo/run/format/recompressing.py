@@ -4,7 +4,6 @@ What a piece decodes to is the same afterwards, bit for bit, and so are its plac
 that a reader is told: Blosc's and Zstandard's frames say themselves how they were made.
 """
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -14,6 +13,7 @@ import numpy as np
 from numcodecs import Blosc, Zstd
 
 from embevo.errors import DamagedError
+from embevo.run.limits import threads_worth_having
 
 _CRC_BYTES: Final = 4
 # An offset and a length, for each chunk of a shard.
@@ -45,7 +45,7 @@ def recompressed(metadata: Mapping[str, Any], file: bytes) -> bytes:
     def smaller(frame: bytes) -> bytes:
         return _smaller_vector(frame) if is_vector else _smaller_chunk(frame, itemsize)
 
-    with ThreadPoolExecutor(max(1, min(len(work), os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(max(1, min(len(work), threads_worth_having()))) as pool:
         made = pool.map(smaller, work)
         return _put_together(metadata, [None if piece is None else next(made) for piece in pieces])
 

@@ -15,7 +15,7 @@ from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.decoding import ChunkDecoder
 from embevo.run.format.dtypes import NUMPY_DTYPES
 from embevo.run.format.widening import narrow, widen
-from embevo.run.limits import available_cores
+from embevo.run.limits import threads_worth_having
 from embevo.run.manifest.entry import Block, Created
 from embevo.run.reading.chunk_files import ChunkFiles, Contents
 from embevo.run.reading.pieces import Along, Piece, pieces, put, taken
@@ -90,7 +90,7 @@ class ChunkReader:
 
         threads = 1
         if len(jobs) > 1 and len(jobs) * self._decoder.chunk_bytes > _BYTES_FOR_THREADS:
-            threads = min(len(jobs), _cores())
+            threads = min(len(jobs), threads_worth_having())
         if threads == 1:
             work()
             return
@@ -138,10 +138,6 @@ class ChunkReader:
             return None
         there = target[piece.outside].transpose(self._decoder.order)
         return there if there.flags.c_contiguous else None
-
-
-def _cores() -> int:
-    return math.ceil(available_cores().amount)
 
 
 class _File:
