@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .paths import PathOf
-from .progress import measuring
+from .progress import analysing
 from .selection import JUDGE_HELP, MATRIX_HELP
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def analyze(
     found = []
     with _cluster(dask, jobs) as client:
         for run in runs:
-            with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
+            with analysing(run) as told:
                 found.append(
                     analyze_run(
                         run,
@@ -102,7 +102,7 @@ def analyze(
                         keep=keep,
                         jobs=None if dask else jobs,
                         client=client,
-                        on_rows=on_rows,
+                        **told,
                     )
                 )
     together = compare(found) if len(found) > 1 else None

@@ -57,7 +57,7 @@ def animate(
     from embevo.analysis.film.encoding import find_ffmpeg, suffix_of  # noqa: PLC0415
     from embevo.analysis.film.view import View  # noqa: PLC0415
 
-    from .progress import measuring  # noqa: PLC0415
+    from .progress import analysing, measuring  # noqa: PLC0415
     from .readable import size_of  # noqa: PLC0415
 
     view = View(magnify, from_start)
@@ -65,8 +65,8 @@ def animate(
     if suffix_of(out) == ".mp4":
         find_ffmpeg()
     check_destination(out, overwrite=overwrite)
-    with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
-        analysis = analyze(run, matrix=matrix, on_rows=on_rows)
+    with analysing(run) as told:
+        analysis = analyze(run, matrix=matrix, **told)
     recorded = analysis.series["step"].to_numpy()
     between = (int(recorded[0]) if first is None else first, int(recorded[-1]) if last is None else last)
     with measuring("Filming") as on_frame:

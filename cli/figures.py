@@ -39,7 +39,7 @@ def figures(
     from embevo.analysis.figures.catalogue import NAMES  # noqa: PLC0415
     from embevo.analysis.figures.saving import check_folder, save_figures  # noqa: PLC0415
 
-    from .progress import measuring  # noqa: PLC0415
+    from .progress import analysing, measuring  # noqa: PLC0415
 
     for name in only:
         if name not in NAMES:
@@ -48,8 +48,8 @@ def figures(
     folder = run / "figures" if out is None else out
     if run.is_dir():
         check_folder(folder, form, names, overwrite=overwrite)
-    with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
-        analysis = analyze(run, matrix=matrix, on_rows=on_rows)
+    with analysing(run) as told:
+        analysis = analyze(run, matrix=matrix, **told)
     with measuring("Drawing") as on_figure:
         saved = save_figures(analysis, folder, form, names, overwrite=overwrite, on_figure=on_figure)
     for figure in saved:

@@ -62,7 +62,7 @@ def report(
     from embevo.analysis.report.page import report as page_of  # noqa: PLC0415
     from embevo.run.disk.atomic import write_file  # noqa: PLC0415
 
-    from .progress import measuring  # noqa: PLC0415
+    from .progress import analysing, measuring  # noqa: PLC0415
     from .readable import size_of  # noqa: PLC0415
 
     check_destination(out, overwrite=overwrite)
@@ -70,8 +70,8 @@ def report(
     beside = {str(path): _null(path) for path in nulls}
     analyses = []
     for run in runs:
-        with measuring(f"Measuring {run}", f"Comparing {run} with random walks") as on_rows:
-            analyses.append(analyze(run, limits, matrix=matrix, judge=judge, on_rows=on_rows))
+        with analysing(run) as told:
+            analyses.append(analyze(run, limits, matrix=matrix, judge=judge, **told))
     with measuring("Drawing") as on_figure:
         page = page_of(
             analyses,

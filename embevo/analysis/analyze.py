@@ -99,6 +99,7 @@ def analyze(
     jobs: int | None = None,
     client: "Client | None" = None,
     on_rows: Callable[[int, int], None] | None = None,
+    on_walks: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """Measure a run and judge it, or take both from what an earlier call has kept in it.
 
@@ -119,6 +120,8 @@ def analyze(
         client: of a ``dask.distributed`` cluster, on whose workers the run is measured then. They open it by
             its path, and need this version of embevo.
         on_rows: called now and then with how many rows were measured, and how many there are.
+        on_walks: called likewise when all were, with how many steps of random walks the recorded ones were
+            compared with, and with how many they will be; never for a run that is too short for that.
 
     Raises:
         NotARunError: the path is not a run.
@@ -170,6 +173,7 @@ def analyze(
                 jobs=threads,
                 client=client,
                 on_rows=on_rows,
+                on_walks=on_walks,
             )
     else:
         series, summary, events = kept.series, kept.rest["summary"], kept.rest["events"]
@@ -217,16 +221,17 @@ def _measure(
     jobs: int,
     client: "Client | None",
     on_rows: Callable[[int, int], None] | None,
+    on_walks: Callable[[int, int], None] | None,
 ) -> tuple[xr.Dataset, dict[str, Any], list[dict[str, Any]]]:
     """The series, the summary and the events."""
     tell = (lambda done: on_rows(done, outline.rows)) if on_rows else None
     if client is None:
-        found = measure(run, name, tell, outline, jobs)
+        found = measure(run, name, tell, outline, jobs, on_walks=on_walks)
     else:
         # Only who has a cluster needs its library.
         from embevo.analysis.distributed import measure_on  # noqa: PLC0415
 
-        found = measure_on(client, run, name, tell, outline)
+        found = measure_on(client, run, name, tell, outline, on_walks=on_walks)
     series = build_series(found, name)
     summary = summarize(found, series)
     series.attrs |= {

@@ -44,6 +44,8 @@ def measure_on(
     name: str,
     on_rows: Callable[[int], None] | None = None,
     outline: Outline | None = None,
+    *,
+    on_walks: Callable[[int, int], None] | None = None,
 ) -> Measurement:
     """Measure a matrix of a run on the workers of a cluster.
 
@@ -57,6 +59,7 @@ def measure_on(
         name: of the matrix.
         on_rows: called now and then with the number of rows that have been measured.
         outline: of the matrix; by default with what is usually asked of it.
+        on_walks: called then, with how many steps of random walks were made here, and how many will be.
 
     Raises:
         AnalysisError: there is no worker, or one has another version, cannot read the run, or died.
@@ -71,7 +74,7 @@ def measure_on(
     direct = _all_reached(client, workers)
     whole = merged(_in_order(client, run, task, bounds, on_rows, direct=direct))
     with single_threaded():
-        return whole.finish(jobs_of(None))
+        return whole.finish(jobs_of(None), on_walks)
 
 
 def _in_order(

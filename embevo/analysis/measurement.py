@@ -4,7 +4,7 @@ At no time is more of the trajectory in memory than what is handed over at once,
 differences need, and what is kept of every step. The time is proportional to the number of steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -16,7 +16,7 @@ from embevo.analysis.measures.block import Block, Row
 from embevo.analysis.measures.events import Event, Events
 from embevo.analysis.measures.grid import spaced_rows
 from embevo.analysis.measures.groups import Groups
-from embevo.analysis.measures.measure import Measure, Whole
+from embevo.analysis.measures.measure import Measure, Whole, unheard
 from embevo.analysis.measures.outline import Basis, Outline
 from embevo.analysis.measures.registry import measures_of
 from embevo.analysis.measures.snapshots import Snapshots
@@ -109,11 +109,12 @@ class Stretch:
         self._first = later._first if self._first is None else self._first
         self._last = self._last if later._last is None else later._last
 
-    def finish(self, jobs: int = 1) -> Measurement:
+    def finish(self, jobs: int = 1, on_walks: Callable[[int, int], None] | None = None) -> Measurement:
         """What was found, of a stretch that is the whole run.
 
         Args:
             jobs: how many threads compare it with chance.
+            on_walks: called now and then with how many steps of random walks were made, of how many.
 
         Raises:
             ArgumentError: rows of the run are missing.
@@ -124,7 +125,13 @@ class Stretch:
                 "measure and merge the others first"
             )
         with Workers(jobs) as workers:
-            whole = Whole(self._first, self._last, self._snapshots.finish(), workers=workers)
+            whole = Whole(
+                self._first,
+                self._last,
+                self._snapshots.finish(),
+                workers=workers,
+                on_walks=on_walks or unheard,
+            )
             _finish(self.measures, whole)
         return Measurement(self.outline, whole.arrays, self.measures)
 

@@ -61,6 +61,8 @@ def measure(
     on_rows: Callable[[int], None] | None = None,
     outline: Outline | None = None,
     jobs: int | None = None,
+    *,
+    on_walks: Callable[[int, int], None] | None = None,
 ) -> Measurement:
     """Measure a matrix of a run.
 
@@ -73,6 +75,7 @@ def measure(
         on_rows: called now and then with the number of rows that have been measured.
         outline: of the matrix; by default with what is usually asked of it.
         jobs: how many threads measure; by default as many as there are cores.
+        on_walks: called then, with how many steps of random walks were made, and how many will be.
 
     Raises:
         ArgumentError: ``jobs`` is less than 1.
@@ -81,7 +84,7 @@ def measure(
     work = _Work(run, name, outline_of(run, name) if outline is None else outline, on_rows)
     threads = jobs_of(jobs)
     with single_threaded():
-        return work.on_threads(min(threads, len(work.bounds) - 1)).finish(threads)
+        return work.on_threads(min(threads, len(work.bounds) - 1)).finish(threads, on_walks)
 
 
 def stretch_of(run: Run, name: str, outline: Outline, start: int, stop: int) -> Stretch:

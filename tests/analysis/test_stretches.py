@@ -14,6 +14,7 @@ from embevo.analysis import analyze, reading, stretches
 from embevo.analysis.measurement import Measurement, Stretch, outline_of
 from embevo.analysis.measures.gram import squared_distances
 from embevo.analysis.measures.lagged import LagSums
+from embevo.analysis.measures.pieces import pieces_of
 from embevo.analysis.reading import values_of
 from embevo.errors import ArgumentError, DamagedError
 from embevo.run.reading.reader import open_run
@@ -75,9 +76,21 @@ def test_stretches_are_what_one_pass_over_all_rows_is(
 
 def test_the_rows_that_are_done_are_told(run: Path) -> None:
     told: list[tuple[int, int]] = []
-    analyze(run, jobs=2, keep=False, on_rows=lambda done, rows: told.append((done, rows)))
+    walks: list[tuple[int, int]] = []
+    analyze(
+        run,
+        jobs=2,
+        keep=False,
+        on_rows=lambda done, rows: told.append((done, rows)),
+        on_walks=lambda done, steps: walks.append((done, steps)),
+    )
     assert told[-1] == (700, 700)
     assert told == sorted(told)
+    # 199 walks for each piece of the run, of live tokens and of dead ones: neither of the centroid, which is
+    # lost with a token, nor the 28 of that one.
+    steps = (2 * 199 - 28) * sum(piece.intervals for piece in pieces_of(open_run(run).steps))
+    assert (walks[0], walks[-1]) == ((0, steps), (steps, steps))
+    assert walks == sorted(walks)
 
 
 def test_damage_in_a_later_stretch_ends_it_and_leaves_no_thread(run: Path, tmp_path: Path) -> None:

@@ -212,12 +212,16 @@ def test_the_bar_says_what_is_done_when_all_rows_were_seen(monkeypatch: pytest.M
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100)
     monkeypatch.setattr(progress, "Console", lambda **_: console)
-    with progress.measuring("Measuring it", "Comparing it") as tell:
-        tell(3, 7)
-        console.print("between")
+    with progress.analysing(Path("it")) as told:
+        told["on_rows"](7, 7)
         before = shown.getvalue()
-        tell(7, 7)
-        console.print("after")
+        told["on_walks"](0, 3000)
+        told["on_walks"](900, 3000)
+    after = shown.getvalue().removeprefix(before)
     assert "Measuring it" in before
-    assert "Comparing it" not in before
-    assert "Comparing it" in shown.getvalue()
+    assert "7/7" in before
+    assert "Comparing" not in before
+    assert "Comparing it with random walks" in after
+    assert "30 %" in after
+    # Of the rows nothing is left, and that is not said any more.
+    assert "7/7" not in after.rpartition("Comparing")[2]

@@ -80,6 +80,10 @@ class Number:
     unit: str
 
 
+def unheard(done: int, of: int) -> None:
+    """Tell nobody how much is done."""
+
+
 @dataclass(frozen=True, eq=False)
 class Whole:
     """What is known when all rows of a run were seen.
@@ -90,6 +94,7 @@ class Whole:
         snapshots: ``(measured_step, token, dim)`` values of the measured rows, of the tokens that are kept.
         arrays: what the measures have given so far, in the order of the list, by name of the variable.
         workers: threads that help.
+        on_walks: is told how many steps of random walks were made, and how many will be.
     """
 
     first: NDArray[Any]
@@ -97,6 +102,7 @@ class Whole:
     snapshots: NDArray[Any]
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     workers: Workers = field(default_factory=lambda: Workers(1))
+    on_walks: Callable[[int, int], None] = unheard
 
 
 class Measure(ABC):

@@ -99,7 +99,7 @@ class Walk(Measure):
             largest = float(rate[np.isfinite(rate)].max(initial=0.0))
             asked = [piece for piece in pieces if piece.name != SECOND]
             quanta = submit(partial(against_noise, ways["dead"], largest, self.outline.dtype, asked))
-        self._walks = each_against_random_walks(paths, memory, pieces, whole.workers)
+        self._walks = each_against_random_walks(paths, memory, pieces, whole.workers, on_steps=whole.on_walks)
         self._growth = {name: of.result() for name, of in growth.items()}
         self._quanta = {} if quanta is None else quanta.result()
 

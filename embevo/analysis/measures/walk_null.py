@@ -1,6 +1,6 @@
 """Recorded walks beside random ones of the same steps, over the whole run and over pieces of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embevo.analysis.compiled.compiling import pays
 from embevo.analysis.measures.bands import Band, bands
+from embevo.analysis.measures.measure import unheard
 from embevo.analysis.measures.normals import Normals, Reader
 from embevo.analysis.measures.pieces import Piece
 from embevo.analysis.measures.random_directions import Directions, Drawn, drawn
@@ -47,6 +48,8 @@ def each_against_random_walks(
     pieces: Sequence[Piece],
     workers: Workers,
     seed: int = 0,
+    *,
+    on_steps: Callable[[int, int], None] = unheard,
 ) -> dict[str, dict[str, dict[str, Band]]]:
     """:func:`against_random_walks` of several, by name: the same numbers in less time.
 
@@ -60,11 +63,17 @@ def each_against_random_walks(
         for name, path in paths.items()
     }
     drawing = [(one, one.draw(workers)) for one in compared.values()]
+    done, steps = 0, sum(one.steps for one in compared.values())
+    on_steps(done, steps)
     while drawing:
         # Whose turn it is has drawn least, so that few numbers have to be kept for others.
         turn = min(drawing, key=lambda one: one[0].reader.position)
-        if next(turn[1], None) is None:
+        drawn_steps = next(turn[1], None)
+        if drawn_steps is None:
             drawing.remove(turn)
+        else:
+            done += drawn_steps
+            on_steps(done, steps)
     return {name: one.bands() for name, one in compared.items()}
 
 
@@ -88,15 +97,23 @@ class _Compared:
         # Of each walk that is imitated, of each piece.
         self._simulated: list[list[list[Future[NDArray[np.float64]]]]] = []
 
-    def draw(self, workers: Workers) -> Iterator[bool]:
-        """Draw some walks at a time, and leave it to others to measure them."""
+    @property
+    def steps(self) -> int:
+        """How many steps are drawn in all."""
+        return sum(cases for _, cases in self._imitated()) * sum(piece.intervals for piece in self._pieces)
+
+    def _imitated(self) -> Iterator[tuple[NDArray[np.float64], int]]:
+        """``(step, dim)`` displacements of each walk that can be imitated, and how often it is."""
         count = self._moved.shape[1]
-        for walk in range(count):
-            cases = len(range(walk, CASES, count))
+        for walk in range(min(count, CASES)):
             moved = self._moved[:, walk]
             lengths = np.sqrt(np.einsum("sd,sd->s", moved, moved))
-            if not cases or not np.isfinite(lengths).all() or not lengths.any():
-                continue
+            if np.isfinite(lengths).all() and lengths.any():
+                yield moved, len(range(walk, CASES, count))
+
+    def draw(self, workers: Workers) -> Iterator[int]:
+        """Draw some walks at a time, which others measure, and give how many steps they have."""
+        for moved, cases in self._imitated():
             self._simulated.append([])
             for piece in self._pieces:
                 of_piece: list[Future[NDArray[np.float64]]] = []
@@ -107,7 +124,7 @@ class _Compared:
                 batches = drawn(len(rows), directions, cases, self.reader.draw, compiled=self._compiled)
                 for some in batches:
                     of_piece.append(workers.submit(partial(_statistics, some, steps)))
-                    yield True
+                    yield len(some.fresh) * len(rows)
         self.reader.close()
 
     def bands(self) -> dict[str, dict[str, Band]]:
