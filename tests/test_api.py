@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,21 @@ except ModuleNotFoundError as error:
 @pytest.mark.parametrize("name", ["run", "recording", "analysis", "experiment"])
 def test_rooms_say_that_they_are_free_to_change(name: str) -> None:
     assert "free to change with any version" in str(import_module(f"embevo.{name}").__doc__)
+
+
+def test_every_option_of_the_recorder_is_on_its_page_with_its_default() -> None:
+    page = (Path(__file__).parent.parent / "docs/recording.md").read_text()
+    table = page.partition("## Your own loop")[2].partition("\n\n`stats`")[0]
+    said = {}
+    for names, defaults in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", table, re.MULTILINE):
+        found = [name.strip("`") for name in names.split(", ")]
+        values = [value.strip("`") for value in defaults.split(", ")]
+        said |= dict(zip(found, values if len(values) == len(found) else values * len(found), strict=True))
+    options = [
+        each for each in signature(embevo.Recorder).parameters.values() if each.kind == each.KEYWORD_ONLY
+    ]
+    assert said.keys() == {option.name for option in options}
+    for option in options:
+        # None is said in words.
+        default = said[option.name].replace('"', "'")
+        assert option.default is None or default == repr(option.default), option.name
