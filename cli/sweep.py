@@ -236,9 +236,9 @@ def _check_room(planned: "Sweep", runs: "list[GridRun]") -> None:
 
 def _disk(runs: "list[GridRun]") -> tuple[int, int]:
     """The least and the most that runs will take on the disk, in bytes."""
-    from embevo.experiment.planned import plan_of  # noqa: PLC0415
+    from embevo.experiment.planned import plans_of  # noqa: PLC0415
 
-    plans = [plan_of(run.config) for run in runs]
+    plans = plans_of(run.config for run in runs)
     low = sum(plan.snapshot_bytes + plan.zarr_bytes[0] for plan in plans)
     return low, sum(plan.snapshot_bytes + plan.zarr_bytes[1] for plan in plans)
 
@@ -258,16 +258,12 @@ def _print_plan(console: "Console", planned: "Sweep", found: "list[Status]", rat
     from embevo.run.planning import Machine  # noqa: PLC0415
 
     left = [
-        run
+        (run, run.config.steps - (status.step or 0))
         for run, status in zip(planned.runs, found, strict=True)
         if status.state not in ("complete", "failed")
     ]
-    low, high = _disk(left)
-    steps = sum(
-        run.config.steps - (status.step or 0)
-        for run, status in zip(planned.runs, found, strict=True)
-        if run in left
-    )
+    low, high = _disk([run for run, _ in left])
+    steps = sum(more for _, more in left)
     free = size_of(Machine.here(planned.out).free_disk)
     console.print(
         f"{len(left)} of {len(found)} runs to train, {steps:,} steps: {size_of(low)} to {size_of(high)} in "

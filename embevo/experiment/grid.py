@@ -2,6 +2,7 @@
 
 import codecs
 import itertools
+import math
 import re
 import tomllib
 import zlib
@@ -14,6 +15,8 @@ from embevo.experiment.config import ExperimentConfig
 
 # What a name of a run takes over of a value as it is.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.+,-]{1,40}")
+# Of one sweep: more directories in one are looked through too slowly.
+_MOST_RUNS: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def load_grid(path: Path) -> list[GridRun]:
 
     Raises:
         ConfigError: it cannot be read; a setting is unknown or cannot have a value; a list is empty or says a
-            value twice; or a setting is in both tables.
+            value twice; a setting is in both tables; or there are too many combinations.
     """
     tables = _tables(path)
     grid, fixed = tables.get("grid", {}), tables.get("fixed", {})
@@ -57,6 +60,12 @@ def load_grid(path: Path) -> list[GridRun]:
             raise ConfigError(f"{path}: {name} in [grid] has {twice[0]!r} twice.")
     if not grid:
         raise ConfigError(f"{path} has no [grid] with lists of values, such as seed = [1, 2, 3].")
+    number = math.prod(len(values) for values in grid.values())
+    if number > _MOST_RUNS:
+        raise ConfigError(
+            f"{path} asks for {number:,} runs, every combination of its lists, and a sweep has at most "
+            f"{_MOST_RUNS:,}: leave values out, or divide it among files with an --out each."
+        )
     runs = []
     for values in itertools.product(*grid.values()):
         varied = dict(zip(grid, values, strict=True))

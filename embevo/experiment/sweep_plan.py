@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from embevo.experiment.grid import GridRun
-from embevo.experiment.planned import plan_of
+from embevo.experiment.planned import plans_of
 from embevo.run.planning import Machine, Plan
 
 # Of a process that trains, beside what recording takes: torch, transformers and the default model, measured.
@@ -52,7 +52,7 @@ class SweepPlan:
             workers: how many train at once.
             threads: of each.
         """
-        plans = [plan_of(run.config) for run in runs]
+        plans = plans_of(run.config for run in runs)
         taken = [run.config.steps * each for run, each in zip(runs, seconds_a_step, strict=True)]
         at_once = min(workers, len(runs))
         least, most = _disk(plans)

@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embevo.errors import ConfigError, SweepError
+from embevo.experiment import planned
 from embevo.experiment.attempt import libraries
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.grid import GridRun, load_grid
 from embevo.experiment.sweep import Status, Sweep
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
-from embevo.run.planning import Machine
+from embevo.run.planning import Machine, Plan
 from embevo.run.reading.summary import summarize
 from support.interpreters import interpreter
 from support.sweeps import (
@@ -34,7 +35,7 @@ from support.sweeps import (
     corpus_file,
     grid_file,
     halt,
-    has_ended,
+    interrupted,
     last,
     pid_of,
     started,
@@ -60,12 +61,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     # Ctrl-C, of the sweep alone.
     first = started(grid, out, "--jobs", "2")
     halted = [halt(path, first, at_step=5) for path in paths]
-    first.send_signal(signal.SIGINT)
-    until(lambda: has_ended(out), first)
-    for pid in halted:
-        os.kill(pid, signal.SIGCONT)
-    first.communicate()
-    assert first.returncode == 128 + signal.SIGINT
+    interrupted(first, out, halted)
     reached = [last(path) for path in paths]
     assert all(summarize(path).state == "complete" for path in paths), "not all is sealed"
     assert all(step < TINY["steps"] for step in reached)
@@ -162,9 +158,9 @@ def test_two_sweeps_of_one_directory_do_not_meet(tmp_path: Path, invoke: Invoke)
     looked = invoke("sweep", grid, "--out", sweep.out, "--status")
     assert looked.exit_code == 0
     assert looked.output.splitlines() == [f"{f'seed={seed}':<30} waiting      - of 1,000" for seed in (1, 2)]
-    planned = invoke("sweep", grid, "--out", sweep.out, "--dry-run", "--rate", "0.1", "--jobs", "2")
-    assert "2 of 2 runs to train, 2,000 steps: " in planned.output
-    assert "; 2.8 hours at 0.2 steps a second." in planned.output
+    plan = invoke("sweep", grid, "--out", sweep.out, "--dry-run", "--rate", "0.1", "--jobs", "2")
+    assert "2 of 2 runs to train, 2,000 steps: " in plan.output
+    assert "; 2.8 hours at 0.2 steps a second." in plan.output
     assert invoke("sweep", grid, "--out", sweep.out, "--rate", "3").exit_code == 2
     assert [path.name for path in sweep.out.iterdir()] == ["sweep.lock"]
     lock.release()
@@ -232,6 +228,24 @@ def test_what_cannot_fit_on_the_disk_is_not_begun(
     assert not list((tmp_path / "out").glob("seed*"))
 
 
+def test_runs_that_differ_in_their_seed_alone_are_planned_once(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ExperimentConfig] = []
+    plan_of = planned.plan_of
+
+    def noted(config: ExperimentConfig) -> Plan:
+        asked.append(config)
+        return plan_of(config)
+
+    monkeypatch.setattr(planned, "plan_of", noted)
+    grid = grid_file(tmp_path, {"weight_decay": [0.1, 0.2], "seed": [*range(200)]})
+    done = invoke("sweep", grid, "--out", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0
+    assert "400 of 400 runs to train, 400,000 steps: " in done.output
+    assert sorted(config.weight_decay for config in asked) == [0.1, 0.2]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -246,6 +260,7 @@ def test_what_cannot_fit_on_the_disk_is_not_begun(
         ("seed = [1]\n", "'seed' is neither of the tables"),
         ("[fixed]\nseed = 1\n", r"has no \[grid\]"),
         ("[grid\n", "is not TOML"),
+        (f"[grid]\nseed = {[*range(400)]}\nsteps = {[*range(1, 401)]}\n", "160,000 runs.* at most 100,000"),
     ],
 )
 def test_a_grid_that_is_none_is_refused_before_anything_runs(

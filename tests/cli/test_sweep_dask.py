@@ -24,7 +24,7 @@ from support.sweeps import (
     corpus_file,
     grid_file,
     halt,
-    has_ended,
+    interrupted,
     last,
     pid_of,
     started,
@@ -72,11 +72,7 @@ def test_whatever_happens_to_the_cluster_a_sweep_ends_with_the_same_bits(
         again = halt(path, first, at_step=last(path) + 5)
         assert again != halted
         # Ctrl-C.
-        first.send_signal(signal.SIGINT)
-        until(lambda: has_ended(out), first)
-        os.kill(again, signal.SIGCONT)
-        _, said = first.communicate()
-        assert first.returncode == 128 + signal.SIGINT, said.decode()
+        interrupted(first, out, [again])
         assert summarize(path).state == "complete", "not all is sealed"
         # The scheduler goes away.
         second = started(grid, out, *options, threads=2)

@@ -83,6 +83,16 @@ def halt(path: Path, sweep: subprocess.Popen[bytes], at_step: int = -1) -> int:
     return pid_of(path)
 
 
+def interrupted(sweep: subprocess.Popen[bytes], out: Path, trainings: list[int]) -> None:
+    """Ctrl-C of a sweep alone; its trainings, which were halted, go on when they have been told to end."""
+    sweep.send_signal(signal.SIGINT)
+    until(lambda: has_ended(out), sweep)
+    for training in trainings:
+        os.kill(training, signal.SIGCONT)
+    _, said = sweep.communicate()
+    assert sweep.returncode == 128 + signal.SIGINT, said.decode()
+
+
 def last(path: Path) -> int:
     """The last step of a run; -1 if there is none."""
     steps = open_run(path).steps if (path / "manifest").exists() else []
