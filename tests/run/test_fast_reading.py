@@ -1,10 +1,13 @@
 """Chunks that are decoded on all cores, straight into the result, are those that zarr reads, bit for bit."""
 
 import itertools
+import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from embevo.run.reading import chunk_reader
 from embevo.run.reading.chunk_files import ChunkFiles
 from embevo.run.reading.chunk_reader import ChunkReader
 from embevo.run.reading.reader import Run, open_run
+from embevo.run.repair.compacting import compact
 from support import encoded, frames, indices, written
 
 STORES: list[Store] = ["both", "zarr", "safetensors"]
@@ -276,6 +280,57 @@ def test_bytes_that_are_no_frame_are_refused_before_blosc_believes_them(data: by
 
 
 # Several cores, and the reader that zarr is for codecs of others
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("store", STORES)
+@settings(max_examples=3)
+@given(keys=st.lists(indices.keys((11, 9, 4)), min_size=4, max_size=4))
+def test_threads_and_forked_children_read_what_one_reader_does_also_after_a_compaction(
+    store: Store, keys: list[Any]
+) -> None:
+    """Each its own keys of one open run, part of which is in the journal, as the workers of a loader do."""
+    with tempfile.TemporaryDirectory() as folder:
+        frame = written.frame_of((9, 4), embeddings="bfloat16")
+        recorded = written.write_run(
+            Path(folder) / "run", rows=11, sealed=8, frame=frame, store=store, effort="none"
+        )
+        expected = encoded.matrices(range(11), (9, 4), "bfloat16")
+        array = open_run(recorded.path)["embeddings"].native
+
+        def right(key: Any) -> bool:
+            return _same(array[key], indices.orthogonal(expected, key))
+
+        def all_right() -> bool:
+            with ThreadPoolExecutor(len(keys)) as pool:
+                return all(pool.map(right, keys))
+
+        def read_everywhere() -> None:
+            assert in_a_child(all_right)
+            assert all_right()
+            assert in_a_child(all_right)
+
+        read_everywhere()
+        if store != "safetensors":
+            # The rows in the journal are sealed first, and the block of some of them is replaced by a longer.
+            recorded.journal.close()
+            compact(recorded.path)
+            read_everywhere()
+
+
+def in_a_child(work: Callable[[], bool]) -> bool:
+    """What a forked child finds."""
+    with warnings.catch_warnings():
+        # Newer Pythons warn of threads, which zarr has.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        found = False
+        try:
+            found = work()
+        finally:
+            os._exit(0 if found else 1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def test_two_chunks_are_decoded_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

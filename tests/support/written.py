@@ -12,6 +12,7 @@ from embevo.run.format.layout import Layout, Store, ZarrDtype, identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.paths import RunPaths
+from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.sealing import Sealer
 from support import encoded, frames
@@ -61,6 +62,7 @@ def write_run(
     seed: int = 0,
     token_count: NDArray[np.int64] | None = None,
     config: Mapping[str, object] | None = None,
+    effort: AskedEffort = "small",
     **attributes: object,
 ) -> WrittenRun:
     """A run of ``rows`` rows at steps 0, every, ..., the first ``sealed`` of them sealed."""
@@ -78,6 +80,7 @@ def write_run(
     journal = Journal.create(paths.journal, frame, 2 * block_steps, run=identity(layout))
     manifest = create_run(paths, layout, token_count, sync=False)
     sealer = Sealer(paths, layout, manifest, rows=0, sync=False)
+    sealer.effort = EffortChoice(effort)
     steps = encoded.steps_of(rows, every)
     for row in range(rows):
         put(journal, row, int(steps[row]), seed=seed)
