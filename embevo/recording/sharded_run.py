@@ -73,6 +73,20 @@ class Wanted:
     journal_dir: PathLike | None
     mirror: Mirror | None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is to be the same in every process, by the name of the argument, as plain JSON."""
+        return {
+            "resume": "auto" if self.resuming is None else self.resuming,
+            "rewind_to": self.rewind_to,
+            "overwrite": self.overwrite,
+            "steps": None if self.schedule is None else self.schedule.to_json(),
+            "block_steps": self.block_steps,
+            "store": self.store,
+            "zarr_dtype": self.zarr_dtype,
+            "durability": "power" if self.sync else "process",
+        }
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -126,6 +140,8 @@ def begin(part: Part, wanted: Wanted, prepare: Prepare) -> Begun:
     part.check_same("run_dir", str(wanted.paths.root))
     part.check_same("what is recorded", wanted.frame.to_json())
     part.check_same("mirror", None if wanted.mirror is None else wanted.mirror.url)
+    for what, value in wanted.settings.items():
+        part.check_same(what, value)
     shards = part.shards(wanted.frame)
     is_lead = part.rank == shards.lead
     resuming = wanted.resuming
