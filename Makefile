@@ -28,7 +28,7 @@ help:
 	@echo "make run          install embevo into .venv, train the default experiment, record every step"
 	@echo "                  (ARGS='--steps 200 --out runs/short' are options of embevo train)"
 	@echo "make test         the tests (PYTEST_ARGS='-k journal' chooses among them)"
-	@echo "make faults       every fault injected for real, about half an hour on two cores; the counts go to docs/"
+	@echo "make faults       every fault injected for real, about an hour on two cores; the counts go to docs/"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make bench        the benchmarks beside the alternatives; ARGS='--quick' for a look"
 	@echo "make test-newest  the tests of embevo/run, without torch, on the newest Python here and the newest zarr"

@@ -1,6 +1,7 @@
 """A run that is measured on a Dask cluster of real processes, and what a cluster can lack."""
 
 import os
+import pickle
 import re
 import signal
 import socket
@@ -108,6 +109,15 @@ def test_a_worker_that_does_not_see_the_run_is_named(
     monkeypatch.setattr(ours, "measuring_digest", lambda: "another")
     with pytest.raises(AnalysisError, match=r"worker tcp://.* has embevo .* measures another\. Install"):
         analyze(run, client=client)
+
+
+def test_a_worker_that_came_later_with_other_measures_is_refused(client: Client) -> None:
+    task = pickle.dumps((b"", "embeddings", None, "another"))
+    future = client.submit(ours._measure, task, 0, 4, pure=False)
+    refused = future.exception()
+    future.release()
+    assert isinstance(refused, AnalysisError)
+    assert re.search(r"worker tcp://\S+ came later and measures otherwise", str(refused))
 
 
 def test_a_worker_that_dies_costs_its_stretch_only(client: Client, run: Path) -> None:
