@@ -114,17 +114,17 @@ def _ratios(samples: dict[str, list[float]]) -> Iterator[Ratio]:
     yield Ratio("whole: zarr over open_run, native", ratios(whole, native), ">= 1.5", ">= 2")
     yield Ratio("whole: open_run over np.copy", ratios(fast, copied))
     yield Ratio("whole: zarr over np.copy", ratios(whole, copied), "<= 4", "<= 3")
-    yield Ratio("whole: all files over zarr", ratios(files, whole), ">= 8", ">= 12")
-    yield Ratio("whole: all files over open_run, native", ratios(files, native), "", ">= 4")
+    yield Ratio("whole: all files over zarr", ratios(files, whole))
+    yield Ratio("whole: all files over open_run", ratios(files, fast), ">= 4")
+    yield Ratio("whole: all files over open_run, native", ratios(files, native), ">= 4", ">= 6")
     token = samples["one token, every safetensors file"]
-    yield Ratio(
-        "one token: all files over zarr", ratios(token, samples["one token, zarr"]), ">= 50", ">= 150"
-    )
+    yield Ratio("one token: all files over zarr", ratios(token, samples["one token, zarr"]))
+    yield Ratio("one token: all files over open_run", ratios(token, samples["one token, open_run"]), ">= 25")
     one = ratios(samples["one token, open_run"], samples["one token, zarr"])
     yield Ratio("one token: open_run over zarr", one, "<= 1.1")
     step = samples["one step, its safetensors file"]
     yield Ratio("one step: open_run over its file", ratios(samples["one step, open_run"], step), "<= 3")
-    yield Ratio("one step: zarr over its file", ratios(samples["one step, zarr"], step), "<= 3")
+    yield Ratio("one step: zarr over its file", ratios(samples["one step, zarr"], step))
 
 
 def measure(directory: Path, runs: dict[str, Path], *, quick: bool) -> Result:
