@@ -50,10 +50,10 @@ _REASONS: Final = {
     "reading": (
         "Blocks are stored time last, which makes those of bfloat16 half as large or less (see the codecs), "
         "and costs the reader of everything a transposition beside the decompression. One step through zarr "
-        "decodes the block that it lies in, whatever the codec, so that no bar can hold it to the file of the "
-        "step; `open_run` reads that file, where there is one. Bars against all files were once set for plain "
-        "zarr (8 for everything, 50 for a token) where opening a file took twice as long as here, and were a "
-        "measure of the machine: they are of `open_run` now, which is what reads a run."
+        "decodes the block that it lies in, whatever the codec, so that no bar can hold it to the file of "
+        "the step; `open_run` reads that file, where there is one. Bars against all files were once set for "
+        "plain zarr (8 for everything, 50 for a token) where opening a file took twice as long as here, and "
+        "were a measure of the machine: they are of `open_run` now, which is what reads a run."
     ),
     "four-tensors": (
         "With both cores full, whatever the writer does is taken from the training. It goes down to storing "
