@@ -53,7 +53,7 @@ def drifts(pieces: Sequence[NDArray[np.float64]]) -> list[Band]:
     for at, moved in enumerate(pieces):
         lengths = np.linalg.norm(moved, axis=1)
         if np.isfinite(lengths).all() and lengths.any():
-            drawn = list(walks(lengths, Directions.of(moved, 0.0), _CASES, rng))
+            drawn = walks(lengths, Directions.of(moved, 0.0), _CASES, rng)
             sums = np.concatenate([some.sum(axis=1, dtype=np.float64) for some in drawn])
             null[:, at] = np.linalg.norm(sums, axis=1) / np.sqrt((lengths**2).sum())
     return bands(np.array([together(moved) for moved in pieces]), null)

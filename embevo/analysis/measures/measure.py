@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
 from embevo.analysis.measures.groups import GroupName, Groups
+from embevo.analysis.measures.kept import Kept
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.workers import Workers
 
@@ -126,7 +127,7 @@ class Measure(ABC):
         """Expect rows ``start``, ``start + 1``, ... of a matrix."""
         self.outline = outline
         self.start = start
-        self._kept: dict[str, list[NDArray[Any]]] = {}
+        self._kept: dict[str, Kept] = {}
 
     @classmethod
     def called(cls) -> str:
@@ -144,13 +145,13 @@ class Measure(ABC):
 
     def merge(self, later: Self) -> None:
         """Take over what was measured of the stretch that comes right after this one."""
-        for name, arrays in later._kept.items():
-            self._kept.setdefault(name, []).extend(arrays)
+        for name in list(later._kept):
+            self._kept.setdefault(name, Kept()).append(later._kept.pop(name).taken())
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """Its arrays, by name of the variable. What was kept of single blocks is given up."""
         self.whole = whole
-        return {name: joined(self._kept.pop(name)) for name in list(self._kept)}
+        return {name: self._kept.pop(name).taken() for name in list(self._kept)}
 
     def tell(self) -> Mapping[str, Any]:
         """Its numbers, by name, once all measures have given their arrays."""
@@ -159,7 +160,7 @@ class Measure(ABC):
     def keep(self, **arrays: NDArray[Any]) -> None:
         """Keep arrays over the steps of a block, by name of the variable."""
         for name, array in arrays.items():
-            self._kept.setdefault(name, []).append(array)
+            self._kept.setdefault(name, Kept()).append(array)
 
     def at_measured(
         self, block: Block, value: Callable[[int, int], float], groups: Groups | None = None
@@ -181,17 +182,3 @@ class Measure(ABC):
     def by_group(self, rows: int, *shape: int) -> NDArray[np.float64]:
         """``(step, group, ...)`` NaN, to be filled in."""
         return np.full((rows, len(self.outline.groups.ids), *shape), np.nan)
-
-
-def joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays one after the other along their first axis, each of which is given up as soon as it is copied.
-
-    So no more than one of them is in memory twice, of a list that nobody else holds.
-    """
-    found = np.empty((sum(len(array) for array in arrays), *arrays[0].shape[1:]), arrays[0].dtype)
-    stop = len(found)
-    while arrays:
-        array = arrays.pop()
-        found[stop - len(array) : stop] = array
-        stop -= len(array)
-    return found

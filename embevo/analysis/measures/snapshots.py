@@ -2,10 +2,10 @@
 
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from embevo.analysis.measures.block import Block
+from embevo.analysis.measures.kept import Kept
 from embevo.analysis.measures.outline import Outline
 
 
@@ -14,17 +14,19 @@ class Snapshots:
 
     def __init__(self, outline: Outline) -> None:
         self._outline = outline
-        self._rows: list[NDArray[Any]] = []
+        self._rows = Kept()
 
     def take(self, block: Block) -> None:
         """Keep those rows of a block that are measured."""
         kept = self._outline.kept.together
-        self._rows.extend(block.values[place][kept] for place in block.measured)
+        for place in block.measured:
+            self._rows.append(block.values[place][kept][None])
 
     def merge(self, later: Self) -> None:
         """Take over those of the stretch that comes right after."""
-        self._rows.extend(later._rows)
+        if later._rows.any:
+            self._rows.append(later._rows.taken())
 
     def finish(self) -> NDArray[Any]:
         """``(measured_step, token, dim)`` of the kept tokens, as they were recorded."""
-        return np.stack(self._rows)
+        return self._rows.taken()

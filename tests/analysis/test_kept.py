@@ -1,0 +1,67 @@
+"""What is kept of every step is the arrays one after the other, and is in memory once."""
+
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embevo.analysis.measures import drift, random_directions
+from embevo.analysis.measures.kept import Kept
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that are in memory at once, at most, while something is done."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30),
+    width=st.integers(0, 3),
+    dtype=st.sampled_from(["f8", "f4", "?", "i8"]),
+)
+def test_it_is_the_arrays_one_after_the_other(lengths: list[int], width: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 100, (length, width)).astype(dtype) for length in lengths]
+    kept = Kept()
+    for array in arrays:
+        kept.append(array)
+    found = kept.taken()
+    np.testing.assert_array_equal(found, np.concatenate(arrays))
+    assert found.dtype == np.dtype(dtype)
+    assert not kept.any
+
+
+def test_nothing_that_was_kept_is_said() -> None:
+    with pytest.raises(ValueError, match="nothing was kept"):
+        Kept().taken()
+
+
+def test_no_more_than_a_little_of_it_is_in_memory_twice() -> None:
+    rows, tokens, parts = 40, 500, 100
+
+    def work() -> None:
+        whole = Kept()
+        for _ in range(parts):
+            whole.append(np.ones((rows, tokens)))
+        whole.taken()
+
+    size = 8 * rows * tokens * parts
+    assert size < peak(work) < 1.1 * size
+
+
+def test_random_ways_of_many_bodies_are_not_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_directions, "_AT_ONCE", 1 << 14)
+    moved = np.random.default_rng(0).normal(size=(200, 16))
+    before = moved[0]
+    drifts = peak(lambda: drift.drifts([moved]))
+    separation = peak(lambda: drift.separation(moved, before, 1.0))
+    # Of 999 times 200 bodies in some of 16 dimensions, in float32.
+    assert max(drifts, separation) < 999 * 200 * 16 * 4 / 8
