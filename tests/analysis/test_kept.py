@@ -1,5 +1,6 @@
 """What is kept of every step is the arrays one after the other, and is in memory once."""
 
+import pickle
 import tracemalloc
 from collections.abc import Callable
 
@@ -37,6 +38,22 @@ def test_it_is_the_arrays_one_after_the_other(lengths: list[int], width: int, dt
     np.testing.assert_array_equal(found, np.concatenate(arrays))
     assert found.dtype == np.dtype(dtype)
     assert not kept.any
+
+
+@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=9), later=st.integers(0, 40))
+def test_it_goes_on_in_another_process(lengths: list[int], later: int) -> None:
+    kept = Kept()
+    arrays = [np.full((length, 2), number) for number, length in enumerate(lengths)]
+    for array in arrays:
+        kept.append(array)
+    buffers: list[pickle.PickleBuffer] = []
+    sent = pickle.dumps(kept, protocol=5, buffer_callback=buffers.append)
+    came = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])
+    more = np.full((later, 2), 100)
+    came.append(more)
+    np.testing.assert_array_equal(came.taken(), np.concatenate([*arrays, more]))
+    untouched = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])
+    np.testing.assert_array_equal(untouched.taken(), np.concatenate(arrays))
 
 
 def test_nothing_that_was_kept_is_said() -> None:

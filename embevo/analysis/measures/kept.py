@@ -32,7 +32,7 @@ class Kept:
         if self._array is None:
             self._array = np.empty((0, *array.shape[1:]), array.dtype)
         stop = self._rows + len(array)
-        if stop > len(self._array):
+        if stop > len(self._array) or not self._array.flags.owndata:
             self._resize(max(stop, len(self._array) + len(self._array) // _SHARE))
         self._array[self._rows : stop] = array
         self._rows = stop
@@ -50,6 +50,14 @@ class Kept:
         return found
 
     def _resize(self, rows: int) -> None:
-        if self._array is not None:
+        if self._array is None:
+            return
+        shape = (rows, *self._array.shape[1:])
+        if self._array.flags.owndata:
             # Nobody else has this array: the pages of a large one are moved, and not copied.
-            self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
+            self._array.resize(shape, refcheck=False)
+            return
+        # It came from another process, and lies in what was received, where nothing may be written.
+        mine = np.empty(shape, self._array.dtype)
+        mine[: self._rows] = self._array[: self._rows]
+        self._array = mine
