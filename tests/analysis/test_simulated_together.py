@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embevo.analysis.compiled.normals import number_words
-from embevo.analysis.measures import normals, random_directions, walk_null, ziggurat
+from embevo.analysis.measures import drift, normals, random_directions, walk_null, ziggurat
 from embevo.analysis.measures.counting import count, lengths, total
-from embevo.analysis.measures.normals import Normals
+from embevo.analysis.measures.normals import Normals, drawer
 from embevo.analysis.measures.pieces import pieces_of
 from embevo.analysis.measures.random_directions import Directions, walks
 from embevo.analysis.measures.walk_null import against_random_walks, each_against_random_walks
@@ -76,7 +76,7 @@ def test_walks_are_to_the_bit_those_of_the_plain_simulation(
     monkeypatch.setattr(random_directions, "_PIECE", 3 * steps * dimensions)
     lengths = np.abs(np.random.default_rng(1).normal(size=steps)) + 0.1
     directions = Directions(dimensions, MEMORY, share, error)
-    found = walks(lengths, directions, 70, np.random.default_rng(5))
+    found = walks(lengths, directions, 70, drawer(5))
     expected = plain_walks(lengths, directions, 70, np.random.default_rng(5))
     for mine, plain in zip(found, expected, strict=True):
         assert mine.tobytes() == plain.tobytes()
@@ -108,6 +108,21 @@ def test_what_is_simulated_together_is_what_is_simulated_alone(jobs: int) -> Non
     assert {name: repr(of) for name, of in found.items()} == {
         name: repr(against_random_walks(path, MEMORY, pieces, 3)) for name, path in paths.items()
     }
+
+
+def test_compiled_loops_send_bodies_the_same_ways_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    pieces = [rng.normal(size=(bodies, 17)) * np.linspace(0, 1, 17) for bodies in (100, 2, 31)]
+    pieces[0][7] = 0
+
+    def found() -> str:
+        return repr((drift.drifts(pieces), drift.separation(pieces[0], pieces[1][0], 2.0)))
+
+    plain = found()
+    monkeypatch.setattr(drift, "pays", lambda *_: True)
+    monkeypatch.setattr(random_directions, "stretch", counted := Counted(random_directions.stretch))
+    assert found() == plain
+    assert counted.calls
 
 
 @pytest.mark.parametrize("dims", [1, 3, 20])

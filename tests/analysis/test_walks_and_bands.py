@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.drift import bodies, drifts, separation, together
 from embevo.analysis.measures.growth_null import Growing
+from embevo.analysis.measures.normals import drawer
 from embevo.analysis.measures.pieces import WHOLE, Piece, endings_of, pieces_of
 from embevo.analysis.measures.quanta import against_noise
 from embevo.analysis.measures.random_directions import Directions, mean_square, walks
@@ -24,7 +25,7 @@ MEMORY = 0.9
 
 def a_walk(lengths: NDArray[np.float64], directions: Directions, seed: int) -> NDArray[np.float64]:
     """``(row, 1, dim)`` places of one random walk."""
-    (moved,) = walks(lengths, directions, 1, np.random.default_rng(seed))
+    (moved,) = walks(lengths, directions, 1, drawer(seed))
     return np.concatenate([np.zeros((1, moved.shape[2])), np.cumsum(moved[0], axis=0, dtype=np.float64)])[
         :, None
     ]
@@ -41,7 +42,7 @@ def outside(found: dict[str, dict[str, Band]]) -> bool:
 def test_simulated_steps_have_the_lengths_the_memory_and_no_other(share: float) -> None:
     lengths = np.tile([1.0, 2.0, 0.0], 100)
     directions = Directions(8, MEMORY, share)
-    moved = np.concatenate(list(walks(lengths, directions, 400, np.random.default_rng(0))))
+    moved = np.concatenate(list(walks(lengths, directions, 400, drawer(0))))
     assert moved.shape == (400, 300, 8)
     np.testing.assert_allclose(np.linalg.norm(moved, axis=2), np.tile(lengths, (400, 1)), rtol=1e-5)
     moves = lengths > 0
@@ -135,9 +136,7 @@ def test_a_cloud_of_random_walkers_grows_as_its_null() -> None:
     start = np.random.default_rng(1).normal(size=(tokens, dimensions))
     inside = 0
     for seed in range(40):
-        moved = np.concatenate(list(walks(DYING * 0.5, how, tokens, np.random.default_rng(seed)))).transpose(
-            1, 0, 2
-        )
+        moved = np.concatenate(list(walks(DYING * 0.5, how, tokens, drawer(seed)))).transpose(1, 0, 2)
         place = start + np.concatenate([np.zeros((1, tokens, dimensions)), np.cumsum(moved, axis=0)])
         radius = np.sqrt(((place - place.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
         own = moved - moved.mean(axis=1, keepdims=True)

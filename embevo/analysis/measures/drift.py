@@ -6,7 +6,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.analysis.compiled.compiling import pays
 from embevo.analysis.measures.bands import Band, bands
+from embevo.analysis.measures.normals import drawer
 from embevo.analysis.measures.random_directions import Directions, walks
 
 _CASES: Final = 999
@@ -48,12 +50,13 @@ def drifts(pieces: Sequence[NDArray[np.float64]]) -> list[Band]:
     In the null each body keeps the length of its displacement. Directions are drawn in as many dimensions as
     the recorded ones have (:class:`~embevo.analysis.measures.random_directions.Directions`).
     """
-    rng = np.random.default_rng(0)
+    compiled = pays(_CASES * len(pieces), max((moved.size for moved in pieces), default=0))
+    draw = drawer(0, compiled=compiled)
     null = np.full((_CASES, len(pieces)), np.nan)
     for at, moved in enumerate(pieces):
         lengths = np.linalg.norm(moved, axis=1)
         if np.isfinite(lengths).all() and lengths.any():
-            drawn = walks(lengths, Directions.of(moved, 0.0), _CASES, rng)
+            drawn = walks(lengths, Directions.of(moved, 0.0), _CASES, draw, compiled=compiled)
             sums = np.concatenate([some.sum(axis=1, dtype=np.float64) for some in drawn])
             null[:, at] = np.linalg.norm(sums, axis=1) / np.sqrt((lengths**2).sum())
     return bands(np.array([together(moved) for moved in pieces]), null)
@@ -71,7 +74,8 @@ def separation(displacements: NDArray[np.float64], before: NDArray[np.float64], 
     null = np.full((_CASES, 1), np.nan)
     if np.isfinite(lengths).all() and lengths.any():
         directions = Directions.of(displacements, 0.0)
-        drawn = walks(lengths, directions, _CASES, np.random.default_rng(0))
+        compiled = pays(_CASES, displacements.size)
+        drawn = walks(lengths, directions, _CASES, drawer(0, compiled=compiled), compiled=compiled)
         apart = np.concatenate([some[:, :-1].mean(axis=1) - some[:, -1] for some in drawn])
         # In a random direction to what is random, too.
         apart[:, 0] += np.linalg.norm(before)

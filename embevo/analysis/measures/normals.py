@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from embevo.analysis.measures.ziggurat import Ziggurat, as_numpy_draws
 
+#: Gives the next numbers, of a shape.
+Draw = Callable[[tuple[int, ...]], NDArray[np.float32]]
 # So many are drawn at once, and so many are in one array, which few readings go beyond.
 _AT_ONCE: Final = 1 << 18
 _CHUNK: Final = 1 << 24
@@ -31,10 +34,7 @@ class Normals:
             compiled: whether a compiled loop draws, which takes less time, and its loading a second.
             chunk: how many numbers are given up together.
         """
-        if compiled and as_numpy_draws():
-            self._fill = Ziggurat(seed).fill
-        else:
-            self._fill = partial(_fill, np.random.default_rng(seed))
+        self._fill = _filler(seed, compiled=compiled)
         self._chunk = chunk
         self._chunks: deque[NDArray[np.float32]] = deque()
         # Numbers in the sequence of the first one that is kept, and of the first that was not drawn.
@@ -84,6 +84,24 @@ class Normals:
         while self._chunks and least >= self._first + self._chunk:
             self._chunks.popleft()
             self._first += self._chunk
+
+
+def drawer(seed: int, *, compiled: bool = False) -> Draw:
+    """What gives the next numbers of such a sequence, of a shape; ``compiled`` as in :class:`Normals`."""
+    fill = _filler(seed, compiled=compiled)
+
+    def draw(shape: tuple[int, ...]) -> NDArray[np.float32]:
+        found = np.empty(math.prod(shape), np.float32)
+        fill(found)
+        return found.reshape(shape)
+
+    return draw
+
+
+def _filler(seed: int, *, compiled: bool) -> Callable[[NDArray[np.float32]], None]:
+    if compiled and as_numpy_draws():
+        return Ziggurat(seed).fill
+    return partial(_fill, np.random.default_rng(seed))
 
 
 def _fill(rng: np.random.Generator, found: NDArray[np.float32]) -> None:

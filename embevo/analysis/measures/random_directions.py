@@ -171,7 +171,12 @@ def drawn(
 
 
 def walks(
-    lengths: NDArray[np.float64], directions: Directions, count: int, rng: np.random.Generator
+    lengths: NDArray[np.float64],
+    directions: Directions,
+    count: int,
+    draw: Callable[[tuple[int, ...]], NDArray[np.float32]],
+    *,
+    compiled: bool = False,
 ) -> Iterator[NDArray[np.float32]]:
     """Displacements of random walks, some at a time.
 
@@ -179,16 +184,13 @@ def walks(
         lengths: ``(step,)`` of each step.
         directions: how they are drawn.
         count: how many walks.
-        rng: what decides.
+        draw: gives the next standard normal numbers, of a shape.
+        compiled: whether steps are made by compiled loops: the same ones, in less time.
 
     Yields:
         ``(walk, step, dimension)`` float32, ``count`` walks in all: rounding is far below what they scatter.
     """
-
-    def draw(shape: tuple[int, ...]) -> NDArray[np.float32]:
-        return rng.standard_normal(shape, np.float32)
-
-    for some in drawn(len(lengths), directions, count, draw):
+    for some in drawn(len(lengths), directions, count, draw, compiled=compiled):
         yield some.walks(lengths)
 
 

@@ -13,6 +13,7 @@ from embevo.analysis.measures.coherence import mean_pairwise_cosine
 from embevo.analysis.measures.drift import bodies, drifts, separation
 from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.measure import Measure, Number, Whole
+from embevo.analysis.measures.normals import drawer
 from embevo.analysis.measures.outline import Outline
 from embevo.analysis.measures.pieces import pieces_of
 from embevo.analysis.measures.random_directions import Directions, walks
@@ -57,17 +58,19 @@ class Travel(Measure):
         self._at = {row: values.astype(np.float64) for row, values in self._rows.items()}
         self._first = whole.first
         self._rows = {}
-        return {}
-
-    def tell(self) -> Mapping[str, Any]:
-        """By name of the piece."""
+        # Here, because other measures are compared with chance at the same time.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            return {
+            self._told = {
                 "drifts": self._drifts(),
                 "dead_reach": self._reaches(),
                 "separations": self._separations(),
                 "start_cosine": self._start(),
             }
+        return {}
+
+    def tell(self) -> Mapping[str, Any]:
+        """By name of the piece."""
+        return self._told
 
     def _drifts(self) -> dict[str, Any]:
         groups = self.outline.groups
@@ -112,7 +115,7 @@ class Travel(Measure):
         null = np.concatenate(
             [
                 mean_pairwise_cosine(some.astype(np.float64))
-                for some in walks(np.ones(len(chosen)), directions, _CASES, np.random.default_rng(0))
+                for some in walks(np.ones(len(chosen)), directions, _CASES, drawer(0))
             ]
         )
         (band,) = bands(np.array([value]), null[:, None])
