@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from embevo.analysis.measures import drift
 from embevo.analysis.measures.bands import Band, bands
 from embevo.analysis.measures.drift import bodies, drifts, separation, together
 from embevo.analysis.measures.growth_null import Growing
@@ -218,3 +219,29 @@ def test_pieces_are_where_they_say() -> None:
     assert steps[25] == 100
     assert [(p.first, p.last) for p in endings_of(steps)] == [(249, 499), (375, 499), (124, 249)]
     assert pieces_of(np.arange(1)) == ()
+
+
+@pytest.mark.parametrize("dims", [2, 24])
+def test_sums_of_many_bodies_are_those_of_bodies_in_random_directions(
+    dims: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    moved = rng.normal(size=(3000, dims)) * rng.uniform(0.5, 1.5, (3000, 1))
+    many = drifts([moved])[0], separation(moved, moved[0], 1.0)
+    monkeypatch.setattr(drift, "_MANY", np.inf)
+    drawn = drifts([moved])[0], separation(moved, moved[0], 1.0)
+    assert many != drawn, "they are drawn otherwise"
+    for one, other in zip(many, drawn, strict=True):
+        assert one.value == other.value
+        # Of 999 cases each, a mean is known to a thirtieth of what they scatter.
+        width = other.high - other.low
+        assert abs(one.null - other.null) < 0.1 * width
+        assert abs(one.high - other.high) < 0.2 * width
+        assert abs(one.low - other.low) < 0.2 * width
+
+
+@pytest.mark.parametrize(("lengths", "many"), [([1.0] * 1000, True), ([1.0] * 999, False)])
+def test_bodies_are_many_where_a_thousand_are_alike(lengths: list[float], many: bool) -> None:
+    assert drift.are_many(np.array(lengths)) == many
+    # One that goes as far as all the others together decides on their sum.
+    assert not drift.are_many(np.array([*lengths, 1000.0]))
