@@ -46,9 +46,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     real = module.measure
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(module, "measure", counted)
     return calls
