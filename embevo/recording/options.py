@@ -37,24 +37,36 @@ def check_options(*, store: str, when_full: str, zarr_dtype: str, durability: st
             raise ArgumentError(f"{name} is {shown(value)}; it must be one of {', '.join(known)}")
 
 
-def ring_directory(given: PathLike | None, *, sync: bool) -> Path | None:
+def ring_directory(given: PathLike | None, run: Path, *, sync: bool) -> Path | None:
     """The directory for rings, as of :func:`journal_directory`; one that does not keep what is asked is said.
 
     Args:
         given: what the recorder was given.
+        run: directory of the run.
         sync: whether what is captured is to survive a power cut.
     """
     found = journal_directory(given)
-    if found is not None and sync:
-        there = next(path for path in (found, *found.parents) if path.is_dir())
-        if disk_room(there).in_memory:
-            warnings.warn(
-                f'durability="power" was asked for, and the ring lies in {found}, a disk in memory: what is '
-                "captured survives a power cut only when its block is sealed. Name a directory on a disk.",
-                WeakerPromiseWarning,
-                stacklevel=3,
-            )
+    if sync and _is_in_memory(run):
+        _warn_of_memory(f"the run lies in {run}", "nothing of it survives a power cut")
+    elif sync and found is not None and _is_in_memory(found):
+        what = "what is captured survives a power cut only when its block is sealed"
+        _warn_of_memory(f"the ring lies in {found}", what)
     return found
+
+
+def _is_in_memory(directory: Path) -> bool:
+    """Whether what is, or would be, in a directory is on a disk in memory."""
+    path = directory.absolute()
+    return disk_room(next(there for there in (path, *path.parents) if there.is_dir())).in_memory
+
+
+def _warn_of_memory(where: str, what: str) -> None:
+    warnings.warn(
+        f'durability="power" was asked for, and {where}, a disk in memory: {what}. '
+        "Name a directory on a disk.",
+        WeakerPromiseWarning,
+        stacklevel=4,
+    )
 
 
 def check_resume(*, resume: object, overwrite: object, rewind_to: int | None) -> None:

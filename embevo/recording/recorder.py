@@ -194,7 +194,7 @@ class Recorder:
         self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
         self._mirror = mirror_to(mirror, mirror_wait)
         self.paths = self._place = RunPaths(run_dir)
-        journal_dir = ring_directory(journal_dir, sync=durability == "power")
+        journal_dir = ring_directory(journal_dir, self.paths.root, sync=durability == "power")
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None

@@ -337,6 +337,19 @@ def test_a_ring_in_memory_that_is_to_survive_a_power_cut_is_said_not_to(tmp_path
         shutil.rmtree(ring.parent)
 
 
+@pytest.mark.skipif(not limits.disk_room(MEMORY).in_memory, reason="no disk in memory")
+def test_a_run_in_memory_that_is_to_survive_a_power_cut_is_said_not_to() -> None:
+    folder = Path(tempfile.mkdtemp(dir=MEMORY))
+    matrix = torch.zeros(3, 2)
+    try:
+        with pytest.warns(WeakerPromiseWarning, match=f"the run lies in {folder}.*nothing of it") as said:
+            Recorder(folder / "new" / "run", {"w": matrix}, durability="power").close()
+        assert [warned.filename for warned in said] == [__file__]
+        Recorder(folder / "other", {"w": matrix}).close()
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_the_run_needs_neither_mappings_nor_locks_nor_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
