@@ -1,6 +1,7 @@
 """The client of a Dask cluster, where a scheduler answers."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,5 +36,7 @@ def client_at(address: str, *, seconds: float, set_as_default: bool = True) -> "
         except TimeoutError as error:
             raise TimeoutError(str(error) or "it takes the connection and says nothing") from error
 
-    asyncio.run(ask_in_time())
+    # In a thread: a notebook has an event loop in its own already.
+    with ThreadPoolExecutor(1, "embevo-asking") as asking:
+        asking.submit(lambda: asyncio.run(ask_in_time())).result()
     return Client(address, timeout=seconds, set_as_default=set_as_default)

@@ -1,5 +1,6 @@
 """A run that is measured on a Dask cluster of real processes, and what a cluster can lack."""
 
+import asyncio
 import os
 import pickle
 import re
@@ -16,6 +17,7 @@ from distributed import Client
 
 from embevo.analysis import analyze
 from embevo.analysis import distributed as ours
+from embevo.analysis.scheduler import client_at
 from embevo.errors import AnalysisError, ArgumentError, DamagedError
 from embevo.run.reading.reader import open_run
 from support import trajectories
@@ -198,3 +200,15 @@ def test_processes_that_do_not_start_are_said_not_to(run: Path) -> None:
     assert "Traceback" not in done.stderr
     assert re.search(r"no processes .* started for measuring: .*no such library", done.stderr)
     assert "without --dask" in done.stderr
+
+
+def test_a_scheduler_is_asked_for_where_an_event_loop_runs_too() -> None:
+    """As in a notebook."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+
+    async def cell() -> None:
+        with pytest.raises(OSError, match=nobody):
+            client_at(nobody, seconds=1)
+
+    asyncio.run(cell())
