@@ -14,7 +14,7 @@ import matplotlib as mpl
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.collections import QuadMesh
 
@@ -28,6 +28,7 @@ from embevo.analysis.figures.saving import save_figures
 from embevo.analysis.figures.style import point_marks, styled
 from embevo.analysis.figures.token_names import name_of
 from embevo.errors import NothingToDrawError
+from embevo.run.format.tokens import SPACE
 from support import drawn, trajectories
 
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -425,10 +426,11 @@ def test_bins_hold_means_and_medians_of_what_is_known() -> None:
 
 
 @given(st.text())
+@example(SPACE)
 def test_names_are_short_and_in_letters_that_every_font_has(label: str) -> None:
     name = name_of(label)
     assert len(name) <= 14
-    assert all(0x20 <= ord(character) < 0x7F for character in name)
+    assert all(0x20 <= ord(character) < 0x7F or character == SPACE for character in name)
 
 
 def test_hostile_names_are_drawn_as_they_are(runs: dict[str, Analysis]) -> None:
