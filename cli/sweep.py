@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .analyze import analyze as analyze_command
+from .output import go_on_without_output, say_if_output_failed
 from .paths import PathOf
 from .readable import size_of
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SIGNALLED: Final = 128
 _LOOK_SECONDS: Final = 0.5
+# States of runs that nothing is done about unless somebody asks for it.
+_TO_SEE_TO: Final = ("failed", "unknown")
 
 
 @click.command()
@@ -84,7 +87,8 @@ def sweep(
     Runs that are complete and whole are skipped, interrupted ones resumed. Ctrl-C stops all of them with
     everything captured sealed; the same command goes on.
 
-    Exits with 0 if all runs are complete, with 1 if one of them failed.
+    Exits with 0 if all runs are complete, with 1 if one of them failed, or is left because nobody can tell
+    whether somebody writes it.
     """
     if rate is not None and not dry_run:
         raise click.UsageError("--rate is for --dry-run: a training is as fast as it is.")
@@ -103,6 +107,9 @@ def sweep(
         found = planned.statuses()
     else:
         _make(planned.out)
+        if not as_json:
+            # A reader that has gone, or a log on a full disk, is no reason to stop training.
+            go_on_without_output()
         workers = _workers(planned, jobs=jobs, threads=threads, dask=dask, slurm=slurm, options=slurm_options)
         found = _trained(ctx, console, planned, workers, threads=threads, resumes=resumes, retry=retry)
         if analyze and not as_json and all(status.state == "complete" for status in found):
@@ -113,13 +120,20 @@ def sweep(
         _print(console, found)
         if dry_run:
             _print_plan(console, planned, found, None if rate is None else rate * (jobs or 1))
-    ctx.exit(1 if any(status.state == "failed" for status in found) else 0)
+    say_if_output_failed("What has become of the runs is shown by --status.")
+    ctx.exit(1 if any(status.state in _TO_SEE_TO for status in found) else 0)
 
 
 def _make(folder: Path) -> None:
     """Make the directory of the runs."""
     from embevo.errors import SweepError  # noqa: PLC0415
+    from embevo.run.paths import RunPaths  # noqa: PLC0415
+    from embevo.run.repair.recovery import has_run  # noqa: PLC0415
 
+    if has_run(RunPaths(folder)):
+        raise SweepError(
+            f"{folder} is a run, and the runs of a sweep lie side by side: choose another --out."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -207,8 +221,8 @@ def _trained(
         console.print("Stopped; what was captured is sealed. The same command goes on.", highlight=False)
         ctx.exit(_SIGNALLED + stop.signal)
     for status in final:
-        if status.state == "failed":
-            click.echo(f"FAILED: {status.name}: {status.reason}", err=True)
+        if status.state in _TO_SEE_TO:
+            click.echo(f"{status.state.upper()}: {status.name}: {status.reason}", err=True)
     return final
 
 

@@ -9,7 +9,13 @@ from rich.text import Text
 
 from embevo.experiment.sweep import Status
 
-_STYLES: Final = {"complete": "green", "failed": "red", "recording": "cyan", "interrupted": "yellow"}
+_STYLES: Final = {
+    "complete": "green",
+    "failed": "red",
+    "unknown": "red",
+    "recording": "cyan",
+    "interrupted": "yellow",
+}
 
 
 class SweepTable:

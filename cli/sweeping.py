@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
@@ -11,11 +12,14 @@ from embevo.errors import SweepError
 from embevo.experiment.attempt import Ended, Order, attempt, libraries, numeric_environment
 from embevo.experiment.grid import GridRun
 from embevo.experiment.session import Session
-from embevo.experiment.sweep import Sweep
+from embevo.experiment.sweep import Status, Sweep
+from embevo.run.disk.atomic import write_file
 
 from .sweep_workers import Workers
 
 _LOOK_SECONDS: Final = 0.25
+# How long a run is waited for that gets no further, where nobody can tell whether somebody writes it.
+_DOUBT_SECONDS: Final = 60
 # What a training exits with when a signal has ended it with everything sealed: 128 and the signal.
 _SIGNALLED: Final = range(129, 160)
 
@@ -37,26 +41,42 @@ class Conductor:
         self._running: dict[Future[Ended], GridRun] = {}
         self._ends: dict[str, list[str]] = {}
         self._reached: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
+        self._seen: dict[str, tuple[Status, float]] = {}
 
     def train(self, runs: list[GridRun], on_look: Callable[[], bool]) -> None:
         """Train runs to their ends, each from where it is; why one failed is kept with the sweep.
+
+        Runs are left as they are that somebody may be writing and that get no further, where the file system
+        does not tell.
 
         Args:
             runs: in the order in which they are given out.
             on_look: called now and then; True for ending with what is captured sealed.
 
         Raises:
-            SweepError: those who train are gone, or cannot train; what they had begun has been told to end.
+            SweepError: those who train are gone, or cannot train, or files of the sweep cannot be written;
+                what they had begun has been told to end.
         """
         waiting = list(runs)
         session = Session(self.sweep.folder)
         try:
             while not on_look() and (waiting or self._running):
                 self._give_out(waiting, session)
-                for future in wait([*self._running], _LOOK_SECONDS, FIRST_COMPLETED).done:
+                if not self._running:
+                    if self._is_hopeless(waiting):
+                        break
+                    time.sleep(_LOOK_SECONDS)
+                ended = wait([*self._running], _LOOK_SECONDS, FIRST_COMPLETED).done
+                # A terminal tells trainings to end, too: that is not held against them.
+                if on_look():
+                    break
+                for future in ended:
                     run = self._running.pop(future)
                     if self._again(run, self._outcome(run, future), session):
                         waiting.append(run)
+        except OSError as error:
+            raise SweepError(f"{error.filename or self.sweep.folder}: {error.strerror}. {_AGAIN}") from error
         finally:
             session.end()
             self._see_them_end()
@@ -67,19 +87,32 @@ class Conductor:
         for run in list(waiting):
             if free <= 0:
                 break
-            if self.sweep.is_written(run):
+            if self.sweep.is_written(run) or not self.sweep.free(run):
                 continue
             waiting.remove(run)
             status = self.sweep.status(run)
             if status.state not in ("complete", "failed"):
                 self._reached[run.name] = -1 if status.step is None else status.step
+                self._logged[run.name] = self.sweep.logged(run)
                 future = self.workers.executor.submit(attempt, self._order(run, session))
                 self._running[future] = run
                 free -= 1
 
+    def _is_hopeless(self, waiting: list[GridRun]) -> bool:
+        """Whether all that wait may be written, which nobody can tell, and none gets further."""
+        if not all(self.sweep.is_written(run) for run in waiting):
+            return not waiting
+        now = time.monotonic()
+        for run in waiting:
+            status = self.sweep.status(run)
+            if run.name not in self._seen or self._seen[run.name][0] != status:
+                self._seen[run.name] = status, now
+        found = [self._seen[run.name] for run in waiting]
+        return all(seen.state == "unknown" and now - since >= _DOUBT_SECONDS for seen, since in found)
+
     def _order(self, run: GridRun, session: Session) -> Order:
         settings = self.sweep.settings(run)
-        settings.write_text(run.config.to_toml())
+        write_file(settings, run.config.to_toml().encode(), sync=False)
         return Order(
             path=str(self.sweep.path(run)),
             settings=str(settings),
@@ -114,10 +147,12 @@ class Conductor:
             raise SweepError(f"{ended.refused} {_AGAIN}")
         if ended.unseen and session.file.exists():
             raise SweepError(unseen(ended.host, self.sweep.out))
+        if ended.unseen:
+            raise SweepError(f"{session.file} was removed while the sweep was at work. {_AGAIN}")
         if ended.lost:
             return self._resumed(run, ended.lost)
         if ended.code is None:
-            return not ended.unseen
+            return True
         if ended.code < 0 or ended.code in _SIGNALLED:
             return self._after_signal(run, ended.code)
         return self._after_end(run, ended.code)
@@ -129,7 +164,8 @@ class Conductor:
             return False
         if self.sweep.is_written(run):
             return True
-        self.sweep.fail(run, self.sweep.last_words(run))
+        said = self.sweep.last_words(run, self._logged[run.name])
+        self.sweep.fail(run, said or f"it ended with {code} and said nothing: see {self.sweep.log(run)}")
         return False
 
     def _after_signal(self, run: GridRun, code: int) -> bool:

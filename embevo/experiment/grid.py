@@ -6,6 +6,7 @@ import math
 import re
 import tomllib
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ from embevo.experiment.config import ExperimentConfig
 
 # What a name of a run takes over of a value as it is.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9.+,-]{1,40}")
+# A file system takes 255 bytes; endings are added.
+_LONGEST_NAME: Final = 200
 # Of one sweep: more directories in one are looked through too slowly.
 _MOST_RUNS: Final = 100_000
 
@@ -70,7 +73,14 @@ def load_grid(path: Path) -> list[GridRun]:
     for values in itertools.product(*grid.values()):
         varied = dict(zip(grid, values, strict=True))
         config = ExperimentConfig.from_mapping({**fixed, **varied}, str(path))
-        runs.append(GridRun("_".join(f"{name}={_spelled(varied[name])}" for name in varied), varied, config))
+        runs.append(GridRun(_named(varied), varied, config))
+    names = Counter(run.name for run in runs)
+    alike = [run.varied for run in runs if names[run.name] > 1]
+    if alike:
+        raise ConfigError(
+            f"{path}: {alike[0]} and {alike[1]} are two runs of one name: write a value otherwise, such as a "
+            "path by another way to the same file."
+        )
     return runs
 
 
@@ -92,6 +102,14 @@ def _tables(path: Path) -> dict[str, dict[str, Any]]:
                 "them."
             )
     return tables
+
+
+def _named(varied: dict[str, Any]) -> str:
+    """The name of a run; of many settings, the last are made up for by a checksum."""
+    name = "_".join(f"{setting}={_spelled(value)}" for setting, value in varied.items())
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 9]}~{zlib.crc32(name.encode()):08x}"
 
 
 def _spelled(value: object) -> str:

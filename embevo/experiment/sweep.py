@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from embevo.errors import ConfigError, EmbevoError
+from embevo.errors import ConfigError, EmbevoError, RunInUseError
 from embevo.experiment.config import ExperimentConfig
 from embevo.experiment.grid import GridRun
 from embevo.run.disk.atomic import write_file
-from embevo.run.disk.lock import writer_of
+from embevo.run.disk.lock import Owner, WriterLock, writer_of
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.summary import RunSummary, summarize
 from embevo.run.repair.recovery import has_run
 from embevo.run.repair.verification import verify
 
-State = Literal["waiting", "recording", "interrupted", "complete", "failed"]
+State = Literal["waiting", "recording", "unknown", "interrupted", "complete", "failed"]
 # Lines of a log that are looked through for the reason of a failure.
 _REASON_BYTES: Final = 4000
 
@@ -32,11 +32,12 @@ class Status:
     Attributes:
         name: of the run.
         path: its directory.
-        state: ``waiting``: nothing is recorded yet; ``recording``: a process writes it now; ``interrupted``:
-            not all of its steps are recorded, and it can be resumed; ``complete``; or ``failed``.
+        state: ``waiting``: nothing is recorded yet; ``recording``: a process writes it now; ``unknown``: a
+            process may write it, and this machine cannot tell; ``interrupted``: not all of its steps are
+            recorded, and it can be resumed; ``complete``; or ``failed``.
         step: the last step that is recorded; None if none is.
         steps: the last step there will be.
-        reason: why it failed, or where it is written; else empty.
+        reason: why it failed, or who writes it; else empty.
     """
 
     name: str
@@ -134,33 +135,48 @@ class Sweep:
 
     def status(self, run: GridRun, *, verified: bool = False) -> Status:
         """What has become of a run; with ``verified``, one that is damaged has failed."""
-        path, steps = self.path(run), run.config.steps
+        paths = RunPaths(self.path(run))
+        if has_run(paths):
+            return self._recorded(run, verified=verified)
+        writer = writer_of(paths.lock)
+        if writer is not None:
+            return self._written(run, writer, None)
         failure = self._failure(run)
-        if not has_run(RunPaths(path)):
-            state: State = "failed" if failure else "waiting"
-            return Status(run.name, str(path), state, None, steps, failure)
+        return self._status(run, "failed" if failure else "waiting", None, failure)
+
+    def _recorded(self, run: GridRun, *, verified: bool) -> Status:
+        """The state of a run of which something is there."""
+        path, steps = self.path(run), run.config.steps
         try:
             summary = summarize(path)
             wrong = _differences(summary, run.config)
             if not wrong and verified and _is_whole(summary, steps):
                 wrong = "; ".join(f"{found.file}: {found.what}" for found in verify(path).problems[:3])
         except (EmbevoError, OSError) as error:
-            return Status(run.name, str(path), "failed", None, steps, str(error))
+            return self._status(run, "failed", None, str(error))
         step = summary.last_step
         if wrong:
-            return Status(run.name, str(path), "failed", step, steps, wrong)
-        if summary.state in ("recording", "unknown"):
-            by = f"by {summary.writer}"
-            if summary.state == "unknown":
-                # After a crash of another host, or of this one, where the file system has no locks.
-                by += (
-                    ", of which this machine cannot tell whether it lives; if it does not, remove "
-                    f"{RunPaths(path).lock}"
-                )
-            return Status(run.name, str(path), "recording", step, steps, by)
+            return self._status(run, "failed", step, wrong)
+        if summary.writer is not None:
+            return self._written(run, Owner(summary.writer, summary.state == "recording"), step)
         if _is_whole(summary, steps):
-            return Status(run.name, str(path), "complete", step, steps, "")
-        return Status(run.name, str(path), "failed" if failure else "interrupted", step, steps, failure)
+            return self._status(run, "complete", step, "")
+        failure = self._failure(run)
+        return self._status(run, "failed" if failure else "interrupted", step, failure)
+
+    def _written(self, run: GridRun, writer: Owner, step: int | None) -> Status:
+        """The state of a run that a process writes, or may write."""
+        if writer.certain:
+            return self._status(run, "recording", step, f"by {writer.name}")
+        # After a crash of another host, or of this one, where the file system has no locks.
+        reason = (
+            f"{writer.name} may still write it, which this machine cannot tell. If that has ended, remove "
+            f"{RunPaths(self.path(run)).lock}, and the same command goes on"
+        )
+        return self._status(run, "unknown", step, reason)
+
+    def _status(self, run: GridRun, state: State, step: int | None, reason: str) -> Status:
+        return Status(run.name, str(self.path(run)), state, step, run.config.steps, reason)
 
     def statuses(self) -> list[Status]:
         """:meth:`status` of every run."""
@@ -169,6 +185,19 @@ class Sweep:
     def is_written(self, run: GridRun) -> bool:
         """Whether a process writes a run now."""
         return writer_of(RunPaths(self.path(run)).lock) is not None
+
+    def free(self, run: GridRun) -> bool:
+        """Remove the lock that a process of this machine has left which is gone; whether nobody has it then.
+
+        Where the file system has no locks, no other machine can tell that it is gone.
+        """
+        lock = RunPaths(self.path(run)).lock
+        if lock.exists():
+            try:
+                WriterLock(lock).release()
+            except RunInUseError:
+                return False
+        return True
 
     def fail(self, run: GridRun, reason: str) -> None:
         """Keep why a run failed."""
@@ -180,16 +209,32 @@ class Sweep:
 
     def _failure(self, run: GridRun) -> str:
         try:
-            return self._beside(run, ".failed").read_text()
-        except FileNotFoundError:
+            reason = self._beside(run, ".failed").read_text(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
             return ""
+        return reason or f"why was not kept: see {self.log(run)}"
 
-    def last_words(self, run: GridRun) -> str:
-        """The end of a run's log, where a training that fails says why."""
-        with self.log(run).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _REASON_BYTES))
-            lines = file.read().decode(errors="replace").strip().splitlines()
+    def logged(self, run: GridRun) -> int:
+        """How many bytes a run's log has."""
+        try:
+            return self.log(run).stat().st_size
+        except OSError:
+            return 0
+
+    def last_words(self, run: GridRun, begin: int = 0) -> str:
+        """The end of a run's log, where a training that fails says why; empty if it has said nothing.
+
+        Args:
+            run: the run.
+            begin: bytes of the log that are of attempts before.
+        """
+        try:
+            with self.log(run).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(begin, size - _REASON_BYTES))
+                lines = file.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
         errors = [place for place, line in enumerate(lines) if line.startswith("Error: ")]
         kept = lines[errors[-1] :] if errors else lines[-1:]
         return " ".join(line.strip() for line in kept).removeprefix("Error: ")

@@ -135,6 +135,28 @@ def test_a_worker_that_dies_costs_its_stretch_only(client: Client, run: Path) ->
     assert with_death.series.identical(here.series)
 
 
+def test_a_stretch_that_kills_its_workers_is_named(
+    client: Client, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = ours._measure
+
+    def measured(task: bytes, start: int, stop: int) -> object:
+        if start:
+            os.kill(os.getpid(), 9)
+        return measure(task, start, stop)
+
+    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
+    monkeypatch.setattr(ours, "_measure", measured)
+    with pytest.raises(
+        AnalysisError, match=r"steps 256 to 511: worker tcp://\S+ and those .* died while they"
+    ):
+        analyze(run, keep=False, client=client)
+    monkeypatch.undo()
+    client.wait_for_workers(2)
+    here, there = analyze(run, keep=False, jobs=1), analyze(run, keep=False, client=client)
+    assert there.series.identical(here.series)
+
+
 def test_what_stops_the_caller_leaves_the_cluster_as_it_was(client: Client, run: Path) -> None:
     def stop(done: int, rows: int) -> None:
         raise KeyboardInterrupt

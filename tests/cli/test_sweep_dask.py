@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,7 +105,9 @@ def test_where_nothing_can_be_trained_is_said_and_nothing_is_begun(
         nobody = invoke("sweep", grid, "--out", tmp_path / "out", "--dask", address)
     assert nobody.exit_code == 2
     assert f"answers at {address} (it takes the connection and says nothing)" in nobody.output
-    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+    with LocalCluster(
+        n_workers=0, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         address = cluster.scheduler_address
         with (
             pytest.raises(SweepError, match="has no workers; start some"),
@@ -129,3 +132,19 @@ def test_where_nothing_can_be_trained_is_said_and_nothing_is_begun(
             sweep_dask.dask_workers(address, None, tmp_path),
         ):
             pass
+
+
+def test_each_thread_of_a_worker_trains_with_its_share_of_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        for jobs, at_once in ((None, 4), (3, 3), (9, 4)):
+            # The workers are threads of this process, one on a larger machine than the other.
+            cores = iter([9, 5])
+            monkeypatch.setattr(
+                sweep_dask, "available_cores", lambda cores=cores: SimpleNamespace(amount=next(cores))
+            )
+            with sweep_dask.dask_workers(cluster.scheduler_address, jobs, tmp_path) as workers:
+                assert (workers.at_once(), workers.threads) == (at_once, 2)

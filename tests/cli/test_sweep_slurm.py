@@ -128,3 +128,60 @@ def test_what_a_job_cannot_have_is_refused(
     nowhere = invoke(*words, "--slurm", "--slurm-option", "time=60")
     assert nowhere.exit_code == 2
     assert "cluster=local" in nowhere.output
+
+
+@pytest.mark.parametrize(
+    ("options", "jobs", "threads", "expected"),
+    [
+        ((), None, None, (sys.maxsize, 1)),
+        ((), 3, 4, (3, 4)),
+        (("cpus_per_task=6",), 2, None, (2, 6)),
+    ],
+)
+def test_a_job_gets_the_cores_that_its_training_has_threads(
+    tmp_path: Path, options: tuple[str, ...], jobs: int | None, threads: int | None, expected: tuple[int, int]
+) -> None:
+    asked = ("cluster=local", "timeout_min=1", *options)
+    with sweep_slurm.slurm_workers(asked, jobs, threads, tmp_path) as workers:
+        assert (workers.at_once(), workers.threads) == expected
+        assert workers.executor._jobs.parameters["cpus_per_task"] == expected[1]
+
+
+class Late:
+    """A job that has ended, whose result comes to be seen when it has been looked for so many times."""
+
+    def __init__(self, looks: int, result: object) -> None:
+        self.looks, self.outcome = looks, result
+        self.state, self.job_id = "COMPLETED", "7"
+        self.paths = SimpleNamespace(result_pickle=SimpleNamespace(exists=self.seen), stderr="7.err")
+
+    def done(self, *, force_check: bool) -> bool:
+        return True
+
+    def seen(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+    def result(self) -> object:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def test_a_result_that_is_seen_late_is_waited_for_and_one_that_never_comes_is_a_lost_job() -> None:
+    late = sweep_slurm._JobFuture(Late(1, "trained"))
+    assert not late.settle(ask=False)
+    assert late.settle(ask=False)
+    assert late.result() == "trained"
+    failed = sweep_slurm._JobFuture(Late(0, ValueError("of the job")))
+    assert failed.settle(ask=False)
+    with pytest.raises(ValueError, match="of the job"):
+        failed.result()
+    never = sweep_slurm._JobFuture(Late(99, None))
+    assert not never.settle(ask=False)
+    never._ended_at = -sweep_slurm._GRACE_SECONDS
+    assert never.settle(ask=False)
+    with pytest.raises(
+        sweep_slurm.JobLostError, match=r"job 7 ended as COMPLETED and left no result: see 7\."
+    ):
+        never.result()

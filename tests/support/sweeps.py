@@ -1,11 +1,13 @@
 """Sweeps of tiny trainings, as processes of their own, and what is done to those that train."""
 
+import dataclasses
 import os
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,29 @@ TINY = {
     "checkpoint_every": 100,
     "checkpoint_seconds": 0.0,
 }
+
+# Whoever a lock names that was taken on another machine, where the file system has no locks.
+UNTOLD = {"pid": 7, "host": "node7", "boot": "before", "namespace": "", "started": "1", "kept_by": "file"}
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """Who takes orders somewhere else, where something is not as it is here."""
+
+    def __init__(self, **other: Any) -> None:
+        super().__init__(1)
+        self.other = other
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (order,) = args
+        return super().submit(fn, dataclasses.replace(order, **self.other), **kwargs)
+
+
+def program(folder: Path, lines: str) -> str:
+    """A program of the shell that stands for the interpreter that trains."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 def sweep_command(*words: str) -> list[str]:
