@@ -25,7 +25,8 @@ def verify(ctx: click.Context, run: Path | str, *, deep: bool, as_json: bool) ->
     """Compare every file of RUN with its checksum, and its steps with what was asked for.
 
     A run at a URL, such as s3://bucket/prefix, is brought into a directory for temporary files first, whole.
-    Exits with 0 if all is well, with 1 if anything is wrong.
+    Exits with 0 if all is well, with 1 if anything is wrong, or if captured steps may lie in a journal that
+    is not here.
     """
     from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
     from embevo.run.paths import snapshot_name  # noqa: PLC0415 - numpy and zarr load when they are needed
@@ -82,5 +83,5 @@ def verify(ctx: click.Context, run: Path | str, *, deep: bool, as_json: bool) ->
         mend = f"{command_line('embevo', 'recover', run)} rebuilds what can be rebuilt."
         if isinstance(run, str):
             mend = "embevo push from where the run is sends it again."
-        console.print(f"{count} problems. {mend}", markup=False, soft_wrap=True)
+        console.print(f"{count} problem{'' if count == 1 else 's'}. {mend}", markup=False, soft_wrap=True)
     ctx.exit(0 if found.ok else 1)

@@ -17,7 +17,7 @@ import embevo.analysis
 from embevo.analysis.differing.difference import ArrayDifference, Difference, FirstDifference
 from embevo.recording.record import Recording
 from embevo.run.repair.report import Recovery
-from embevo.run.repair.verification import Problem, Verification
+from embevo.run.repair.verified import Problem, Verification
 
 PAGE: Final = Path(__file__).parents[1] / "docs/api.md"
 PUBLIC: Final = (embevo, embevo.analysis)

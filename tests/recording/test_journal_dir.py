@@ -235,8 +235,13 @@ def test_a_ring_that_cannot_be_had_is_said_and_nothing_is_guessed(
     assert opened.steps.tolist() == list(range(sealed))
     assert str(ring) in opened.journal_elsewhere
     assert ("not there" in opened.journal_elsewhere) != bool(host)
-    assert any(str(ring) in note for note in verify(run).notes)
-    assert verify(run).problems == []
+    (wrong,) = verify(run).problems
+    assert wrong.file == "journal"
+    assert str(ring) in wrong.what
+    assert f"{sealed} steps are sealed (0..{sealed - 1})" in wrong.what
+    said = CliRunner().invoke(embevo, ["verify", str(run)])
+    assert said.exit_code == 1
+    assert "--discard-unproven" in said.output
     for command in (["info", str(run)], ["info", "--json", str(run)]):
         assert str(ring) in "".join(CliRunner().invoke(embevo, command).output.split())
     before = whole_files(run)
@@ -259,6 +264,69 @@ def test_a_ring_that_cannot_be_had_is_said_and_nothing_is_guessed(
     recording.close()
     holds(run, 12)
     assert verify(run).problems == []
+
+
+def test_without_its_ring_the_files_of_a_block_that_was_being_sealed_stay(tmp_path: Path) -> None:
+    run, scratch = tmp_path / "run", tmp_path / "scratch"
+    replace = os.replace
+
+    def dying(source: Any, target: Any) -> None:
+        if str(target) == str(run / "trajectory.zarr/zarr.json"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    def work() -> None:
+        os.replace = dying
+        recording, held = recorder(run, scratch)
+        capture(recording, held, range(6))
+        recording.flush()
+
+    assert in_child(work) == signal.SIGKILL
+    assert open_run(run).steps.tolist() == list(range(6))
+    scratch.rename(tmp_path / "unmounted")
+    before = whole_files(run)
+    assert run / "snapshots/step_0000003.safetensors" in before
+    for _ in range(2):
+        assert not recover(run).ok
+        assert whole_files(run) == before
+    (tmp_path / "unmounted").rename(scratch)
+    holds(run, 6)
+    assert recover(run).ok
+    holds(run, 6)
+    assert verify(run, deep=True).problems == []
+
+
+@pytest.mark.parametrize("asked", [7, 8, None])
+def test_without_its_ring_a_run_is_verified_only_where_no_step_can_be_in_it_alone(
+    tmp_path: Path, asked: int | None
+) -> None:
+    run, scratch = tmp_path / "run", tmp_path / "scratch"
+    attributes = {} if asked is None else {"config": {"steps": asked}}
+
+    def work() -> None:
+        recording, held = recorder(run, scratch, attributes=attributes)
+        capture(recording, held, range(8))
+        recording.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(work) == signal.SIGKILL
+    shutil.rmtree(scratch)
+    found = verify(run)
+    assert found.steps.tolist() == list(range(8))
+    assert found.ok == (asked == 7)
+    assert any("every step that was asked for is sealed" in note for note in found.notes) == found.ok
+    assert ("journal" in [problem.file for problem in found.problems]) != found.ok
+    # Of a run that is recorded now, what is sealed is verified.
+    recording, held = recorder(tmp_path / "other", scratch)
+    capture(recording, held, range(6))
+    recording.flush()
+    scratch.rename(tmp_path / "unmounted")
+    found = verify(tmp_path / "other")
+    assert found.ok
+    assert any("a process records the run" in note for note in found.notes)
+    recording.close()
+    holds(tmp_path / "other", 6)
+    assert verify(tmp_path / "other").notes == []
 
 
 def test_what_says_where_the_ring_is_may_be_damaged(tmp_path: Path) -> None:

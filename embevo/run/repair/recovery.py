@@ -118,10 +118,13 @@ def _recover(paths: RunPaths, unproven: Unproven, done: Recovery) -> None:
     finally:
         if journal is not None:
             journal.close()
-    _drop_blocks_behind(repair, rows)
-    done.removed += sweep_strangers(
-        paths, manifest, layout, rows, waiting=done.waiting, interrupted=interrupted and not done.elsewhere
-    )
+    if not done.elsewhere:
+        # The ring may hold the rows of a block that was entered and not sealed. If it never comes back, the
+        # files of these steps are all that is left of them.
+        _drop_blocks_behind(repair, rows)
+        done.removed += sweep_strangers(
+            paths, manifest, layout, rows, waiting=done.waiting, interrupted=interrupted
+        )
     if has_journal and not (done.waiting or done.elsewhere):
         remove_ring(paths)
     if layout.shards is not None:

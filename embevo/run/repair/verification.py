@@ -1,12 +1,11 @@
 """verify(): is what lies on the disk what was written, and is it all there?"""
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embevo.errors import DamagedError, EmbevoError, NotARunError
 from embevo.run.checkpoint_files import checkpoint_steps, read_checkpoint
@@ -14,10 +13,8 @@ from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.checksum import digest, file_digest
 from embevo.run.disk.litter import paths_below
 from embevo.run.disk.lock import writer_of
-from embevo.run.disk.malformed import MALFORMED
 from embevo.run.format.layout import GROUP_METADATA
-from embevo.run.format.settings import last_step_of, schedule_of
-from embevo.run.format.steps import count, describe, describe_ranges, from_ranges, gaps, to_ranges
+from embevo.run.format.steps import describe, describe_ranges
 from embevo.run.format.token_names import MOST_BYTES
 from embevo.run.journal.place import is_interrupted
 from embevo.run.manifest.damage import damaged_files, difference, image_digest
@@ -26,63 +23,13 @@ from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths, snapshot_name, snapshot_steps
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.reader import Run
+from embevo.run.repair.completeness import check_completeness, check_ring
 from embevo.run.repair.recovery import has_run
 from embevo.run.repair.strangers import unfinished_writes
+from embevo.run.repair.verified import Problem, Verification
 from embevo.run.writing.part_locks import parts_of
 
 _SHALLOW_STEPS: Final = 5
-# More files than a folder has; the attribute is untrusted.
-_MOST_IMPORTED: Final = 10_000_000
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        file: path below the run directory.
-        what: what is wrong with it.
-        steps: the steps concerned, for people; empty if it concerns none in particular.
-        block: number of the block; None if it concerns none in particular.
-    """
-
-    file: str
-    what: str
-    steps: str = ""
-    block: int | None = None
-
-
-@dataclass
-class Verification:
-    """What :func:`verify` has found.
-
-    Attributes:
-        path: the run.
-        steps: ``(step,)`` int64 steps that can be read, sealed or in the journal.
-        expected: number of steps that the configuration asks for; None if it says nothing.
-        missing: steps that should be there and are not, by the configuration or by the usual stride, as
-            ``[first, last, stride]``.
-        tail_rows: rows that are in the journal only.
-        checked_files: files whose checksums were compared.
-        compared_steps: steps whose Zarr rows and captured bits were compared.
-        problems: everything that is wrong.
-        notes: what is worth knowing and not wrong.
-    """
-
-    path: Path
-    steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    expected: int | None = None
-    missing: list[list[int]] = field(default_factory=list)
-    tail_rows: int = 0
-    checked_files: int = 0
-    compared_steps: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
 
 def verify(path: PathLike, *, deep: bool = False) -> Verification:
@@ -114,7 +61,8 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     manifest = Manifest(paths.manifest)
     interrupted = is_interrupted(paths) or paths.unjoined.exists()
     # Files that are newer than the rows that were seen are the writer's, and not looked at.
-    live = writer_of(paths.lock) is not None
+    writer = writer_of(paths.lock)
+    live = writer is not None
     if manifest.torn and not interrupted:
         found.problems.append(Problem("manifest", "ends in the middle of a line"))
     _check_metadata(paths, manifest, found, rows=run.sealed_rows, interrupted=interrupted)
@@ -129,7 +77,8 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     _check_values(run, found, deep=deep)
     _check_annotations(run, paths, manifest, found)
     _check_checkpoints(paths, found)
-    _check_completeness(run, found)
+    check_completeness(run, found)
+    check_ring(run, found, recording=writer is not None and writer.certain)
     for own in parts_of(paths):
         if has_run(own):
             _take_over(paths, found, verify(own.root, deep=deep))
@@ -245,8 +194,6 @@ def _check_tail(run: Run, paths: RunPaths, found: Verification) -> None:
             f"steps {describe(run.unproven_steps.tolist())} wait in the journal, and nothing on this machine "
             "proves them; embevo recover says where they can be proven, and keeps them"
         )
-    if run.journal_elsewhere:
-        found.notes.append(f"{run.journal_elsewhere}; embevo recover says what can be done")
     if found.tail_rows:
         found.notes.append(
             f"{found.tail_rows} steps are in the journal only; embevo recover seals them if nobody is writing"
@@ -302,61 +249,6 @@ def _check_checkpoints(paths: RunPaths, found: Verification) -> None:
             read_checkpoint(paths.checkpoints / f"step_{step:07d}")
         except DamagedError as error:
             found.problems.append(Problem(f"checkpoints/step_{step:07d}", str(error), str(step)))
-
-
-def _check_completeness(run: Run, found: Verification) -> None:
-    have = run.steps.tolist()
-    schedule = schedule_of(run.attributes)
-    imported = _imported_steps(run)
-    if imported is not None:
-        found.expected = len(imported)
-        found.missing = to_ranges(sorted(imported - set(have)))
-        _say_missing(found)
-    elif run.layout.schedule is not None:
-        last = last_step_of(run.attributes)
-        if last is not None:
-            found.missing = run.layout.schedule.missing(have, 0, last)
-            found.expected = len(have) + count(found.missing)
-            _say_missing(found)
-        elif have:
-            found.missing = run.layout.schedule.missing(have, have[0], have[-1])
-            if found.missing:
-                found.notes.append(f"gaps in the schedule of the run: {describe_ranges(found.missing)}")
-    elif schedule is not None:
-        steps, every = schedule
-        # Between the recorded multiples of `every`, with the ones before the first and after the last added.
-        beyond = (steps // every + 1) * every
-        found.missing = gaps([-every, *(step for step in have if step % every == 0), beyond], every)
-        if steps % every and steps not in have:
-            found.missing.append([steps, steps, 1])
-        found.expected = steps // every + 1 + bool(steps % every)
-        _say_missing(found)
-    else:
-        found.missing = gaps(have)
-        if found.missing:
-            found.notes.append(f"gaps in the usual stride: {describe_ranges(found.missing)}")
-
-
-def _say_missing(found: Verification) -> None:
-    if found.missing:
-        found.problems.append(
-            Problem(
-                "trajectory.zarr/step",
-                f"{count(found.missing):,} of {found.expected:,} expected steps were not recorded",
-                describe_ranges(found.missing),
-            )
-        )
-
-
-def _imported_steps(run: Run) -> set[int] | None:
-    """The steps of the folder or runs that the run was made of; None if it does not say that of itself."""
-    try:
-        made = run.attributes.get("merged", run.attributes.get("imported"))
-        ranges = [[int(part) for part in each] for each in made["steps"]]
-        sound = all(first <= last and stride > 0 for first, last, stride in ranges)
-        return set(from_ranges(ranges)) if sound and count(ranges) <= _MOST_IMPORTED else None
-    except MALFORMED:
-        return None
 
 
 def _check_without_opening(paths: RunPaths, found: Verification) -> None:
