@@ -99,6 +99,63 @@ def test_its_steps_up_to_one_are_counted(parts: list[tuple[Schedule, set[int]]],
     assert schedule.count(last) == len(members)
 
 
+SERIES = st.tuples(st.integers(0, 60), st.integers(1, 30))
+ENDING = st.tuples(st.integers(0, 60), st.integers(1, 30), st.integers(0, 300))
+
+
+@given(
+    st.lists(SERIES | ENDING, max_size=6),
+    st.lists(st.integers(1, 12), max_size=2),
+    st.sets(st.integers(0, 300), max_size=5),
+    st.integers(0, 90),
+    st.none() | st.integers(0, 300),
+    st.integers(-5, 300),
+)
+def test_steps_are_counted_as_if_one_went_through_them(
+    series: list[tuple[int, ...]],
+    per_decade: list[int],
+    listed: set[int],
+    start: int,
+    stop: int | None,
+    last: int,
+) -> None:
+    schedule = Schedule(tuple(series), tuple(per_decade), tuple(sorted(listed)), start, stop)
+    assert schedule.count(last) == sum(1 for _ in schedule.up_to(last))
+
+
+def test_more_steps_than_one_could_go_through_are_counted() -> None:
+    most = 2**62
+    assert parse_schedule("dense:100,1").count(most) == most + 1
+    # Of thirty steps 15 are even, 5 more are multiples of three, and 2 more of five.
+    assert parse_schedule("every:2+every:3+every:5").count(30 * 10**15 - 1) == 22 * 10**15
+    assert parse_schedule("dense:1000,7+log:1000").between(7**20).count(7**21) > 6 * 7**19
+
+
+@given(st.lists(drawn(), min_size=1, max_size=3))
+def test_steps_lie_a_multiple_of_the_spacing_apart(parts: list[tuple[Schedule, set[int]]]) -> None:
+    schedule = reduce(or_, (part for part, _ in parts))
+    steps = walked(schedule)
+    spacing = schedule.spacing
+    assert spacing >= 1
+    assert all((step - steps[0]) % spacing == 0 for step in steps)
+
+
+def test_the_spacing_is_the_widest_there_is() -> None:
+    for text, spacing in (
+        ("every:100", 100),
+        ("every:20+every:30", 10),
+        ("0,100,250", 50),
+        ("7", 1),
+        ("dense:100,50", 1),
+        ("dense:0,50", 50),
+        ("log:20", 1),
+        ("every:100+log:1", 1),
+    ):
+        assert parse_schedule(text).spacing == spacing
+    assert at([]).spacing == 1
+    assert every(100, 3).spacing == 100
+
+
 @given(drawn(), st.integers(0, LIMIT - 1), st.integers(0, LIMIT - 1), st.data())
 def test_what_is_missing_is_what_it_has_and_nobody_else(
     part: tuple[Schedule, set[int]], first: int, last: int, data: st.DataObject

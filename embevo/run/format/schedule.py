@@ -1,7 +1,7 @@
 """Which steps a run records."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final, Self
 
 from embevo.errors import ArgumentError
+from embevo.run.format.progressions import Progression, count_together
 from embevo.run.format.steps import from_ranges, to_ranges
 
 # A step beyond every other: what follows the last one that a schedule has.
@@ -57,8 +58,28 @@ class Schedule:
         return following if following < self._bound else NEVER
 
     def count(self, last: int) -> int:
-        """How many of its steps come up to ``last``."""
-        return sum(1 for _ in self.up_to(last))
+        """How many of its steps come up to ``last``, found without going through them."""
+        low, high = self.start, min(last, self._bound - 1)
+        whole = []
+        for first, stride, *end in self.series:
+            part = Progression.within(first, stride, low, min([high, *end]))
+            whole += [] if part is None else [part]
+        single = set(self.listed[bisect_left(self.listed, low) : bisect_right(self.listed, high)])
+        for per in self.per_decade:
+            single |= set(Schedule(per_decade=(per,), start=low).up_to(high))
+        return count_together(whole) + sum(1 for step in single if not any(step in part for part in whole))
+
+    @property
+    def spacing(self) -> int:
+        """The largest number that all distances between its steps are multiples of; 1 where there are none.
+
+        Its bounds are not looked at. At a constant rate of steps, none is recorded sooner after another.
+        """
+        if self.per_decade:
+            return 1
+        places = [*(first for first, *_ in self.series), *self.listed]
+        apart = math.gcd(*(place - places[0] for place in places))
+        return math.gcd(apart, *(stride for _, stride, *_ in self.series)) or 1
 
     def up_to(self, last: int, first: int = 0) -> Iterator[int]:
         """The steps of the schedule from ``first`` up to ``last``, ascending."""
