@@ -143,14 +143,14 @@ def _print_run(console: "Console", analysis: "Analysis") -> None:
     summary = analysis.summary
     console.print(Text(f"\n{analysis.run_path}", "bold"))
     groups = [name for name, of in summary["groups"].items() if of["tokens"]]
-    shape = f"{summary['rows']:,} rows x {summary['tokens']:,} tokens x {summary['dim']:,} dimensions"
+    one = summary["rows"] == 1
+    rows = "1 row" if one else f"{summary['rows']:,} rows"
+    shape = f"{rows} x {summary['tokens']:,} tokens x {summary['dim']:,} dimensions"
+    steps = f"step {summary['last_step']:,}"
+    if not one:
+        steps = f"steps {summary['first_step']:,} to {summary['last_step']:,}"
     initialisation = f", {summary['initialisation']} initialisation" if analysis.applies.judged else ""
-    console.print(
-        Text(
-            f"{summary['matrix']}{initialisation}, {summary['dtype']}, {shape}, "
-            f"steps {summary['first_step']:,} to {summary['last_step']:,}"
-        )
-    )
+    console.print(Text(f"{summary['matrix']}{initialisation}, {summary['dtype']}, {shape}, {steps}"))
     for sentence in findings(analysis):
         console.print(Text(f"- {sentence}"))
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -177,7 +177,7 @@ def _measures(summary: "dict[str, Any]", groups: list[str]) -> "Iterable[tuple[s
     by_group = [summary["groups"][name] for name in groups]
     yield "tokens", [f"{of['tokens']:,}" for of in by_group]
     for variable in told(by_group):
-        if variable.told is not None and variable.told.change:
+        if variable.told is not None and variable.told.change and summary["rows"] > 1:
             label = f"{variable.label}, first to last row"
             yield (
                 label,
@@ -213,7 +213,8 @@ def _facts(summary: "dict[str, Any]", *, nats: str) -> "Iterable[str]":
     events = [f"{count:,} {kind}" for kind, count in summary["events"].items() if count]
     yield line("events", ", ".join(events) or "none")
     if summary["loss_last"] is not None:
-        yield line("loss", f"{_number(summary['loss_first'])} to {_number(summary['loss_last'])}{nats}")
+        before = f"{_number(summary['loss_first'])} to " if summary["rows"] > 1 else ""
+        yield line("loss", f"{before}{_number(summary['loss_last'])}{nats}")
         if summary["unigram_loss"] is not None:
             yield line("unigram_loss", f"{_number(summary['unigram_loss'])} nats")
     if summary["unigram_entropy"] is not None and summary["unigram_loss"] is None:

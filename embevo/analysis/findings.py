@@ -44,6 +44,7 @@ class _Told:
         summary: of it.
         steps: ``(step,)`` global steps.
         last: the last of them.
+        changes: whether there are two of them, between which something can change.
     """
 
     def __init__(self, analysis: "Analysis") -> None:
@@ -51,6 +52,7 @@ class _Told:
         self.summary = analysis.summary
         self.steps: NDArray[np.int64] = analysis.series["step"].to_numpy()
         self.last = int(self.steps[-1])
+        self.changes = len(self.steps) > 1
 
     @property
     def apart(self) -> list[str]:
@@ -79,10 +81,10 @@ def _places(told: _Told) -> Iterator[str]:
     total = told.size("all")
     first, last = told.ends("distinct_rows", "all")
     if total > 1 and (first < total or last < total):
-        yield (
-            f"{_tokens(total)} have {_different(first)} at step {_number(told.steps[0])} and "
-            f"{_different(last)} at step {_number(told.last)}."
-        )
+        before = f"at step {_number(told.steps[0])} and " if told.changes else ""
+        if first != last:
+            before = f"{before}{_different(last)} "
+        yield f"{_tokens(total)} have {_different(first)} {before}at step {_number(told.last)}."
 
 
 def _holes(told: _Told) -> Iterator[str]:
@@ -104,7 +106,8 @@ def _holes(told: _Told) -> Iterator[str]:
             if share == 1
             else f"; their overlap with the dead (Jaccard) is {_number(share)}"
         )
-    yield f"{_tokens(inside)} end as {many}, the same in every bit{same}."
+    become = "end as" if told.changes else "are"
+    yield f"{_tokens(inside)} {become} {many}, the same in every bit{same}."
 
 
 def _growth(told: _Told) -> Iterator[str]:
@@ -112,7 +115,7 @@ def _growth(told: _Told) -> Iterator[str]:
     for group in told.apart:
         first, last = told.ends("radius_rms", group)
         if math.isfinite(first) and math.isfinite(last) and (first or last):
-            parts.append(f"of the {_called(group)}s goes from {_number(first)} to {_number(last)}")
+            parts.append(f"of the {_called(group)}s {_goes(first, last, changes=told.changes)}")
     if parts:
         yield f"The RMS radius {', that '.join(parts)}."
 
@@ -173,7 +176,7 @@ def _form(told: _Told) -> Iterator[str]:
         if told.has(name):
             first, last = told.ends(name, group)
             if math.isfinite(last):
-                begin = f"from {_number(first)} to " if math.isfinite(first) else ""
+                begin = f"from {_number(first)} to " if told.changes and math.isfinite(first) else ""
                 parts.append(f"{words} {begin}{_number(last)}")
     if parts:
         dim = told.summary["dim"]
@@ -181,8 +184,9 @@ def _form(told: _Told) -> Iterator[str]:
     if told.has("mean_cosine") and told.has("common_place"):
         cosine, place = told.ends("mean_cosine", group)[1], told.ends("common_place", group)[1]
         if min(cosine, place) > 0.5:
+            ends = "ends at" if told.changes else "is"
             yield (
-                f"The mean cosine between {_called(group)}s ends at {_number(cosine)} because the cloud lies "
+                f"The mean cosine between {_called(group)}s {ends} {_number(cosine)} because the cloud lies "
                 f"off the origin: {_percent(place)} of the second moment is its centre's. It says nothing of "
                 f"its form."
             )
@@ -224,16 +228,25 @@ def _loss(told: _Told) -> Iterator[str]:
         if baseline is not None:
             side = "below" if last < baseline else "not below"
             beside = f", {side} the {_number(baseline)} of a model that knows frequencies only"
-        yield f"The loss goes from {_number(first)} to {_number(last)}{beside}."
+        changes = np.isfinite(told.series["loss"].to_numpy()).sum() > 1
+        yield f"The loss {_goes(first, last, changes=bool(changes))}{beside}."
     if told.has("logit_entropy"):
         entropy = told.series["logit_entropy"].to_numpy()
         # There is none of a step before the first forward pass.
         known = entropy[np.isfinite(entropy)]
         if len(known):
+            goes = _goes(known[0], known[-1], changes=len(known) > 1)
             yield (
-                f"The entropy of the mean logits' softmax goes from {_number(known[0])} to "
-                f"{_number(known[-1])} nats; {_number(math.log(told.size('all')))} is the most there can be."
+                f"The entropy of the mean logits' softmax {goes} nats; "
+                f"{_number(math.log(told.size('all')))} is the most there can be."
             )
+
+
+def _goes(first: float, last: float, *, changes: bool) -> str:
+    """What a number does from the first step that has it to the last; of one step, what it is."""
+    if not changes:
+        return f"is {_number(last)}"
+    return f"stays at {_number(last)}" if first == last else f"goes from {_number(first)} to {_number(last)}"
 
 
 def _called(group: str) -> str:

@@ -11,6 +11,7 @@ from embevo.analysis import Analysis, analyze
 from embevo.analysis.findings import findings
 from embevo.analysis.report import page as module
 from embevo.analysis.report.page import report
+from embevo.analysis.report.tables import numbers_of
 from support import drawn, trajectories
 
 
@@ -66,6 +67,39 @@ def test_what_does_not_apply_is_not_said(tmp_path: Path) -> None:
     nowhere[5:] = np.nan
     lost = analyze(trajectories.record(tmp_path / "lost", nowhere, dead=[1]), measures="all", keep=False)
     assert not any("nan" in sentence for sentence in findings(lost))
+
+
+def test_of_one_row_nothing_is_said_twice(tmp_path: Path) -> None:
+    row = drawn.singular()[-1:]
+    path = trajectories.record(tmp_path / "row", row, steps=[7], dead=drawn.DEAD)
+    analysis = analyze(path, measures="all", keep=False)
+    assert findings(analysis)[:3] == [
+        "110 tokens have 105 different vectors at step 7.",
+        "6 tokens are one black hole, the same in every bit: exactly the dead.",
+        "The RMS radius of the live tokens is 0.556.",
+    ]
+    assert findings(analysis)[-1] == "The loss is 3.99."
+    # Of the steps of two rows, what did not change is not said as if it had.
+    two = analyze(
+        trajectories.record(tmp_path / "two", row[[0, 0]], losses=[2, 2]), measures="all", keep=False
+    )
+    assert findings(two)[0] == "110 tokens have 105 different vectors at step 0 and at step 1."
+    assert "The loss stays at 2." in findings(two)
+    assert not any("goes from" in sentence for sentence in findings(two))
+    for sentence in findings(analysis):
+        assert not any(word in sentence for word in ("goes", " from ", "ends", "end as")), sentence
+    assert not any("→" in text for text in numbers_of(analysis).values())
+    assert numbers_of(analysis)["steps"] == "7, the only one recorded"
+    output = CliRunner().invoke(embevo, ["analyze", str(path)]).output
+    assert "float32, 1 row x 110 tokens x 5 dimensions, step 7\n" in output
+    assert "first to last row" not in output
+
+
+def test_a_loss_that_only_one_row_has_is_said_once(tmp_path: Path) -> None:
+    walk = trajectories.brownian(2, 20, 8).astype(np.float32)
+    path = trajectories.record(tmp_path / "run", walk, losses=[np.nan, 3.5])
+    (loss,) = [of for of in findings(analyze(path, measures="core", keep=False)) if "loss" in of]
+    assert loss == "The loss is 3.5."
 
 
 def test_the_report_begins_with_them_and_folds_the_rest(

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embevo.experiment.config import ExperimentConfig
+from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
+from embevo.run.writing.effort_choice import EffortChoice
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.sealing import Sealer
 
@@ -37,9 +38,10 @@ def record(
     matrix: str = "embeddings",
     tokens: TokenSubset | None = None,
     effort: AskedEffort = "small",
+    losses: Sequence[float] | None = None,
     **attributes: Any,
 ) -> Path:
-    """A complete run of ``(step, token, dim)`` values, losses 4 - 0.001 step, a falling rate.
+    """A complete run of ``(step, token, dim)`` values, losses 4 - 0.001 step or others, a falling rate.
 
     Token i occurs i + 1 times, and a dead one never; without ``dead`` the counts are not known.
     """
@@ -72,7 +74,8 @@ def record(
     for row, step in enumerate(numbers):
         journal.begin(row)
         journal.payload(row, matrix)[:] = np.ascontiguousarray(values[row]).tobytes()
-        journal.commit(row, step, (4 - 0.001 * step, 1e-3 * (1 - row / rows)), seal=True)
+        loss = 4 - 0.001 * step if losses is None else losses[row]
+        journal.commit(row, step, (loss, 1e-3 * (1 - row / rows)), seal=True)
         if store != "zarr":
             sealer.snapshot(journal, row)
         if (row + 1) % block_steps == 0 or (row + 1 == rows and close):

@@ -27,6 +27,7 @@ def numbers_by_section(analysis: Analysis) -> dict[str, dict[str, str]]:
     """The same under headings: what one looks at first, and then the sections of the measures."""
     summary = analysis.summary
     groups: Mapping[str, Mapping[str, Any]] = summary["groups"]
+    changes = summary["rows"] > 1
     distance = _number(summary["live_dead_distance"])
     exponents = summary["exponents"]
     events = ", ".join(
@@ -37,9 +38,9 @@ def numbers_by_section(analysis: Analysis) -> dict[str, dict[str, str]]:
             "matrix": summary["matrix"],
             "initialisation": summary["initialisation"] or _NONE,
             "stored type": summary["dtype"],
-            "steps": f"{summary['first_step']:,} to {summary['last_step']:,}, {summary['rows']:,} recorded",
+            "steps": _steps(summary),
             "tokens": f"{summary['tokens']:,}" + _of_both(summary),
-            label_of("loss"): _arrow(summary["loss_first"], summary["loss_last"]),
+            label_of("loss"): _arrow(summary["loss_first"], summary["loss_last"], changes=changes),
             f"{label_of('unigram_entropy')} (nats)": _number(summary["unigram_entropy"]),
             f"{label_of('unigram_loss')} (nats)": _number(summary["unigram_loss"]),
             label_of("live_dead_distance"): distance,
@@ -55,22 +56,24 @@ def numbers_by_section(analysis: Analysis) -> dict[str, dict[str, str]]:
         }
     }
     for label, variable, group in told_by_group(groups):
-        found.setdefault(SECTIONS[variable.name], {})[label] = _told(groups[group], variable)
+        found.setdefault(SECTIONS[variable.name], {})[label] = _told(groups[group], variable, changes=changes)
     own = {
         f"{label}, {name} tokens": text
         for name, of in groups.items()
         if name not in GROUPS
-        for label, text in _of_own_group(of, exponents["tokens"][name])
+        for label, text in _of_own_group(of, exponents["tokens"][name], changes=changes)
     }
     return {**found, "Groups of one's own": own} if own else found
 
 
-def _of_own_group(values: Mapping[str, Any], exponent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _of_own_group(
+    values: Mapping[str, Any], exponent: Mapping[str, Any], *, changes: bool
+) -> Iterator[tuple[str, str]]:
     """Lines of a group of the user's own: its size, what tables tell of all tokens, and how it spreads."""
     yield "number", f"{values['tokens']:,}"
     for _, variable, group in told_by_group({"": values}):
         if group == "all":
-            yield variable.label, _told(values, variable)
+            yield variable.label, _told(values, variable, changes=changes)
     yield label_of("exponents.tokens"), _fit(exponent)
 
 
@@ -122,15 +125,23 @@ def _of_both(summary: Mapping[str, Any]) -> str:
     return f": {summary['live']:,} live, {summary['dead']:,} dead"
 
 
-def _told(group: Mapping[str, Any], variable: Variable) -> str:
+def _steps(summary: Mapping[str, Any]) -> str:
+    first, last, rows = (summary[name] for name in ("first_step", "last_step", "rows"))
+    return f"{first:,} to {last:,}, {rows:,} recorded" if rows > 1 else f"{last:,}, the only one recorded"
+
+
+def _told(group: Mapping[str, Any], variable: Variable, *, changes: bool) -> str:
     last = last_of(group, variable)
     if variable.told is None or not variable.told.change:
         return _number(last)
-    return _arrow(group.get(f"{variable.name}_first"), last)
+    return _arrow(group.get(f"{variable.name}_first"), last, changes=changes)
 
 
-def _arrow(first: float | str | None, last: float | str | None) -> str:
-    return _NONE if first is None and last is None else f"{_number(first)} → {_number(last)}"
+def _arrow(first: float | str | None, last: float | str | None, *, changes: bool) -> str:
+    """From the first to the last; of a run of one row, what it is."""
+    if first is None and last is None:
+        return _NONE
+    return f"{_number(first)} → {_number(last)}" if changes else _number(last)
 
 
 def _fit(fit: Mapping[str, Any]) -> str:
