@@ -2,17 +2,20 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from embevo.run.format.effort import AskedEffort
+from embevo.run.writing.effort_choice import DEFAULT_BUDGET
+
 from .paths import PathOf
+from .plan_rows import rows_of, rows_of_ranks
 from .plan_sweep import plan_sweep
 from .readable import size_of
 
 if TYPE_CHECKING:
     from embevo.run.format.schedule import Schedule
-    from embevo.run.planning import Machine, Plan
 
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 # A step is recorded as a 64-bit number, and files have no more bytes.
@@ -22,7 +25,7 @@ _LONGEST = 8
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:  # noqa: ARG001
     if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a number of steps a second.")
+        raise click.BadParameter(f"{value} is no finite number.")
     return value
 
 
@@ -40,6 +43,20 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     "--store", type=click.Choice(["zarr", "safetensors", "both"]), default="both", show_default=True
 )
 @click.option("--zarr-dtype", type=click.Choice(["float32", "native"]), default="float32", show_default=True)
+@click.option(
+    "--effort",
+    type=click.Choice(get_args(AskedEffort)),
+    default="auto",
+    show_default=True,
+    help="How hard the trajectory is compressed, as for embevo train.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, 1),
+    callback=_finite,
+    help="With --measure and effort auto: the share of a step that recording may take.  "
+    f"[default: {DEFAULT_BUDGET}]",
+)
 @click.option(
     "--schedule",
     help="Which steps to record, as for embevo train: log:20, dense:100,50, 0,1,10,100, or joined by +.",
@@ -84,6 +101,8 @@ def plan(
     every: int,
     store: Any,
     zarr_dtype: Any,
+    effort: Any,
+    budget: float | None,
     schedule: str | None,
     record: str,
     rows: int | None,
@@ -124,7 +143,8 @@ def plan(
     if ranks is not None:
         size = _piece(size, ranks, rows, names)
     on_host = _on_host(ranks, ranks_per_host)
-    chosen = _steps(schedule, every, steps)
+    chosen, every = _steps(schedule, every, steps)
+    _check_effort(effort, budget, store, measure=measure)
     planned = Plan.of(
         recorded_frame(
             parse_record(",".join(names)),
@@ -139,12 +159,13 @@ def plan(
         schedule=chosen,
         store=store,
         zarr_dtype=zarr_dtype,
+        effort=effort,
     )
     machine = Machine.measured(out, planned, zarr_dtype) if measure else Machine.here(out)
     host = of_ranks(planned, on_host)
-    shown = _rows(planned, machine, host)
+    shown = rows_of(planned, machine, host, budget)
     if ranks is not None:
-        shown += _of_all(of_ranks(planned, ranks), host, ranks, on_host)
+        shown += rows_of_ranks(of_ranks(planned, ranks), host, ranks, on_host)
     for label, text in shown:
         click.echo(f"{label:16}{text}")
     if mirror:
@@ -204,121 +225,31 @@ def _on_host(ranks: int | None, wanted: int | None) -> int:
     return min(ranks or 1, wanted or 8)
 
 
-def _of_all(whole: "Plan", host: "Plan", ranks: int, on_host: int) -> list[tuple[str, str]]:
-    """What is said of all processes beside one of them."""
-    written = f"{size_of(whole.disk_rate)} a second written at most"
-    memory = f"{size_of(host.memory_bytes)} of memory at most"
-    return [
-        ("ranks", f"{ranks:,}, {on_host:,} of them on a host; above is what the largest piece takes"),
-        ("a host", f"{memory}, {size_of(host.disk_rate)} a second written"),
-        ("all ranks", f"{size_of(whole.step_bytes)} a step, {size_of(whole.raw_bytes)} raw; {written}"),
-    ]
+def _check_effort(effort: str, budget: float | None, store: str, *, measure: bool) -> None:
+    """Refuse what nothing would follow from."""
+    if store == "safetensors" and (effort != "auto" or budget is not None):
+        raise click.UsageError("--effort and --budget are of the trajectory, and --store is safetensors.")
+    if budget is not None and effort != "auto":
+        raise click.UsageError(f"--budget is what --effort auto goes by, and --effort is {effort}.")
+    if budget is not None and not measure:
+        raise click.UsageError("--budget says what comes out with what this machine takes: add --measure.")
 
 
-def _steps(text: str | None, every: int, steps: int) -> "Schedule | None":
-    """The steps of a schedule, the first and the last; None where no schedule is given."""
+def _steps(text: str | None, every: int, steps: int) -> tuple["Schedule | None", int]:
+    """The steps of a schedule, the first and the last, and how far those that are closest lie apart.
+
+    None for the schedule where none is given.
+    """
     from embevo.errors import ArgumentError  # noqa: PLC0415
     from embevo.run.format.schedule import at  # noqa: PLC0415
     from embevo.run.format.schedule_text import parse_schedule  # noqa: PLC0415
 
     if text is None:
-        return None
+        return None, every
     if every != 1:
         raise click.UsageError("--every and --schedule both say which steps: give one of them.")
     try:
-        return parse_schedule(text) | at([0, steps])
+        asked = parse_schedule(text)
+        return asked | at([0, steps]), asked.spacing
     except ArgumentError as error:
         raise click.BadParameter(str(error), param_hint="--schedule") from error
-
-
-def _rows(planned: "Plan", machine: "Machine", host: "Plan") -> list[tuple[str, str]]:
-    from embevo.run.fits import loads_of  # noqa: PLC0415 - loaded when it is needed
-
-    arrays = planned.frame.arrays
-    shapes = {name: " x ".join(f"{length:,}" for length in spec.shape) for name, spec in arrays}
-    if len(set(shapes.values())) == 1:
-        names = ", ".join(f"{name} {spec.dtype}" for name, spec in arrays) + f": {shapes[arrays[0][0]]}"
-    else:
-        names = ", ".join(f"{name} {spec.dtype} {shapes[name]}" for name, spec in arrays)
-    parts = ", ".join(f"{name} {size_of(spec.nbytes)}" for name, spec in arrays)
-    rows = [
-        ("records", f"{names}, {planned.rows:,} times"),
-        ("a step", size_of(planned.step_bytes) + (f": {parts}" if len(arrays) > 1 else "")),
-        ("raw", size_of(planned.raw_bytes)),
-    ]
-    if planned.snapshot_bytes:
-        rows.append(("safetensors", size_of(planned.snapshot_bytes)))
-    if planned.zarr_bytes[1]:
-        low, high = planned.zarr_bytes
-        rows.append(("Zarr", f"{size_of(low)} to {size_of(high)} expected, by how much changes each step"))
-        if planned.uncompressed_bytes > high:
-            rows.append(
-                ("", f"{size_of(planned.uncompressed_bytes)} where training leaves no core to compress")
-            )
-    seconds = planned.block_steps * planned.every / planned.steps_per_second
-    rows += [
-        (
-            "ring",
-            f"{size_of(planned.ring_bytes)} on the disk and in memory, {2 * planned.block_steps:,} steps",
-        ),
-        ("block", f"{planned.block_steps:,} steps, sealed every {seconds:,.1f} s"),
-        ("memory", f"{size_of(planned.memory_bytes)} at most"),
-        ("handed over", f"{size_of(planned.capture_rate)} a second"),
-        ("to the disk", f"{size_of(planned.disk_rate)} a second at most"),
-        ("files", f"{planned.files:,} at most"),
-        ("disk left", f"{size_of(machine.free_disk)}{_files_left(machine)}"),
-        ("memory left", f"{size_of(machine.memory)}, by {machine.memory_source}"),
-        ("not known", "quotas of users and groups; quota -s says them where there are any"),
-    ]
-    if machine.cores is not None:
-        rows.insert(-1, ("cores", f"{machine.cores.amount:g}, by {machine.cores.source}"))
-    if machine.copy_rate is not None:
-        blocked = planned.step_bytes / machine.copy_rate
-        rows.append(
-            ("a capture", f"{1000 * blocked:,.3f} ms of memory copy ({size_of(machine.copy_rate)} a second)")
-        )
-    if machine.encode_seconds:
-        rates = ", ".join(
-            f"{effort} {size_of(1 / seconds)}" for effort, seconds in machine.encode_seconds.items()
-        )
-        rows.append(("compresses", f"in a second of a core, where everything changes: {rates}"))
-        rows.append(("effort", _effort(planned, machine)))
-    if machine.write_rate is not None:
-        rows.append(("writes", f"{size_of(machine.write_rate)} a second, synced"))
-    if machine.copy_rate is not None:
-        if machine.write_rate is None:
-            rows.append(("writes", "not measured: no file could be written there"))
-        loads = loads_of(host, machine)
-        tightest = max(loads, key=loads.__getitem__)
-        shares = ", ".join(
-            f"{name} {share:.2%}" for name, share in sorted(loads.items(), key=lambda x: -x[1])
-        )
-        rows.append(("limit", f"{tightest}; taken of each: {shares}"))
-    return rows
-
-
-def _effort(planned: "Plan", machine: "Machine") -> str:
-    """What the recorder's own policy will choose, with a core idle and with none."""
-    from embevo.run.writing.expected_effort import expected_effort  # noqa: PLC0415
-
-    size = planned.block_steps * planned.step_bytes
-    seconds = planned.block_steps * planned.every / planned.steps_per_second
-    captures = size / machine.copy_rate if machine.copy_rate else 0.0
-    files = planned.block_steps * (machine.file_seconds or 0.0)
-    idle, busy = (
-        expected_effort(machine.encode_seconds, size, seconds, cores, captures=captures, beside=files)
-        for cores in (1.0, 0.0)
-    )
-    if idle == busy:
-        return f"{idle}, whether training leaves a core idle or none"
-    return f"{idle} where training leaves a core idle, {busy} where it uses all"
-
-
-def _files_left(machine: "Machine") -> str:
-    disk = machine.disk
-    if disk is None:
-        return ""
-    kind = ", in memory" if disk.in_memory else ""
-    return kind + (
-        ", files without a limit" if disk.free_files is None else f" and {disk.free_files:,} files"
-    )

@@ -38,4 +38,5 @@ def plan_of(config: ExperimentConfig, tokens: TokenSubset | None = None) -> Plan
         schedule=config.steps_to_record() if config.has_schedule else None,
         store=config.store,
         zarr_dtype=config.zarr_dtype,
+        effort=config.effort,
     )

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from embevo.errors import ArgumentError, WeakerPromiseWarning
 from embevo.recording.numbers import number_of, shown
+from embevo.run.format.effort import AskedEffort
 from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.format.schedule import Schedule
 from embevo.run.journal.place import journal_directory
 from embevo.run.limits import disk_room
 from embevo.run.paths import PathLike
-from embevo.run.writing.effort_choice import AskedEffort
 
 WhenFull = Literal["block", "drop", "error"]
 Durability = Literal["process", "power"]

@@ -44,6 +44,7 @@ from embevo.recording.staging import HostStaging
 from embevo.recording.stats import NOTHING, CaptureTimes, RecorderStats
 from embevo.recording.stillness import Steps, Stillness, is_frozen
 from embevo.recording.writer import Writer
+from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from embevo.run.format.schedule import Schedule, at, schedule_of
@@ -54,7 +55,7 @@ from embevo.run.reading.recorded_steps import RecordedSteps
 from embevo.run.repair.recovery import has_run
 from embevo.run.repair.report import Recovery
 from embevo.run.repair.resuming import resume as resume_run
-from embevo.run.writing.effort_choice import DEFAULT_BUDGET, AskedEffort, EffortChoice
+from embevo.run.writing.effort_choice import DEFAULT_BUDGET, EffortChoice
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 from embevo.run.writing.whole import Whole
 

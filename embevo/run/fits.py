@@ -37,17 +37,22 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
             f"{_gigabytes(machine.write_rate)}. The loop would wait for it, or drop steps."
         )
     if machine.encode_rate is not None and plan.capture_rate > machine.encode_rate:
+        compressed = plan.effort in ("fast", "small")
+        how = f" with effort {plan.effort}" if compressed else ", even where nothing is compressed"
+        less = "Leave the effort to be chosen, store" if compressed else "Store"
         found.append(
             f"{_gigabytes(plan.capture_rate)} a second would have to be made into blocks; all cores together "
-            f"manage {_gigabytes(machine.encode_rate)}, even where nothing is compressed. Store safetensors "
-            "only, or record every n-th step."
+            f"manage {_gigabytes(machine.encode_rate)}{how}. {less} safetensors only, or record every n-th "
+            "step."
         )
     return found
 
 
 def where_all_cores_are_busy(plan: Plan, machine: Machine) -> str:
     """What does not fit only where training leaves no core to compress; empty if nothing does."""
-    more = max(0, plan.uncompressed_bytes - plan.zarr_bytes[1])
+    more = plan.uncompressed_bytes - plan.zarr_bytes[1]
+    if plan.effort != "auto" or more <= 0:
+        return ""
     taken = more + plan.disk_bytes_in(machine.disk.block_bytes if machine.disk is not None else 1)
     if taken <= machine.free_disk:
         return ""
@@ -62,7 +67,8 @@ def loads_of(plan: Plan, machine: Machine) -> dict[str, float]:
 
     Returns:
         ``memory copies``, ``cores`` and ``disk`` by time, ``memory`` and ``disk space`` by bytes; 1 is all
-        there is. ``cores`` are those for blocks with the least effort.
+        there is. ``cores`` are those for blocks with the effort that is asked for, or with
+        the least where it is chosen.
     """
     disk = machine.disk
     shares = {

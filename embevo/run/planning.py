@@ -6,7 +6,8 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from embevo.run.format.effort import Effort
+from embevo.run.format.chunks import ChunkEncoder
+from embevo.run.format.effort import AskedEffort, Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for, files_by_array
 from embevo.run.format.schedule import Schedule
@@ -36,6 +37,13 @@ _SHRINK: Final = {
     "float32": ((1.3, 3.0), (1.1, 5.0), (1.0, 1.1)),
     "float64": ((1.1, 1.5), (1.0, 5.0), (1.0, 1.1)),
 }
+# The same with LZ4: what it makes of values that all move, and of updates of few rows, against zstd.
+_SHRINK_FAST: Final = {
+    "bfloat16": ((1.6, 30.0), (1.2, 4.0), (1.0, 1.2)),
+    "float16": ((0.85, 23.0), (0.6, 3.0), (0.5, 0.72)),
+    "float32": ((1.1, 2.7), (1.0, 4.2), (1.0, 1.06)),
+    "float64": ((1.0, 1.5), (1.0, 4.2), (1.0, 1.08)),
+}
 # Of a dtype of whole numbers nothing is known but that masks and ids shrink well.
 _SHRINK_UNKNOWN: Final = (1.0, 100.0)
 # Root, group, manifest, journal, lock, folders, and what is there for a moment only while it is written.
@@ -58,7 +66,11 @@ class Plan:
         block_steps: S.
         step_bytes: of one step's safetensors image.
         snapshot_bytes: of all safetensors files; 0 without them.
-        zarr_bytes: of the trajectory, least and most expected; zeros without it.
+        effort: with which the trajectory is compressed.
+        zarr_bytes: of the trajectory, least and most expected; zeros without it. With effort ``auto``, where
+            training leaves a core that compresses.
+        uncompressed_bytes: of the trajectory where no block is compressed, which ``auto`` may come to; 0
+            without a trajectory, and where all blocks are compressed.
         files: files and directories of the run, at most.
         ring_bytes: of the journal, on the disk and mapped into memory.
         memory_bytes: the ring, one block's files and what is being encoded, at most.
@@ -72,7 +84,9 @@ class Plan:
     block_steps: int
     step_bytes: int
     snapshot_bytes: int
+    effort: AskedEffort
     zarr_bytes: tuple[int, int]
+    uncompressed_bytes: int
     files: int
     ring_bytes: int
     memory_bytes: int
@@ -88,6 +102,7 @@ class Plan:
         schedule: Schedule | None = None,
         store: Store = "both",
         zarr_dtype: ZarrDtype = "float32",
+        effort: AskedEffort = "auto",
     ) -> "Plan":
         """Work it out.
 
@@ -100,15 +115,11 @@ class Plan:
                 between two of them where they are closest.
             store: as the recorder's.
             zarr_dtype: as the recorder's.
+            effort: as the recorder's.
         """
         block = block_steps_for(frame, zarr_dtype)
         rows = -(-steps // every) + 1 if schedule is None else schedule.count(steps)
         kind = 0 if block >= _MANY_STEPS else 1 if block > 1 else 2
-        least = most = 0.0
-        for name, dtype in frame.matrices if store != "safetensors" else ():
-            low, high = _shrinks(dtype, kind, changes_little=name == frame.main)
-            least += rows * frame.nbytes(name) / high
-            most += rows * frame.nbytes(name) / low
         ring = journal_bytes(header_of(frame, 2 * block, run="", boot="", host=""), frame, 2 * block)
         layout = Layout.new(
             frame,
@@ -118,11 +129,26 @@ class Plan:
             has_token_count=True,
             attributes={},
         )
+        blocks = -(-rows // block)
+        least = most = 0.0
+        for name in layout.matrices if effort != "none" else ():
+            low, high = _shrinks(frame.by_name[name].dtype, kind, effort, changes_little=name == frame.main)
+            least += rows * frame.nbytes(name) / high
+            most += rows * frame.nbytes(name) / low
+        # As they are, a block of few rows is as long as one of many.
+        stored = blocks * sum(
+            ChunkEncoder.of(layout.arrays[name]).stored_bytes(
+                frame.by_name[name].shape, frame.by_name[name].numpy_dtype
+            )
+            for name in layout.matrices
+        )
+        if effort == "none":
+            least = most = float(stored)
         if store != "safetensors":
             # Beside the matrices: metadata, and numbers that may not shrink, such as losses.
-            most += sum(map(len, layout.metadata(rows).values()))
-            most += rows * _NUMBER_BYTES * (1 + len(frame.scalars))
-        blocks = -(-rows // block)
+            more = sum(map(len, layout.metadata(rows).values()))
+            more += rows * _NUMBER_BYTES * (1 + len(frame.scalars))
+            most, stored = most + more, stored + more
         files = (
             _OTHER_FILES + 2 * len(layout.arrays) + blocks * sum(map(prod, files_by_array(layout).values()))
         )
@@ -139,7 +165,9 @@ class Plan:
             block,
             frame.image_bytes,
             rows * frame.image_bytes if store != "zarr" else 0,
+            effort,
             (int(least), int(most)),
+            stored if effort in ("auto", "none") else 0,
             files,
             ring,
             ring + rest,
@@ -149,11 +177,6 @@ class Plan:
     def raw_bytes(self) -> int:
         """All recorded steps as they are in the model."""
         return self.rows * self.step_bytes
-
-    @property
-    def uncompressed_bytes(self) -> int:
-        """What the trajectory takes where no block is compressed; 0 without it."""
-        return self.raw_bytes if self.zarr_bytes[1] else 0
 
     @property
     def disk_bytes(self) -> int:
@@ -186,6 +209,7 @@ def of_ranks(plan: Plan, ranks: int) -> Plan:
         step_bytes=ranks * plan.step_bytes,
         snapshot_bytes=ranks * plan.snapshot_bytes,
         zarr_bytes=(ranks * least, ranks * most),
+        uncompressed_bytes=ranks * plan.uncompressed_bytes,
         files=ranks * plan.files,
         ring_bytes=ranks * plan.ring_bytes,
         memory_bytes=ranks * plan.memory_bytes,
@@ -200,8 +224,8 @@ class Machine:
         free_disk: bytes that the file system of the run has left.
         memory: bytes that this process can still have.
         copy_rate: bytes a second of a memory copy; None if it was not measured.
-        encode_rate: bytes of recorded matrices that all cores make into blocks in a second, with the least
-            effort; None likewise.
+        encode_rate: bytes of recorded matrices that all cores make into blocks in a second, with the effort
+            that is asked for, or the least where it is chosen; None likewise.
         encode_seconds: seconds of a core for a byte of them, by effort; empty likewise.
         write_rate: bytes a second of a written and synced file; None likewise.
         file_seconds: seconds of a core for the safetensors file of a step; None likewise.
@@ -247,19 +271,25 @@ class Machine:
         return replace(
             here,
             copy_rate=copy_rate(),
-            encode_rate=encoded["none"].rate if encoded else None,
+            encode_rate=encoded[_least(plan.effort)].rate if encoded else None,
             encode_seconds={effort: found.cpu for effort, found in encoded.items()},
             write_rate=None if here.refused else write_rate(place),
             file_seconds=file_seconds(place, plan.step_bytes) if makes_files else None,
         )
 
 
-def _shrinks(dtype: str, kind: int, *, changes_little: bool) -> tuple[float, float]:
+def _least(asked: AskedEffort) -> Effort:
+    """The least effort that blocks are made with."""
+    return "none" if asked == "auto" else asked
+
+
+def _shrinks(dtype: str, kind: int, effort: AskedEffort, *, changes_little: bool) -> tuple[float, float]:
     """How many times smaller an array becomes, least and most, in blocks of many, of few or of one step.
 
     A gradient is new at every step, whatever the matrix does: it may shrink no better than a single one.
     """
-    if dtype not in _SHRINK:
+    found = (_SHRINK_FAST if effort == "fast" else _SHRINK).get(dtype)
+    if found is None:
         return _SHRINK_UNKNOWN
-    low, high = _SHRINK[dtype][kind]
-    return (low if changes_little else min(low, _SHRINK[dtype][2][0])), high
+    low, high = found[kind]
+    return (low if changes_little else min(low, found[2][0])), high

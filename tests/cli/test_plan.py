@@ -131,6 +131,16 @@ def test_a_run_that_cannot_fit_is_refused_with_what_to_do(invoke: Any) -> None:
         (("--shape", "2x2", "--steps", 1, "--rate", 1, "--record", "grad"), "write weights,grad"),
         (("--shape", "2x2", "--steps", 1, "--rate", 1, "--schedule", "log"), "'log' is no schedule"),
         (("--shape", "2x2", "--steps", 1, "--rate", 1, "--schedule", "5", "--every", 2), "give one of them"),
+        (("--shape", "2x2", "--steps", 1, "--rate", 1, "--budget", 0.1), "add --measure"),
+        (("--shape", "2x2", "--steps", 1, "--rate", 1, "--budget", "nan", "--measure"), "nan"),
+        (
+            ("--shape", "2x2", "--steps", 1, "--rate", 1, "--budget", 0.1, "--measure", "--effort", "fast"),
+            "is what --effort auto goes by",
+        ),
+        (
+            ("--shape", "2x2", "--steps", 1, "--rate", 1, "--effort", "fast", "--store", "safetensors"),
+            "are of the trajectory",
+        ),
     ],
 )
 def test_wrong_input(invoke: Any, arguments: tuple[object, ...], message: str) -> None:
@@ -230,11 +240,48 @@ def test_ranks_that_cannot_be(invoke: Any, words: tuple[Any, ...]) -> None:
     assert "ranks" in result.output
 
 
-def test_without_a_core_to_compress_a_run_is_as_large_as_its_numbers(invoke: Any) -> None:
-    result = invoke("plan", "--shape", "128x64", "--steps", 5000, "--rate", 30, "--store", "zarr")
-    raw = re.search(r"^raw +(.*)$", result.output, re.MULTILINE)
-    assert raw is not None
-    assert f"{raw[1]} where training leaves no core to compress" in result.output
+def test_without_a_core_to_compress_a_run_is_as_large_as_its_blocks(invoke: Any) -> None:
+    words = ("plan", "--shape", "128x64", "--steps", 5000, "--rate", 30, "--store", "zarr")
+    result = invoke(*words)
+    # The last row begins a sixth block of a thousand.
+    frame = FrameSpec.of({"embeddings": ("bfloat16", (128, 64))})
+    plan = Plan.of(frame, steps=5000, steps_per_second=30, store="zarr")
+    assert 6000 * 128 * 64 * 2 < plan.uncompressed_bytes < 6100 * 128 * 64 * 2
+    assert f"{size_of(plan.uncompressed_bytes)} where training leaves no core to compress" in result.output
+    stored = invoke(*words, "--effort", "none")
+    assert f"Zarr            {size_of(plan.uncompressed_bytes)}, not compressed" in stored.output
+    for effort in ("none", "fast", "small"):
+        assert "no core to compress" not in invoke(*words, "--effort", effort).output
+
+
+def test_a_budget_decides_the_effort_and_what_is_taken_is_said(invoke: Any, tmp_path: Path) -> None:
+    words = ("plan", "--shape", "128x64", "--steps", 5000, "--rate", 100, "--measure", "--out", tmp_path)
+    plenty = invoke(*words, "--budget", 1)
+    assert "effort          small, whether training leaves a core idle or none" in plenty.output
+    assert "; the budget is 100.00%" in plenty.output
+    nothing = invoke(*words, "--budget", 0)
+    assert "effort          small where training leaves a core idle, none where it uses all" in nothing.output
+    for effort in ("none", "fast", "small"):
+        fixed = invoke(*words, "--effort", effort)
+        assert f"effort          {effort}, as asked for" in fixed.output
+        assert "of the loop where training leaves a core idle" in fixed.output
+        assert "the budget is" not in fixed.output
+
+
+def test_a_schedule_of_every_so_many_steps_hands_over_as_every_does(invoke: Any) -> None:
+    words = ("plan", "--shape", "128x64", "--steps", 5000, "--rate", 30)
+
+    def said(*options: object) -> str:
+        return str(invoke(*words, *options).output).partition("disk left")[0]
+
+    assert said("--schedule", "every:100") == said("--every", 100)
+    assert said("--schedule", "dense:0,100") == said("--every", 100)
+    assert said("--schedule", "dense:1,100") != said("--every", 100)
+
+
+def test_a_schedule_of_more_steps_than_one_could_go_through(invoke: Any) -> None:
+    result = invoke("plan", "--shape", "1x1", "--steps", 10**15, "--rate", 1, "--schedule", "dense:100,1")
+    assert "1,000,000,000,000,001 times" in result.output
 
 
 def test_a_sweep_is_planned_as_its_runs_are(

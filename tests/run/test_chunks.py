@@ -127,6 +127,10 @@ def test_what_is_made_with_less_effort_reads_the_same(
         room.clear()
         again = block_of(layout, held, effort, room)
     assert again == files
+    # What a plan says before.
+    encoder = ChunkEncoder.of(layout.arrays["embeddings"])
+    more = encoder.stored_bytes(shape, values.dtype) - sum(map(len, files.values()))
+    assert effort != "none" or 0 <= more <= 32 * -(-shape[0] // encoder.tokens)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from embevo import compact
 from embevo.errors import ArgumentError, DamagedError, NotARunError, RecordingError, RunInUseError
 from embevo.run.disk.lock import WriterLock
+from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.limits import disk_room
 from embevo.run.manifest.manifest import Manifest
@@ -30,7 +31,6 @@ from embevo.run.repair.compacting import estimate_compaction, was_written_lightl
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
-from embevo.run.writing.effort_choice import AskedEffort
 from support import encoded, frames, trajectories
 from support.written import frame_of, write_run
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embevo.run.fits import loads_of, warnings_of, where_all_cores_are_busy
-from embevo.run.format.effort import Effort
+from embevo.run.format.effort import EFFORTS, AskedEffort, Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, block_steps_for
 from embevo.run.journal.ring import Journal
@@ -70,22 +70,38 @@ def test_a_recording_that_changes_a_little_everywhere_is_within_the_expected_siz
     assert least <= stored <= most
 
 
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize(
     ("shape", "dtype", "rows"),
     [((64, 32), "bfloat16", 150), ((1, 1), "float32", 51), ((7, 3), "float16", 1200)],
 )
 def test_a_short_or_tiny_recording_is_within_the_expected_size(
-    tmp_path: Path, shape: tuple[int, int], dtype: str, rows: int
+    tmp_path: Path, shape: tuple[int, int], dtype: str, rows: int, effort: Effort
 ) -> None:
     """Values that move as in the first steps of a training, and metadata that weighs as much as they."""
-    plan = Plan.of(frame_of(shape, embeddings=dtype), steps=rows - 1, steps_per_second=1, store="zarr")
+    plan = Plan.of(
+        frame_of(shape, embeddings=dtype), steps=rows - 1, steps_per_second=1, store="zarr", effort=effort
+    )
     rng = np.random.default_rng(0)
     values = rng.normal(0, 0.02, shape) + rng.normal(0, 1e-4, (rows, *shape)).cumsum(0)
     recorded = values.astype(plan.frame.dtype("embeddings"))
-    path = trajectories.record(tmp_path / "run", recorded, block_steps=plan.block_steps)
+    path = trajectories.record(tmp_path / "run", recorded, block_steps=plan.block_steps, effort=effort)
     stored = sum(file.stat().st_size for file in (path / "trajectory.zarr").rglob("*") if file.is_file())
     least, most = plan.zarr_bytes
     assert least <= stored <= most
+    assert most < 1.5 * stored or effort != "none"
+    chosen = Plan.of(frame_of(shape, embeddings=dtype), steps=rows - 1, steps_per_second=1, store="zarr")
+    assert stored <= chosen.uncompressed_bytes
+
+
+@pytest.mark.parametrize("effort", ["fast", "small"])
+def test_an_effort_that_does_not_keep_up_is_named(effort: AskedEffort) -> None:
+    plan = Plan.of(frame_of(), steps=100_000, steps_per_second=30, store="zarr", effort=effort)
+    assert plan.uncompressed_bytes == 0
+    machine = Machine(plan.disk_bytes, plan.memory_bytes, encode_rate=plan.capture_rate - 1)
+    (warning,) = warnings_of(plan, machine)
+    assert f"manage 0.000494 GB with effort {effort}. Leave the effort to be chosen" in warning
+    assert where_all_cores_are_busy(plan, machine) == ""
 
 
 def test_a_run_that_fits_only_when_it_is_compressed_is_said_to() -> None:
@@ -205,20 +221,31 @@ def test_the_tightest_of_the_means_is_what_would_give_way_first() -> None:
 def test_the_expected_effort_is_that_of_the_policy() -> None:
     cost: dict[Effort, float] = {"none": 1e-10, "fast": 1e-9, "small": 1e-8}
     # A block of 100 MB in ten seconds: 1, 10 and 100 thousandths of a core.
-    assert expected_effort(cost, 10**8, 10.0, 1.0) == "small"
-    assert expected_effort(cost, 10**8, 10.0, 0.0) == "fast"
-    assert expected_effort(cost, 10**8, 0.5, 0.0) == "none"
-    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2) == "small"
+    assert expected_effort(cost, 10**8, 10.0, 1.0).effort == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0).effort == "fast"
+    assert expected_effort(cost, 10**8, 0.5, 0.0).effort == "none"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2).effort == "small"
+    assert expected_effort(cost, 10**8, 0.5, 0.0, asked="small").effort == "small"
+
+
+def test_what_recording_takes_of_the_loop_is_what_no_idle_core_pays_for() -> None:
+    cost: dict[Effort, float] = {"none": 1e-10, "fast": 1e-9, "small": 1e-8}
+    # Of ten seconds captures take 0.5, blocks one and files 0.5.
+    with_all = {"asked": "small", "captures": 0.5, "beside": 0.5}
+    assert expected_effort(cost, 10**8, 10.0, 0.0, **with_all).share == pytest.approx(0.2)
+    assert expected_effort(cost, 10**8, 10.0, 1.0, **with_all).share == pytest.approx(0.05)
+    assert expected_effort(cost, 10**8, 10.0, 0.5, **with_all).share == pytest.approx(0.05 + 0.15 / 2)
+    assert expected_effort(cost, 10**8, 10.0, 0.0, asked="fast").share == pytest.approx(0.01)
 
 
 def test_the_expected_effort_is_of_what_captures_and_files_leave() -> None:
     cost: dict[Effort, float] = {"none": 1e-10, "fast": 1e-9, "small": 1e-8}
     # Of a budget of two seconds a small block takes one.
-    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2, captures=0.9) == "small"
-    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2, captures=1.1) == "fast"
-    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.11) == "small"
-    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.11, beside=0.3) == "fast"
-    assert expected_effort(cost, 10**8, 10.0, 1.0, budget=0.2, captures=1.1, beside=1.3) == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2, captures=0.9).effort == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.2, captures=1.1).effort == "fast"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.11).effort == "small"
+    assert expected_effort(cost, 10**8, 10.0, 0.0, budget=0.11, beside=0.3).effort == "fast"
+    assert expected_effort(cost, 10**8, 10.0, 1.0, budget=0.2, captures=1.1, beside=1.3).effort == "small"
 
 
 def test_making_a_file_is_timed_where_the_run_has_files(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from embevo.run.format.array_spec import ArraySpec
 from embevo.run.format.dtypes import NUMPY_DTYPES
+from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
-from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
+from embevo.run.writing.effort_choice import EffortChoice
 from embevo.run.writing.run_writer import StagedRun
 
 DTYPES = sorted(NUMPY_DTYPES)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, identity
 from embevo.run.journal.ring import Journal
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.paths import RunPaths
-from embevo.run.writing.effort_choice import AskedEffort, EffortChoice
+from embevo.run.writing.effort_choice import EffortChoice
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.sealing import Sealer
 from support import encoded, frames

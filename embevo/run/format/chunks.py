@@ -26,6 +26,7 @@ from embevo.run.format.frames import (
     fast_halves,
     frame_bytes,
     halves_bytes,
+    halves_bytes_at_most,
     stored_frame,
     stored_halves,
 )
@@ -119,9 +120,10 @@ class ChunkEncoder:
         self, parts: Sequence[NDArray[Any]], beside: list[float] | None, room: Room
     ) -> Iterator[memoryview]:
         """Files of chunks that are stored as they are: how long each is, is known before."""
-        size = self._stored_bytes(parts[0])
+        rest, dtype = parts[0].shape[2:], parts[0].dtype
+        size = self._stored_bytes(rest, dtype)
         if not self.sharded:
-            halves = room.take(2 * self._elements(parts[0])) if self._in_halves(parts[0]) else None
+            halves = room.take(2 * self._elements(rest)) if self._in_halves(rest, dtype) else None
             for part in parts:
                 whole = room.take(size)
                 self._store(part, whole, halves)
@@ -149,23 +151,40 @@ class ChunkEncoder:
         """The file of consecutive chunks: they, and then where each is."""
         return b"".join((*chunks, _index([len(data) for data in chunks], self.file_tokens // self.tokens)))
 
-    def _laid(self, values: NDArray[Any]) -> tuple[int, ...]:
-        """The shape of the chunk of some values, in its order."""
-        shape = (self.steps, self.tokens, *values.shape[2:])
+    def stored_bytes(self, shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+        """Length of the files of a block whose bytes are stored as they are, or a few bytes a chunk more.
+
+        A block of fewer than S rows takes as much.
+
+        Args:
+            shape: of the array at a step, ``(token, ...)``.
+            dtype: in which it is recorded.
+        """
+        chunks, files = -(-shape[0] // self.tokens), -(-shape[0] // self.file_tokens)
+        index = files * _index_bytes(self.file_tokens // self.tokens) if self.sharded else 0
+        elements = self._elements(shape[1:])
+        chunk = frame_bytes(elements, self.dtype.itemsize)
+        if self._in_halves(shape[1:], dtype):
+            chunk = halves_bytes_at_most(elements)
+        return chunks * (chunk + _CRC_BYTES) + index
+
+    def _laid(self, rest: Sequence[int]) -> tuple[int, ...]:
+        """The shape of a chunk, in its order, of values with these axes after the token's."""
+        shape = (self.steps, self.tokens, *rest)
         return tuple(shape[axis] for axis in self.order)
 
-    def _elements(self, values: NDArray[Any]) -> int:
-        return math.prod(self._laid(values))
+    def _elements(self, rest: Sequence[int]) -> int:
+        return math.prod(self._laid(rest))
 
-    def _in_halves(self, values: NDArray[Any]) -> bool:
+    def _in_halves(self, rest: Sequence[int], dtype: np.dtype[Any]) -> bool:
         """Whether 16-bit numbers are widened, and lie in the chunk without the zeros that this adds."""
-        is_widened = values.dtype == _BFLOAT16 and self.dtype == np.float32
-        return is_widened and self._elements(values) >= LEAST_ELEMENTS
+        is_widened = dtype == _BFLOAT16 and self.dtype == np.float32
+        return is_widened and self._elements(rest) >= LEAST_ELEMENTS
 
-    def _stored_bytes(self, values: NDArray[Any]) -> int:
-        """Length of the chunk of some values that is stored as it is, with its CRC-32C."""
-        elements = self._elements(values)
-        if self._in_halves(values):
+    def _stored_bytes(self, rest: Sequence[int], dtype: np.dtype[Any]) -> int:
+        """Length of a chunk that is stored as it is, with its CRC-32C."""
+        elements = self._elements(rest)
+        if self._in_halves(rest, dtype):
             return halves_bytes(elements) + _CRC_BYTES
         return frame_bytes(elements, self.dtype.itemsize) + _CRC_BYTES
 
@@ -179,20 +198,21 @@ class ChunkEncoder:
             whole: ``(byte,)``, of the length of the chunk.
             halves: memory for it as 16-bit numbers; None to take what is fresh.
         """
-        laid = self._laid(values)
-        if self._in_halves(values):
+        rest = values.shape[2:]
+        laid = self._laid(rest)
+        if self._in_halves(rest, values.dtype):
             own = np.empty(laid, np.uint16) if halves is None else halves.view(np.uint16).reshape(laid)
             self._lay(values, own, _BFLOAT16)
             stored_halves(own.reshape(-1), whole[:-_CRC_BYTES])
         else:
-            held = stored_frame(self._elements(values), self.dtype.itemsize, whole[:-_CRC_BYTES])
+            held = stored_frame(self._elements(rest), self.dtype.itemsize, whole[:-_CRC_BYTES])
             self._lay(values, held.reshape(laid), self.dtype)
         whole[-_CRC_BYTES:] = np.frombuffer(_crc32c(whole[:-_CRC_BYTES]), np.uint8)
 
     def _chunk(self, values: NDArray[Any], effort: Effort) -> bytes:
         """A compressed chunk, followed by its CRC-32C."""
-        laid = self._laid(values)
-        if effort != "small" and self._in_halves(values):
+        laid = self._laid(values.shape[2:])
+        if effort != "small" and self._in_halves(values.shape[2:], values.dtype):
             halves = np.empty(laid, np.uint16)
             self._lay(values, halves, _BFLOAT16)
             return _joined(fast_halves(halves.reshape(-1)))

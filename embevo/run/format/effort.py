@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 
 #: ``none`` stores bytes as they are, ``fast`` uses LZ4, ``small`` what the metadata of the array says.
 Effort = Literal["none", "fast", "small"]
+#: What a recorder is asked for: one of them, or ``auto``, each block as far as training leaves idle cores.
+AskedEffort = Literal["auto", "none", "fast", "small"]
 #: From the least work to the most.
 EFFORTS: Final[tuple[Effort, ...]] = ("none", "fast", "small")
 #: Length of what a frame of Blosc begins with: version, codec's version, flags and typesize, a byte each; the

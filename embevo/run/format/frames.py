@@ -21,6 +21,9 @@ _CODEC_VERSION: Final = 1
 _LENGTH: Final = struct.Struct("<i")
 # numcodecs puts the length of what was compressed before it.
 _BEFORE: Final = 4
+# What LZ4 makes of a byte that repeats: for each so many a byte more, and a few at both ends.
+_LONGEST_REPEAT: Final = 255
+_REPEAT_BYTES: Final = 16
 # How soon LZ4 gives up looking for what it has seen before: 1 finds most.
 _ACCELERATION: Final = 1
 
@@ -46,6 +49,12 @@ def stored_frame(elements: int, itemsize: int, whole: NDArray[np.uint8]) -> NDAr
 def halves_bytes(elements: int) -> int:
     """Length of the frame of :func:`stored_halves`."""
     return _start_of_streams() + 2 * len(_stream_of_zeros(elements)) + 2 * (_LENGTH.size + elements)
+
+
+def halves_bytes_at_most(elements: int) -> int:
+    """The same from above, by few bytes, of any number of elements: no stream is made for it."""
+    zeros = _LENGTH.size + elements // _LONGEST_REPEAT + _REPEAT_BYTES
+    return _start_of_streams() + 2 * zeros + 2 * (_LENGTH.size + elements)
 
 
 def stored_halves(halves: NDArray[np.uint16], whole: NDArray[np.uint8]) -> None:

@@ -8,12 +8,11 @@ itself, and all else that the writer does, such as making files.
 
 import time
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from embevo.run.core_load import CoreLoad, waited_for_a_core
-from embevo.run.format.effort import EFFORTS, Effort
+from embevo.run.format.effort import EFFORTS, AskedEffort, Effort
 
-AskedEffort = Literal["auto", "none", "fast", "small"]
 #: Of the time that a step takes.
 DEFAULT_BUDGET: Final = 0.01
 # Of the budget, that blocks may have where the rest of recording takes more than it leaves.
@@ -85,7 +84,7 @@ class EffortChoice:
             return self._current
         # What the writer itself used would be idle if it did nothing.
         blocks = self._cost[self._current][0] * size if self.last else 0.0
-        rest = _Rest(idle + (blocks + beside) / seconds, beside / seconds, captured / seconds)
+        rest = Rest(idle + (blocks + beside) / seconds, beside / seconds, captured / seconds)
         fitting = self._fitting(size / seconds, rest, clearly=False)
         if EFFORTS.index(fitting) < EFFORTS.index(self._current) or self.last is None:
             self._current, self._heavier = fitting, 0
@@ -132,7 +131,7 @@ class EffortChoice:
             ratio = _EXPECTED[other] / _EXPECTED[effort]
             self._cost[other] = found[0] * ratio, found[1] * ratio
 
-    def _fitting(self, rate: float, rest: "_Rest", *, clearly: bool) -> Effort:
+    def _fitting(self, rate: float, rest: "Rest", *, clearly: bool) -> Effort:
         """The most effort that fits at so many bytes a second; the least if none does."""
         share = _CLEARLY if clearly else 1.0
         for effort in reversed(EFFORTS):
@@ -144,7 +143,7 @@ class EffortChoice:
         return EFFORTS[0]
 
 
-class _Rest(NamedTuple):
+class Rest(NamedTuple):
     """What there is beside the blocks, in cores, which is to say seconds a second.
 
     Attributes:
