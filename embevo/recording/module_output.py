@@ -20,8 +20,9 @@ from embevo.errors import ArgumentError, FrameMismatchError
 from embevo.recording.phased import Phased
 
 Statistic = Literal["mean", "var", "last", "all"]
-# What models call the mask of positions, (batch, position), in their forward.
-_MASK: Final = "attention_mask"
+# What models call the mask of positions, (batch, position), in their forward. Where there is an encoder too,
+# the positions of the output embeddings are the decoder's, and the other mask is not of them.
+_MASKS: Final = ("decoder_attention_mask", "attention_mask")
 # Says whether a forward pass is run again during the backward pass, for activation checkpointing.
 _TRACKER: Final = ModuleTracker()
 
@@ -37,13 +38,15 @@ class AttentionMask:
         """Look at what the model, or the models in it that take a mask, are called with."""
         self.value: Tensor | None = None
         self._handles = [
-            taker.register_forward_pre_hook(partial(self._note, place), with_kwargs=True)
-            for taker, place in _mask_takers(model)
+            taker.register_forward_pre_hook(partial(self._note, name, place), with_kwargs=True)
+            for taker, name, place in _mask_takers(model)
         ]
 
-    def _note(self, place: int, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _note(
+        self, name: str, place: int, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
         del module
-        mask = kwargs.get(_MASK, args[place] if place < len(args) else None)
+        mask = kwargs.get(name, args[place] if place < len(args) else None)
         self.value = mask if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
     def close(self) -> None:
@@ -53,14 +56,15 @@ class AttentionMask:
         self.value = None
 
 
-def _mask_takers(module: nn.Module) -> Iterator[tuple[nn.Module, int]]:
-    """The outermost modules whose forward takes the mask, each with its place among the arguments.
+def _mask_takers(module: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+    """The outermost modules whose forward takes the mask, its name and its place among the arguments.
 
     A module of Lightning or sentence-transformers takes a batch, and hands the mask to the model inside.
     """
     names = list(inspect.signature(module.forward).parameters)
-    if _MASK in names:
-        yield module, names.index(_MASK)
+    taken = next((name for name in _MASKS if name in names), None)
+    if taken is not None:
+        yield module, taken, names.index(taken)
         return
     for child in module.children():
         yield from _mask_takers(child)
@@ -71,6 +75,7 @@ class ModuleOutput(Phased):
 
     Attributes:
         wanted: whether the coming step is recorded; where it is not, passes cost next to nothing.
+        passed_over: whether a pass was one of evaluation, since what was seen was last taken.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class ModuleOutput(Phased):
         if statistic not in get_args(Statistic):
             raise ArgumentError(f"statistic is {statistic!r}; it is one of {', '.join(get_args(Statistic))}")
         self.wanted = True
+        self.passed_over = False
         self._statistic = statistic
         self._width = width
         self._mask = mask
@@ -124,7 +130,10 @@ class ModuleOutput(Phased):
         self._see(module, output)
 
     def _see(self, module: nn.Module, output: object) -> None:
-        if not self.wanted or not module.training or _TRACKER.is_bw:
+        if not self.wanted or _TRACKER.is_bw:
+            return
+        if not module.training:
+            self.passed_over = True
             return
         tensor = _first_tensor(output)
         if tensor is None or tensor.shape[-1] != self._width:
@@ -139,6 +148,8 @@ class ModuleOutput(Phased):
             return
         mask = self._weights(values)
         values = values.to(_wide(values.device))
+        if mask is not None and values.ndim == 2:
+            values = values.reshape(*mask.shape, self._width)
         if self._statistic == "last":
             self._add(*_last(values, mask))
             return
@@ -156,7 +167,11 @@ class ModuleOutput(Phased):
     def _weights(self, values: Tensor) -> Tensor | None:
         """``(batch, position)`` 1 where a position counts and 0 where it does not; None where all do."""
         mask = None if self._mask is None else self._mask.value
-        if mask is None or values.ndim != 3 or tuple(mask.shape) != tuple(values.shape[:2]):
+        if mask is None:
+            return None
+        # Models often put batch and positions into one axis before the output embeddings.
+        flat = values.ndim == 2 and len(values) == mask.numel() and mask.shape[1] > 1
+        if not flat and (values.ndim != 3 or tuple(mask.shape) != tuple(values.shape[:2])):
             return None
         return (mask != 0).to(_wide(values.device))
 
@@ -165,6 +180,11 @@ class ModuleOutput(Phased):
         self._count = self._count + count
         if squares is not None:
             self._squares = squares if self._squares is None else self._squares + squares
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether there was a forward pass of the training since it was last taken."""
+        return self._sum is not None or self._whole is not None
 
     def __call__(self) -> Tensor | None:
         """The statistic since it was last taken; None where there was no forward pass."""
@@ -184,6 +204,7 @@ class ModuleOutput(Phased):
         """Begin anew, as after a step that was not recorded."""
         self._sum = self._squares = self._whole = None
         self._count = 0.0
+        self.passed_over = False
 
     def like(self) -> Tensor | None:
         """Shape and dtype of what is recorded; of ``all``, once there was a forward pass."""

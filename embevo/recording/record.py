@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from embevo.errors import ArgumentError, RecordingWarning
 from embevo.recording.learning_rate import LearningRate
+from embevo.recording.misuse import LateLogs, Unseen
 from embevo.recording.model_arrays import ModelArrays, find_arrays
 from embevo.recording.numbers import shown, step_of
 from embevo.recording.optimizer_settings import optimizer_settings
@@ -185,20 +186,26 @@ class Recording:
         self.step = step
         self._arrays = arrays
         self._gradients = [source for source in arrays.sources.values() if isinstance(source, Gradient)]
+        self._unseen = Unseen(arrays.sources)
         self._rate = LearningRate([arrays.main()])
         self._warned = False
         self._told = told
+        self._late_logs = LateLogs(step)
         self._notice: StepNotice | None = None
         if not told or (self._gradients and optimizer is not None):
             after = None if told else self._after
             before = self._before if self._gradients else None
-            self._notice = StepNotice(optimizer, before=before, after=after)
+            recorded = None if told else self._parameters
+            self._notice = StepNotice(optimizer, before=before, after=after, recorded=recorded)
         try:
             recorder.capture(step)
         except BaseException:
             self._end()
             raise
         self._look_ahead()
+
+    def _parameters(self) -> list[Tensor]:
+        return [source() for source in self._arrays.sources.values() if isinstance(source, Named)]
 
     def _before(self, stepping: Any, evaluations: int) -> None:
         if evaluations > 2:
@@ -243,6 +250,8 @@ class Recording:
 
     def _capture(self, step: int, lr: Scalar) -> None:
         self.step = step
+        self._late_logs.captured(step)
+        self._unseen.say(step)
         self.recorder.capture(step, lr=lr)
         self._look_ahead()
 
@@ -268,6 +277,8 @@ class Recording:
             ArgumentError: the recorder has no scalar of a name.
         """
         self.recorder.log(**scalars)
+        if not self._told:
+            self._late_logs.logged(scalars)
 
     @property
     def stats(self) -> RecorderStats:
@@ -286,6 +297,7 @@ class Recording:
         """
         self._end()
         self.recorder.close()
+        self._late_logs.say_left()
 
     def _end(self) -> None:
         """Remove every hook."""
@@ -305,3 +317,5 @@ class Recording:
         """Close it, whatever has happened in the body, as a recorder does."""
         self._end()
         self.recorder.__exit__(kind, error, traceback)
+        if error is None:
+            self._late_logs.say_left()

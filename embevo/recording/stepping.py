@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from embevo.errors import ArgumentError
 from embevo.recording.numbers import shown
+from embevo.recording.other_optimizers import OtherOptimizers, Recorded
 
 Before = Callable[[Any, int], None]
 After = Callable[[Any], None]
@@ -23,7 +24,14 @@ class StepNotice:
     With a fused optimizer, finding that out waits for the device.
     """
 
-    def __init__(self, optimizer: Any, *, before: Before | None, after: After | None) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        *,
+        before: Before | None,
+        after: After | None,
+        recorded: Recorded | None = None,
+    ) -> None:
         """Notice the steps, until :meth:`remove`.
 
         Args:
@@ -31,6 +39,7 @@ class StepNotice:
             before: called with the optimizer that steps, and how many times a closure has computed gradients
                 in this step; 0 where it was given none. None where nothing is to be done then.
             after: called with the optimizer that has stepped. None likewise.
+            recorded: gives what is recorded: an optimizer that steps it and is not followed is warned of.
 
         Raises:
             ArgumentError: this is no optimizer, or not one whose steps can be noticed.
@@ -51,6 +60,9 @@ class StepNotice:
                 self._removals.append(found.register_step_pre_hook(self._before).remove)
             if after is not None:
                 self._removals.append(found.register_step_post_hook(self._after).remove)
+        # The step of what has no optimizer of torch's inside counts, whatever steps in it.
+        if inner and recorded is not None:
+            self._removals.append(OtherOptimizers([optimizer, *_within(optimizer)], recorded).remove)
         # What wraps an optimizer has something to do after its step, perhaps, but not before it.
         if inner != [optimizer] and (after is not None or not inner):
             self._wrap(optimizer, counts=not inner)

@@ -264,6 +264,19 @@ def test_the_rate_is_that_of_the_groups_of_what_is_recorded(tmp_path: Path, hand
     assert open_run(tmp_path / "run")["learning_rate"][1:].tolist() == [0.3] * 4
 
 
+@pytest.mark.parametrize("handed_over", [lambda w: w, lambda w: w.detach()], ids=["parameter", "detached"])
+def test_steps_of_another_optimizer_are_said(tmp_path: Path, handed_over: Any) -> None:
+    weight = torch.nn.Parameter(torch.randn(6, 5))
+    first, second = (torch.optim.SGD([weight], lr=0.1) for _ in range(2))
+    with Recorder(tmp_path / "run", {"embeddings": handed_over(weight)}) as recorder:
+        handle = capture_every_step(first, recorder)
+        train(first, weight, 2)
+        with pytest.warns(RecordingWarning, match="SGD that is not followed has stepped"):
+            train(second, weight, 1)
+        handle.remove()
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("rate", [None, "auto", [1e-3, 1e-4], object(), "missing", "no groups"])
 def test_no_training_dies_of_a_learning_rate_that_cannot_be_read(tmp_path: Path, rate: Any) -> None:
     weight = torch.nn.Parameter(torch.randn(6, 5))

@@ -1,6 +1,8 @@
 """One line records what it names: equal to copies of the tensors at those moments, in anyone's loop."""
 
 import gc
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from embevo import open_run
 from embevo.errors import ArgumentError, DivergedError, RecordingWarning
@@ -381,6 +383,57 @@ def test_of_several_optimizers_the_one_that_holds_the_embedding_counts(tmp_path:
     assert np.isfinite(run["unembeddings.grad"][1:]).all()
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_what_is_logged_after_the_step_is_said_to_be_the_next_ones(tmp_path: Path, late: bool) -> None:
+    weight = nn.Embedding(VOCABULARY, WIDTH)
+    optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with record(weight, optimizer, tmp_path / "run") as recording:
+            for number in range(1, 4):
+                for moment in ("before", "after"):
+                    if late == (moment == "after"):
+                        recording.log(loss=number)
+                    if moment == "before":
+                        optimizer.step()
+    texts = [str(one.message) for one in said]
+    expected = [
+        r"The first log came when step 1 was recorded",
+        r"loss, logged after step 3, is recorded with no step",
+    ]
+    assert len(texts) == (len(expected) if late else 0), texts
+    assert all(re.search(pattern, text) for pattern, text in zip(expected, texts, strict=False))
+    assert all("before optimizer.step()" in text for text in texts)
+    losses = open_run(tmp_path / "run")["loss"][:].tolist()
+    assert losses[2:] == ([1, 2] if late else [2, 3])
+
+
+def test_an_optimizer_that_steps_what_is_recorded_and_is_not_followed_is_said_once(tmp_path: Path) -> None:
+    model, apart = gpt2(), nn.Linear(2, 2)
+    first, second = (torch.optim.SGD(model.parameters(), lr=0.1) for _ in range(2))
+    beside = torch.optim.SGD(apart.parameters(), lr=0.1)
+
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        (batch,) = batches(1)
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    path, what = tmp_path / "run", ["embeddings", "embeddings.grad"]
+    with record(model, first, path, what):
+        step(first)
+        beside.step()
+        with pytest.warns(RecordingWarning, match="SGD that is not followed has stepped") as said:
+            step(second)
+        step(second)
+    assert len(said) == 1
+    # What it says goes on.
+    with record(model, second, path, what, first_step=3, resume=True):
+        step(second)
+    step(first)
+    assert open_run(path).steps.tolist() == [0, 1, 3, 4]
+
+
 def test_a_module_of_ones_own_needs_names(tmp_path: Path) -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
@@ -432,6 +485,74 @@ def test_evaluation_and_recomputation_are_no_forward_passes_of_the_training(tmp_
     model.train()
     hidden = model(**batch, output_hidden_states=True).hidden_states[-1][batch["attention_mask"] > 0]
     np.testing.assert_allclose(found[1], hidden.detach().mean(0).numpy(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("given", ["none", "decoder_attention_mask"])
+def test_of_an_encoder_and_a_decoder_the_positions_are_the_decoders(tmp_path: Path, given: str) -> None:
+    model = T5ForConditionalGeneration(
+        T5Config(vocab_size=VOCABULARY, d_model=WIDTH, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    (batch,) = batches(1)
+    # As many positions as the encoder's, whose mask would fit.
+    mask = torch.ones_like(batch["attention_mask"])
+    masks = {}
+    if given != "none":
+        mask[2, 1:] = 0
+        masks[given] = mask
+    seen: list[Tensor] = []
+    model.lm_head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    with record(model, optimizer, tmp_path / "run", ["embeddings", "hidden_mean"]):
+        model(**batch, **masks, decoder_input_ids=batch["input_ids"]).loss.backward()
+        optimizer.step()
+    wanted = seen[0][mask > 0].double().mean(0).float()
+    np.testing.assert_array_equal(open_run(tmp_path / "run")["hidden_mean"][1], wanted.numpy())
+
+
+class Flattening(nn.Module):
+    """Puts batch and positions into one axis before its output embeddings, as many do for the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
+
+    def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        del attention_mask
+        return self.head(self.embedding(ids).view(-1, WIDTH))
+
+
+def test_the_mask_counts_where_batch_and_positions_are_one_axis(tmp_path: Path) -> None:
+    model = Flattening()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    (batch,) = batches(1)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    what = ["hidden_mean", "hidden_last"]
+    with record(model, optimizer, tmp_path / "run", what, unembedding="head.weight"):
+        model(ids, mask).sum().backward()
+        optimizer.step()
+    run, hidden = open_run(tmp_path / "run"), model.embedding(ids).detach().double()
+    np.testing.assert_allclose(run["hidden_mean"][1], hidden[mask > 0].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(
+        run["hidden_last"][1], hidden[torch.arange(3), mask.sum(1) - 1].mean(0), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("evaluating", [True, False])
+def test_a_step_without_a_forward_pass_is_said_once(tmp_path: Path, evaluating: bool) -> None:
+    model = gpt2()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    model.train(not evaluating)
+    with record(model, optimizer, tmp_path / "run", ["embeddings", "hidden_mean", "logits"], steps=2):
+        for step, batch in enumerate(batches(4), start=1):
+            if evaluating:
+                model(**batch).loss.backward()
+            if step != 2:
+                optimizer.step()
+                continue
+            why = r"evaluation mode.*model\.train\(\)" if evaluating else "had none"
+            with pytest.warns(RecordingWarning, match=f"hidden_mean, logits.*in step 2.*{why}"):
+                optimizer.step()
+    assert np.isnan(open_run(tmp_path / "run")["hidden_mean"][:]).all()
 
 
 def test_a_recomputed_forward_pass_counts_once() -> None:

@@ -40,7 +40,8 @@ def capture_every_step(optimizer: Any, recorder: Recorder, first_step: int = 0) 
     if not isinstance(recorder, Recorder):
         raise ArgumentError(f"recorder is {shown(recorder)}; pass the Recorder that shall capture")
     step = step_of(first_step)
-    rate = LearningRate(recorder.tensors())
+    tensors = recorder.tensors()
+    rate = LearningRate(tensors)
 
     def before(stepping: Any, evaluations: int) -> None:
         del stepping
@@ -53,7 +54,7 @@ def capture_every_step(optimizer: Any, recorder: Recorder, first_step: int = 0) 
         step += 1
         recorder.capture(step, lr=rate.of(stepped))
 
-    notice = StepNotice(optimizer, before=before, after=after)
+    notice = StepNotice(optimizer, before=before, after=after, recorded=lambda: tensors)
     try:
         recorder.capture(step)
     except BaseException:
