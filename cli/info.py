@@ -17,9 +17,9 @@ _ARRAYS: Final = 4
 _MOST_LABELS: Final = 40
 # Settings that are shown without saying how many there are.
 _MANY: Final = 8
-# Characters of one setting.
 # Half of a path, or of a command, would be of no use.
 _WHOLE: Final = frozenset({"journal"})
+# Characters of one setting.
 _LONGEST_VALUE: Final = 60
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def _on_one_screen(rows: list[tuple[str, str]], width: int) -> list[tuple[str, s
 
 def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
     from embevo.run.format.provenance import surrogate_of  # noqa: PLC0415
+    from embevo.run.format.settings import last_step_of  # noqa: PLC0415
     from embevo.run.format.steps import describe_ranges  # noqa: PLC0415
 
     state = state_of(summary)
@@ -90,8 +91,8 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
     rows += [("surrogate", surrogate)] if surrogate else []
     if summary.rows:
         steps = f"{summary.rows:,}: {summary.first_step}..{summary.last_step}"
-        asked = summary.config.get("steps")
-        if isinstance(asked, int) and summary.last_step is not None and summary.last_step < asked:
+        asked = last_step_of({"config": summary.config, **summary.attributes})
+        if asked is not None and summary.last_step is not None and summary.last_step < asked:
             steps += f" of {asked:,} asked for"
         rows.append(("steps", steps))
         if summary.missing:
@@ -109,9 +110,9 @@ def _rows(summary: "RunSummary", *, whole: bool) -> list[tuple[str, str]]:
         )
     if summary.journal_elsewhere:
         rows.append(("journal", summary.journal_elsewhere))
-    rows.append(("shape", f"{' x '.join(map(str, summary.shape))} (step, token, dim)"))
+    rows.append(("shape", f"{_by(summary.shape)} ({', '.join(summary.dimensions)})"))
     arrays = summary.matrices if whole else summary.matrices[:_ARRAYS]
-    rows += [(matrix.name, _layout(matrix)) for matrix in arrays]
+    rows += [(matrix.name, _shape(matrix, summary) + _layout(matrix)) for matrix in arrays]
     if len(arrays) < len(summary.matrices):
         rest = ", ".join(matrix.name for matrix in summary.matrices[len(arrays) :])
         rows.append(("and", f"{len(summary.matrices) - len(arrays)} more: {rest}"))
@@ -169,6 +170,13 @@ def _of_tokens(summary: "RunSummary") -> list[tuple[str, str]]:
         if summary.tokens.dead:
             rows.append(("dead", _labels(summary.tokens, named=summary.named > 0)))
     return rows
+
+
+def _shape(matrix: "MatrixSummary", summary: "RunSummary") -> str:
+    """The shape of an array at one step, where it is not that of the main one."""
+    if (matrix.shape, matrix.dimensions) == (summary.shape[1:], summary.dimensions[1:]):
+        return ""
+    return f"{_by(matrix.shape)} ({', '.join(matrix.dimensions)}) "
 
 
 def _layout(matrix: "MatrixSummary") -> str:

@@ -141,11 +141,24 @@ def test_info_names_gaps_and_what_was_asked_for(invoke: Any, tmp_path: Path) -> 
 def test_info_says_when_a_run_ended_before_what_was_asked_for(invoke: Any, tmp_path: Path) -> None:
     for steps in (2, 100):
         weight = {"embeddings": torch.zeros(5, 3)}
-        with Recorder(tmp_path / str(steps), weight, attributes={"config": {"steps": steps}}) as recorder:
+        said = {"experiment": {"last_step": steps}, "config": {"steps": 1000}}
+        with Recorder(tmp_path / str(steps), weight, attributes=said) as recorder:
             for step in range(3):
                 recorder.capture(step)
     assert "3: 0..2 of 100 asked for" in invoke("info", tmp_path / "100").output
     assert "asked for" not in invoke("info", tmp_path / "2").output
+
+
+def test_info_has_the_shape_and_the_axes_of_every_array(invoke: Any, tmp_path: Path) -> None:
+    arrays = {"kernel": torch.zeros(4, 3, 2), "bias": torch.zeros(4), "gain": torch.zeros(4, 3, 2)}
+    axes = {"kernel": ("out", "in", "place"), "bias": ("out",), "gain": ("out", "in", "place")}
+    with Recorder(tmp_path / "run", arrays, dimensions=axes) as recorder:
+        recorder.capture(0)
+    shown = {line.split()[0]: line for line in invoke("info", tmp_path / "run").output.splitlines()}
+    assert "1 x 4 (step, out)" in shown["shape"]
+    for name in ("gain", "kernel"):
+        assert "4 x 3 x 2 (out, in, place) float32" in shown[name]
+    assert "token" not in shown["shape"]
 
 
 def test_info_as_json_is_the_summary(invoke: Any, tmp_path: Path) -> None:

@@ -26,6 +26,21 @@ def expected_of(
     return encoded.widened(values) if zarr_dtype == "float32" else values
 
 
+def test_a_run_and_its_arrays_say_what_they_are(tmp_path: Path) -> None:
+    run = open_run(written.write_run(tmp_path / "run", rows=6, sealed=4, every=10).path)
+    assert list(run) == ["embeddings", *run.frame.scalars]
+    assert "embeddings" in run
+    assert "loss" in run
+    assert "weights" not in run
+    assert 0 not in run
+    tokens, dim = run.shape[1:]
+    assert f"run: 6 rows, steps 0 to 50, embeddings float32 ({tokens}, {dim}), loss" in repr(run)
+    assert repr(run["embeddings"]).startswith(f"<StepArray embeddings (step: 6, token: {tokens}, dim: {dim})")
+    with pytest.raises(KeyError, match=r"it has embeddings, loss.*run\.steps"):
+        run["step"]
+    assert ": 0 rows, no step," in repr(open_run(written.write_run(tmp_path / "no", rows=0, sealed=0).path))
+
+
 @pytest.mark.parametrize("zarr_dtype", ["float32", "native"])
 @pytest.mark.parametrize("dtype", list(encoded.DTYPES))
 @pytest.mark.parametrize("store", STORES)

@@ -37,21 +37,25 @@ def test_rows_in_the_journal_are_read_and_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "config", "missing", "expected"),
+    ("every", "experiment", "missing", "expected"),
     [
-        (1, {"steps": 10}, [], 11),
-        (1, {"steps": 13}, [[11, 13, 1]], 14),
-        (2, {"steps": 20, "every": 2}, [], 11),
-        (2, {"steps": 21, "every": 2}, [[21, 21, 1]], 12),
-        (2, {"steps": 20, "every": 1}, [[step, step, 1] for step in range(1, 20, 2)], 21),
-        (2, {"steps": 10**15, "every": 2}, [[22, 10**15, 2]], 5 * 10**14 + 1),
+        (1, {"last_step": 10, "every": 1}, [], 11),
+        (1, {"last_step": 13, "every": 1}, [[11, 13, 1]], 14),
+        (2, {"last_step": 20, "every": 2}, [], 11),
+        (2, {"last_step": 21, "every": 2}, [[21, 21, 1]], 12),
+        (2, {"last_step": 20, "every": 1}, [[step, step, 1] for step in range(1, 20, 2)], 21),
+        (2, {"last_step": 10**15, "every": 2}, [[22, 10**15, 2]], 5 * 10**14 + 1),
+        # What a program of somebody else's calls its settings promises nothing.
         (1, {}, [], None),
     ],
 )
 def test_expected_steps(
-    tmp_path: Path, every: int, config: dict[str, int], missing: list[list[int]], expected: int | None
+    tmp_path: Path, every: int, experiment: dict[str, int], missing: list[list[int]], expected: int | None
 ) -> None:
-    run = written.write_run(tmp_path / "run", rows=11, sealed=11, every=every, config=config)
+    config = {"steps": 10**6, "every": 3, "seed": 1, "init": "normal"}
+    run = written.write_run(
+        tmp_path / "run", rows=11, sealed=11, every=every, config=config, experiment=experiment
+    )
     run.journal.close()
     (run.path / "journal").unlink()
     found = verify(run.path)

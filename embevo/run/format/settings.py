@@ -1,12 +1,15 @@
 """What the settings in a run's configuration mean: said by the program that has them, and stored in the run.
 
 The attribute ``experiment`` of the group says it (docs/format.md), so that nothing that reads a run needs to
-know the names of a program's settings. Runs of ``embevo train`` from before that attribute, and those of
-programs that do not give it, are read by the names that ``embevo train`` had then.
+know the names of a program's settings. Runs of ``embevo train`` from before that attribute are read by the
+names that it had then. In the configuration of another program the same names may mean something else: of
+those only what leaves no trace in the numbers is told apart.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
+
+from embevo.run.format.provenance import is_experiment
 
 # numbers: decides the numbers that are recorded.
 # content: names what decides them, such as a file; what it held is compared by itself.
@@ -61,7 +64,7 @@ def initialisation_of(attributes: Mapping[str, Any]) -> Initialisation | None:
     """Whether all tokens started as one vector or each as its own, if the run says it."""
     said = _experiment(attributes).get("initialisation")
     if said is None:
-        init = _config(attributes).get("init")
+        init = _before(attributes).get("init")
         said = _INIT_BEFORE.get(init) if isinstance(init, str) else None
     return next((known for known in get_args(Initialisation) if known == said), None)
 
@@ -74,11 +77,8 @@ def labels_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
     said = _experiment(attributes).get("loss_labels")
     if isinstance(said, list) and len(said) == 2 and all(type(n) is int and n > 0 for n in said):
         return (said[0], said[1])
-    config = _config(attributes)
-    context = config.get("context")
-    if "objective" in config and type(context) is int and context > 1:
-        return (context - 1, context)
-    return None
+    context = _before(attributes).get("context")
+    return (context - 1, context) if type(context) is int and context > 1 else None
 
 
 def schedule_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -90,7 +90,8 @@ def schedule_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
     if "schedule" in said:
         return None
     if not {"last_step", "every"} <= said.keys():
-        said = {"last_step": _config(attributes).get("steps"), "every": _config(attributes).get("every", 1)}
+        before = _before(attributes)
+        said = {"last_step": before.get("steps"), "every": before.get("every", 1)}
     last, every = said["last_step"], said["every"]
     if isinstance(last, int) and isinstance(every, int) and last >= 0 and every > 0:
         return (last, every)
@@ -99,7 +100,7 @@ def schedule_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def last_step_of(attributes: Mapping[str, Any]) -> int | None:
     """The last step that a run is to record, if it says it."""
-    last = _experiment(attributes).get("last_step")
+    last = _experiment(attributes).get("last_step", _before(attributes).get("steps"))
     return last if type(last) is int and last >= 0 else None
 
 
@@ -108,6 +109,6 @@ def _experiment(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {}
 
 
-def _config(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    given = attributes.get("config")
-    return given if isinstance(given, Mapping) else {}
+def _before(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a run that ``embevo train`` made; empty for any other run."""
+    return attributes["config"] if is_experiment(attributes) else {}

@@ -334,8 +334,21 @@ class Run:
         if isinstance(name, str) and name in self.frame.scalars:
             dtype, read = np.dtype(np.float64), partial(self._read, name)
             return StepArray(name, (len(self.steps),), dtype, dtype, read, ("step",), self._positions)
-        names = ", ".join((*dict(self.frame.matrices), *self.frame.scalars))
-        raise KeyError(f"{self.path} has no array {name!r}; it has {names}")
+        hint = "; steps are in run.steps" if name == "step" else ""
+        raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self)}{hint}")
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of its arrays along ``step``, scalars last."""
+        return iter((*self.frame.by_name, *self.frame.scalars))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.frame.by_name or name in self.frame.scalars
+
+    def __repr__(self) -> str:
+        span = f"steps {self.steps[0]:,} to {self.steps[-1]:,}" if len(self.steps) else "no step"
+        arrays = "".join(f", {name} {spec.dtype} {spec.shape}" for name, spec in self.frame.arrays)
+        scalars = "".join(f", {name}" for name in self.frame.scalars)
+        return f"<Run {self.url or self.path}: {len(self.steps):,} rows, {span}{arrays}{scalars}>"
 
     def _positions(self, axis: str, labels: Sequence[object]) -> list[int]:
         """The positions of labels along an axis: steps, and ids or texts of tokens."""

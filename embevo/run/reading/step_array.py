@@ -36,7 +36,7 @@ Find = Callable[[str, Sequence[object]], list[int]]
 _LABELLED = ("step", "token")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StepArray:
     """A lazily read array. Indices of several axes select orthogonally, as ``numpy.ix_`` does.
 
@@ -63,6 +63,10 @@ class StepArray:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{name}: {size}" for name, size in zip(self.dimensions, self.shape, strict=True))
+        return f"<StepArray {self.name} ({axes}) {self.dtype}, on disk: [:] reads it>"
 
     def __getitem__(self, key: Index | EllipsisType | tuple[Index | EllipsisType, ...]) -> NDArray[Any]:
         """Read rows by position (not by step number); IndexError outside the array.

@@ -14,6 +14,7 @@ from embevo.run.checkpoint_files import checkpoint_steps, is_kept
 from embevo.run.disk.litter import is_litter
 from embevo.run.disk.lock import Owner, writer_of
 from embevo.run.disk.regular_file import open_regular
+from embevo.run.format.array_spec import ArraySpec
 from embevo.run.format.effort import EFFORTS, FRAME_HEAD, Effort, effort_of
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import count, gaps
@@ -34,13 +35,17 @@ class MatrixSummary:
     Attributes:
         name: of its array.
         dtype: the model's: what was recorded, and what an export gives back.
+        shape: at one step.
+        dimensions: names of these axes.
         stored_dtype: of the Zarr array; None where the run keeps safetensors files only.
-        shard: ``(step, token, dim)`` elements of one file; None likewise.
-        chunk: ``(step, token, dim)`` elements that are compressed together; None likewise.
+        shard: elements of one file along ``step`` and these axes; None likewise.
+        chunk: elements along the same that are compressed together; None likewise.
     """
 
     name: str
     dtype: str
+    shape: tuple[int, ...]
+    dimensions: tuple[str, ...]
     stored_dtype: str | None
     shard: tuple[int, ...] | None
     chunk: tuple[int, ...] | None
@@ -82,7 +87,8 @@ class RunSummary:
         last_step: global step of the last row; None likewise.
         gaps: steps missing in between, as ``[first, last, stride]``.
         missing: their number.
-        shape: ``(step, token, dim)``.
+        shape: of the main array, ``(step, token, dim)`` where it is a matrix of tokens.
+        dimensions: names of its axes.
         matrices: what was recorded at each step.
         scalars: names of the numbers recorded beside the matrices.
         store: ``both``, ``zarr`` or ``safetensors``.
@@ -119,6 +125,7 @@ class RunSummary:
     gaps: list[list[int]]
     missing: int
     shape: tuple[int, ...]
+    dimensions: tuple[str, ...]
     matrices: list[MatrixSummary]
     scalars: list[str]
     store: str
@@ -195,7 +202,8 @@ def summarize(path: PathLike) -> RunSummary:
         gaps=missing,
         missing=count(missing),
         shape=run.shape,
-        matrices=[_matrix(name, dtype, run.layout.arrays.get(name)) for name, dtype in run.frame.matrices],
+        dimensions=run[run.frame.main].dimensions,
+        matrices=[_matrix(name, spec, run.layout.arrays.get(name)) for name, spec in run.frame.arrays],
         scalars=list(run.frame.scalars),
         store=run.store,
         block_steps=run.layout.block_steps,
@@ -273,13 +281,14 @@ def _has_parts_of_run(path: Path) -> bool:
     return False
 
 
-def _matrix(name: str, dtype: str, array: Mapping[str, Any] | None) -> MatrixSummary:
+def _matrix(name: str, spec: ArraySpec, array: Mapping[str, Any] | None) -> MatrixSummary:
+    recorded = (name, spec.dtype, spec.shape, spec.dimensions)
     if array is None:
-        return MatrixSummary(name, dtype, None, None, None)
+        return MatrixSummary(*recorded, None, None, None)
     file = array["chunk_grid"]["configuration"]["chunk_shape"]
     first = array["codecs"][0]
     chunk = first["configuration"]["chunk_shape"] if first["name"] == "sharding_indexed" else file
-    return MatrixSummary(name, dtype, str(array["data_type"]), tuple(file), tuple(chunk))
+    return MatrixSummary(*recorded, str(array["data_type"]), tuple(file), tuple(chunk))
 
 
 def _efforts(paths: RunPaths, run: Run) -> dict[Effort, float]:
