@@ -159,6 +159,23 @@ def test_decay_in_the_gradient_is_not_decay_of_the_weights(tmp_path: Path) -> No
     assert "was AdamW, and not Adam" in found.finding.sentence
 
 
+def test_adam_that_is_said_to_decouple_its_decay_is_adamw(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.randn(5, 3))
+    optimizer = torch.optim.Adam([weight], lr=0.1, weight_decay=0.1, decoupled_weight_decay=True)
+    module = nn.Module()
+    module.weight = weight
+    run, what = tmp_path / "run", ["weight", "weight.grad"]
+    with embevo.record(module, optimizer, run, what, parameter="weight"):
+        for _ in range(3):
+            weight.square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit(run, array="weight").explained
+    # One of another name is taken for what it is said to be.
+    with pytest.raises(AnalysisError, match="--set class=AdamW"):
+        audit(run, array="weight", optimizer={"class": "Mine"})
+
+
 def test_a_step_that_is_missing_is_named(tmp_path: Path) -> None:
     stepped = adamw()
     rows, rates = [*stepped.rows[:9], *stepped.rows[10:]], [*stepped.rates[:9], *stepped.rates[10:]]

@@ -68,6 +68,9 @@ def settings_of(run: Run, array: str, given: Mapping[str, Any] | None) -> Optimi
     if not said and {"weight_decay", "learning_rate", "init_sigma"} <= run.config.keys():
         # A run of embevo train from before the settings were recorded: its optimizer was always this one.
         said = {"class": "AdamW", "implementation": "fused", "weight_decay": run.config["weight_decay"]}
+    if said.get("class") == "Adam" and said.get("decoupled_weight_decay") is True:
+        # Since torch 2.7 AdamW is Adam with this.
+        said["class"] = "AdamW"
     for name in given or {}:
         if name not in NAMES:
             raise ArgumentError(f"{name} is no setting of an optimizer; there are {', '.join(NAMES)}")
@@ -81,7 +84,8 @@ def settings_of(run: Run, array: str, given: Mapping[str, Any] | None) -> Optimi
     if said["class"] not in KINDS:
         raise AnalysisError(
             f"{array} in {run.path} was stepped by {said['class']}; what can be computed again is "
-            f"{', '.join(KINDS)}"
+            f"{', '.join(KINDS)}. If it computes what one of them does, say so: --set class={KINDS[0]}, or "
+            f"optimizer={{'class': '{KINDS[0]}'}}"
         )
     if said.get("rate_is_recorded") is False:
         raise AnalysisError(
