@@ -19,6 +19,7 @@ from embevo.recording.optimizer_settings import optimizer_settings
 from embevo.recording.phased import Gradient
 from embevo.recording.recorder import Recorder
 from embevo.recording.scalars import Scalar
+from embevo.recording.sharded import Arrival
 from embevo.recording.sources import Named
 from embevo.recording.stats import RecorderStats
 from embevo.recording.stepping import StepNotice, torch_optimizers
@@ -73,20 +74,34 @@ def record(
             has a value that it cannot have.
         EmbevoError: the run cannot be created, as by :class:`Recorder`.
     """
-    check_names(options)
+    with Arrival(model):
+        check_names(options)
+        step = step_of(first_step)
+        arrays, stepping = _asked(model, optimizer, what, parameter=parameter, unembedding=unembedding)
+    return begin(run_dir, arrays, stepping, step, dimensions=dimensions, options=options)
+
+
+def _asked(
+    model: nn.Module,
+    optimizer: Any,
+    what: Iterable[str],
+    *,
+    parameter: str | None,
+    unembedding: str | None,
+) -> tuple[ModelArrays, Any]:
+    """What is to be recorded, and the optimizer that steps it."""
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model is {shown(model)}; pass the torch.nn.Module that is trained")
     given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
     if not given:
         raise ArgumentError("optimizer is an empty list; pass the optimizer that steps the model")
-    step = step_of(first_step)
     arrays = find_arrays(model, inner_optimizers(given), what, parameter=parameter, unembedding=unembedding)
     try:
         stepping = _that_steps(arrays, given)
     except BaseException:
         arrays.close()
         raise
-    return begin(run_dir, arrays, stepping, step, dimensions=dimensions, options=options)
+    return arrays, stepping
 
 
 def check_names(options: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ from embevo.recording.options import (
     whole,
 )
 from embevo.recording.scalars import Scalar, Scalars
-from embevo.recording.sharded import Part, local_likes, local_sources, part_of
+from embevo.recording.sharded import Arrival, Part, local_likes, local_sources, part_of
 from embevo.recording.sharded_run import Begun, Wanted, begin, check_shared
 from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging
@@ -173,38 +173,40 @@ class Recorder:
             StorageRefusedError: there is no such bucket, or no permission.
             MissingLibraryError: a mirror is wanted, and obstore is not installed.
         """
-        check_options(
-            store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability, effort=effort
-        )
-        block_steps = whole("block_steps", block_steps, least=1)
-        sync_steps = whole("sync_steps", sync_steps, least=1)
-        rewind_to = whole("rewind_to", rewind_to, least=-1)
-        check_resume(resume=resume, overwrite=overwrite, rewind_to=rewind_to)
-        sync_seconds = seconds("sync_seconds", sync_seconds)
-        self._times = CaptureTimes()
-        self._effort = EffortChoice(effort, share("budget", budget), captures=self._times.seconds)
-        names = scalar_names(scalars)
-        self._sources = sources_of(matrices, module)
-        self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
-        part = part_of(self._sources, self._likes)
-        self._frozen = [name for name, like in self._likes.items() if is_frozen(like)]
-        subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
-        self._frame = frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
-        schedule = schedule_of(steps)
-        said = annotations_of(frame, tokenizer, groups, attributes=attributes)
-        self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
-        self._mirror = mirror_to(mirror, mirror_wait)
-        self.paths = self._place = RunPaths(run_dir)
-        journal_dir = ring_directory(journal_dir, self.paths.root, sync=durability == "power")
+        with Arrival(matrices, module) as arrival:
+            self._sources = sources_of(matrices, module)
+            self._likes = {name: likeness(name, take) for name, take in self._sources.items()}
+            arrival.part = part = part_of(self._sources, self._likes)
+            check_options(
+                store=store, when_full=when_full, zarr_dtype=zarr_dtype, durability=durability, effort=effort
+            )
+            block_steps = whole("block_steps", block_steps, least=1)
+            sync_steps = whole("sync_steps", sync_steps, least=1)
+            rewind_to = whole("rewind_to", rewind_to, least=-1)
+            check_resume(resume=resume, overwrite=overwrite, rewind_to=rewind_to)
+            sync_seconds = seconds("sync_seconds", sync_seconds)
+            self._times = CaptureTimes()
+            self._effort = EffortChoice(effort, share("budget", budget), captures=self._times.seconds)
+            names = scalar_names(scalars)
+            self._frozen = [name for name, like in self._likes.items() if is_frozen(like)]
+            subset, counts = choose_tokens(tokens, self._likes, dimensions, token_count)
+            self._frame = frame = frame_of(self._likes, ("loss", "learning_rate", *names), dimensions, subset)
+            schedule = schedule_of(steps)
+            said = annotations_of(frame, tokenizer, groups, attributes=attributes)
+            self._sources, self._likes = local_sources(self._sources, self._likes), local_likes(self._likes)
+            self._mirror = mirror_to(mirror, mirror_wait)
+            self.paths = self._place = RunPaths(run_dir)
+            sync = durability == "power"
+            journal_dir = ring_directory(journal_dir, self.paths.root, sync=sync)
+            if part is not None:
+                check_shared(store=store, when_full=when_full, tokens=tokens)
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None
-        self._sync_seconds = sync_seconds if durability == "power" else None
+        self._sync_seconds = sync_seconds if sync else None
         self._sync_steps = sync_steps
-        sync = durability == "power"
         self._records = True
         if part is not None:
-            check_shared(store=store, when_full=when_full, tokens=tokens)
             wanted = Wanted(
                 self.paths,
                 frame,
@@ -262,7 +264,7 @@ class Recorder:
         """Begin, or take up again, a run that other processes of the training record with this one."""
         self._place = self.paths.rank(part.rank)
         end_earlier(self._place.root)
-        begun = Begun(None) if part.mesh is None else begin(part, wanted, self._prepare)
+        begun = Begun(None) if part.meeting is None else begin(part, wanted, self._prepare)
         if begun.writer is None:
             # A process that has no piece, or only what another one records.
             self._rest(wanted.frame)

@@ -1,22 +1,21 @@
 """Recording in several processes of one training: which of them has what, and what each one records.
 
 A parameter that is divided (a DTensor: FSDP2, tensor parallel) is recorded where it lies. The processes speak
-to each other when a recorder is made, over the mesh of what they record, and never again.
+to each other when a recorder is made, those of the mesh of what they record, and never again.
 """
 
+import contextlib
 import gc
-import json
 import socket
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torch.nn import Module
@@ -24,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from embevo import errors
 from embevo.errors import ArgumentError, CreationError, EmbevoError, StaleTensorError
+from embevo.recording.meeting import Meeting, meeting_of
 from embevo.recording.owners import is_plain
 from embevo.recording.phased import Gradient, OptimizerState, Phased
 from embevo.recording.sources import Take
@@ -42,13 +42,14 @@ class Part:
     Attributes:
         rank: of this process in the training.
         host: that it runs on.
-        mesh: of the processes that record together; None where they are replicas of each other.
+        meeting: of the processes that record together; None where this one has nothing to record, because
+            they are replicas of each other, or others have all of it.
         boxes: by name of the array, where its piece begins and its shape; 0 in the shape where it has none.
     """
 
     rank: int
     host: str
-    mesh: DeviceMesh | None
+    meeting: Meeting | None
     boxes: Mapping[str, _Box]
 
     @property
@@ -57,11 +58,15 @@ class Part:
         return f"rank {self.rank} on {self.host}"
 
     def everyone(self, value: Any) -> list[Any]:
-        """What each process of the mesh gives, plain JSON all: ``[rank, host, value]``, by rank."""
-        found = [[self.rank, self.host, value]]
-        for axis in range(0 if self.mesh is None else self.mesh.ndim):
-            found = [item for part in _gathered(found, self.mesh, axis) for item in part]
-        return sorted(found, key=lambda item: int(item[0]))
+        """What each process of the meeting gives, plain JSON all: ``[rank, host, value]``, by rank.
+
+        Raises:
+            EmbevoError: of the kind that another process has come with, which it names.
+            CreationError: another process has not come.
+        """
+        if self.meeting is None:
+            return [[self.rank, self.host, value]]
+        return self.meeting.everyone(self.rank, self.host, value)
 
     def shards(self, frame: FrameSpec) -> Shards:
         """The pieces of all processes; of replicas, the one of the lowest rank counts.
@@ -123,6 +128,47 @@ class Part:
                 )
 
 
+class Arrival:
+    """The way of a process to the making of a recorder: where an error ends it, the others are told of that.
+
+    They would wait for it otherwise, for as long as the training has patience.
+
+    Attributes:
+        part: of this process, as soon as it is known.
+    """
+
+    def __init__(self, *given: object) -> None:
+        """Arrive with what may be recorded: tensors, mappings of them, models."""
+        self.part: Part | None = None
+        self._given = given
+
+    def __enter__(self) -> Self:
+        """Begin; nothing is said unless it ends with an error."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Tell the others of an error."""
+        if error is None or not dist.is_available() or not dist.is_initialized():
+            return
+        part = self.part
+        meeting = meeting_of(_tensors(self._given)) if part is None else part.meeting
+        if meeting is not None:
+            with contextlib.suppress(dist.DistError):
+                meeting.tell(dist.get_rank(), socket.gethostname(), error)
+
+
+def _tensors(given: Iterable[object]) -> Iterator[object]:
+    for one in given:
+        if isinstance(one, Module):
+            yield from one.parameters()
+        elif isinstance(one, Mapping):
+            yield from one.values()
+        else:
+            yield one
+
+
 def is_divided(model: Module) -> bool:
     """Whether parameters of a model are divided among processes."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
@@ -141,11 +187,10 @@ def part_of(sources: Mapping[str, Take], likes: Mapping[str, Tensor]) -> Part | 
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     rank, host = dist.get_rank(), socket.gethostname()
-    meshes = [like.device_mesh for like in likes.values() if isinstance(like, DTensor)]
-    if not meshes:
+    if not any(isinstance(like, DTensor) for like in likes.values()):
         return Part(rank, host, None, {}) if rank and _are_replicas(sources) else None
-    mesh = max(meshes, key=lambda found: found.size())
-    return Part(rank, host, mesh, {name: _box(name, like) for name, like in likes.items()})
+    boxes = {name: _box(name, like) for name, like in likes.items()}
+    return Part(rank, host, meeting_of(likes.values()), boxes)
 
 
 def local_sources(sources: Mapping[str, Take], likes: Mapping[str, Tensor]) -> dict[str, Take]:
@@ -298,22 +343,3 @@ def _parameter(take: Take) -> Tensor | None:
     if isinstance(take, Gradient | OptimizerState):
         return take.parameter()
     return None if isinstance(take, Phased) else take()
-
-
-def _gathered(value: Any, mesh: DeviceMesh | None, axis: int) -> list[Any]:
-    """Values of plain JSON of the processes along an axis of the mesh, sent as such: no pickle."""
-    if mesh is None:
-        return [value]
-    group = mesh.get_group(axis)
-    device = torch.device(mesh.device_type)
-    data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(device)
-    sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(group.size())]
-    dist.all_gather(sizes, torch.tensor([data.numel()], device=device), group=group)
-    longest = max(int(size) for size in sizes)
-    padded = torch.zeros(longest, dtype=torch.uint8, device=device)
-    padded[: data.numel()] = data
-    found = [torch.zeros_like(padded) for _ in sizes]
-    dist.all_gather(found, padded, group=group)
-    return [
-        json.loads(bytes(part[: int(size)].cpu().tolist())) for part, size in zip(found, sizes, strict=True)
-    ]

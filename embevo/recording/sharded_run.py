@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -152,12 +152,12 @@ def begin(part: Part, wanted: Wanted, prepare: Prepare) -> Begun:
         # Rows may be proven on the machine alone that has captured them.
         _attempt(part, lambda: recover_part(wanted.paths.rank(part.rank)))
     opened = _attempt(part, lambda: _open_whole(wanted, shards, resuming=resuming) if is_lead else _NONE)
-    keep = next(found for rank, _, found in part.everyone(opened.keep) if rank == shards.lead)
     writers: list[RunWriter] = []
     try:
-        return _attempt(
-            part, lambda: _own(part, wanted, shards, opened, prepare=prepare, keep=keep, writers=writers)
-        )
+        told = part.everyone([opened.keep, opened.id])
+        keep, run_id = next(found for rank, _, found in told if rank == shards.lead)
+        opened = replace(opened, keep=keep, id=run_id)
+        return _attempt(part, lambda: _own(part, wanted, shards, opened, prepare=prepare, writers=writers))
     except BaseException:
         with contextlib.suppress(OSError):
             for writer in writers:
@@ -180,11 +180,12 @@ def _attempt(part: Part, work: Callable[[], _T]) -> _T:
 
 @dataclass(frozen=True)
 class _Opened:
-    """The whole run, in the process that joins it: its lock, and of a resumed one what is kept of it."""
+    """The whole run: the last step that is kept, and its ID; in the process that joins it, its lock too."""
 
     lock: WriterLock | None = None
     recovery: Recovery | None = None
     keep: int = -1
+    id: str = ""
 
 
 _NONE: Final = _Opened()
@@ -193,16 +194,15 @@ _NONE: Final = _Opened()
 def _open_whole(wanted: Wanted, shards: Shards, *, resuming: bool) -> _Opened:
     check_mirror(wanted.mirror, wanted.paths, resumed=resuming)
     if resuming:
-        return _Opened(
-            *resume_whole(
-                wanted.paths,
-                wanted.frame,
-                shards,
-                annotations=wanted.annotations,
-                rewind_to=wanted.rewind_to,
-                sync=wanted.sync,
-            )
+        lock, recovery, keep = resume_whole(
+            wanted.paths,
+            wanted.frame,
+            shards,
+            annotations=wanted.annotations,
+            rewind_to=wanted.rewind_to,
+            sync=wanted.sync,
         )
+        return _Opened(lock, recovery, keep, _layout_at(wanted.paths).id)
     layout = Layout.new(
         wanted.frame,
         block_steps=wanted.block_steps or _block_steps(wanted, shards),
@@ -221,7 +221,11 @@ def _open_whole(wanted: Wanted, shards: Shards, *, resuming: bool) -> _Opened:
         overwrite=wanted.overwrite,
         sync=wanted.sync,
     )
-    return _Opened(lock)
+    return _Opened(lock, id=layout.id)
+
+
+def _layout_at(paths: RunPaths) -> Layout:
+    return layout_of(Manifest(paths.manifest).created.group, paths.manifest)
 
 
 def _block_steps(wanted: Wanted, shards: Shards) -> int:
@@ -236,17 +240,18 @@ def _own(
     opened: _Opened,
     *,
     prepare: Prepare,
-    keep: int,
     writers: list[RunWriter],
 ) -> Begun:
     """Make this process's own run, or take it up again where the whole run ends."""
-    if not wanted.paths.manifest.exists():
+    keep = opened.keep
+    whole = _layout_at(wanted.paths) if wanted.paths.manifest.exists() else None
+    if whole is None or whole.id != opened.id:
+        there = "is not there" if whole is None else "is another run"
         raise CreationError(
-            f"{wanted.paths.root} is not there on {part.host}: record where every process sees it"
+            f"{wanted.paths.root} {there} on {part.host}: record where every process sees the same directory"
         )
     if part.rank not in shards.ranks:
         return Begun(None)
-    whole = layout_of(Manifest(wanted.paths.manifest).created.group, wanted.paths.manifest)
     own = wanted.paths.rank(part.rank)
     frame = shards.frame(part.rank, wanted.frame)
     recorded = None
@@ -273,6 +278,7 @@ def _own(
             part={
                 "rank": part.rank,
                 "host": part.host,
+                "of": whole.id,
                 "cells": {
                     name: list(shards.cell(name, wanted.frame.by_name[name].shape)) for name in frame.by_name
                 },

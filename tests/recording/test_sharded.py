@@ -1,6 +1,5 @@
 """Matrices that are divided among processes: recorded where they lie, and read as one."""
 
-import json
 import os
 import re
 import shutil
@@ -21,8 +20,8 @@ from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
 from support.interpreters import interpreter
+from support.torchrun import torchrun
 
-SCRIPT = Path(__file__).parents[1] / "support" / "sharded.py"
 CASES = (
     "fsdp",
     "fsdp-bfloat16",
@@ -35,24 +34,6 @@ CASES = (
     "replicated",
 )
 NAMES = ("embeddings", "embeddings.grad", "embeddings.exp_avg")
-
-
-def torchrun(processes: int, folder: Path, *cases: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    command = [interpreter(), "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHON_EXEC": interpreter(),
-        "SHARDED": json.dumps(options),
-    }
-    return subprocess.run(
-        [*command, str(SCRIPT), str(folder), *cases],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")

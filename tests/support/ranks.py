@@ -16,6 +16,8 @@ from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Frame
 from embevo.run.mirroring.mirror import Mirror
 from embevo.run.paths import RunPaths
+from embevo.run.reading.reader import Run
+from embevo.run.repair.resuming import resume
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 from embevo.run.writing.whole import Whole, create_whole
 
@@ -57,12 +59,17 @@ class Ranks:
     mirrors: dict[int, Mirror]
     shards: Shards = SHARDS
 
-    def capture(self, rank: int, steps: Sequence[int], *, flush: bool = False) -> None:
-        """Capture steps in one process, and seal every full block, or all there is."""
+    def capture(self, rank: int, steps: Sequence[int], *, flush: bool = False, seed: int = 0) -> None:
+        """Capture steps in one process, and seal every full block, or all there is; of a training by a seed.
+
+        A step is recorded under its number whatever the seed is, which shifts its values.
+        """
         writer = self.writers[rank]
         for step in steps:
             row = self.rows[rank]
-            found = {name: values(step)[name][piece.box] for name, piece in self.shards.of(rank).items()}
+            found = {
+                name: values(step + seed)[name][piece.box] for name, piece in self.shards.of(rank).items()
+            }
             image = writer.layout.frame.image(found)
             writer.journal.put(Frame(row, step, np.array([float(step)]), image, 0))
             self.rows[rank] = row + 1
@@ -112,7 +119,7 @@ def create(
     lock = create_whole(
         paths, layout, token_count=None, annotations=Annotations(), overwrite=overwrite, sync=False
     )
-    writers = {rank: _writer(paths, rank, shards) for rank in shards.ranks}
+    writers = {rank: _writer(paths, rank, shards, layout.id) for rank in shards.ranks}
     mirrors = {rank: Mirror(mirror, wait=30) for rank in writers} if mirror else {}
     for rank, writer in writers.items() if joins else ():
         _join(paths, layout, writer, shards, lock if rank == shards.lead else None, mirrors.get(rank))
@@ -121,7 +128,17 @@ def create(
     return Ranks(paths, layout, writers, dict.fromkeys(writers, 0), mirrors, shards)
 
 
-def _writer(paths: RunPaths, rank: int, shards: Shards) -> RunWriter:
+def reopen(path: Path, shards: Shards = SHARDS) -> Ranks:
+    """A run that nobody records, to be recorded on in every process; what is sealed is not joined."""
+    paths = RunPaths(path)
+    writers = {
+        rank: resume(paths.rank(rank), shards.frame(rank, FRAME), sync=False).writer for rank in shards.ranks
+    }
+    rows = {rank: writer.sealer.rows for rank, writer in writers.items()}
+    return Ranks(paths, Run(path).layout, writers, rows, {}, shards)
+
+
+def _writer(paths: RunPaths, rank: int, shards: Shards, whole: str) -> RunWriter:
     frame = shards.frame(rank, FRAME)
     cells = {name: list(shards.cell(name, FRAME.by_name[name].shape)) for name in frame.by_name}
     layout = Layout.new(
@@ -131,7 +148,7 @@ def _writer(paths: RunPaths, rank: int, shards: Shards) -> RunWriter:
         zarr_dtype="float32",
         has_token_count=False,
         attributes={},
-        part={"rank": rank, "host": f"node{rank}", "cells": cells},
+        part={"rank": rank, "host": f"node{rank}", "of": whole, "cells": cells},
     )
     return StagedRun(paths.rank(rank), layout, slots=2 * BLOCK_STEPS).publish()
 

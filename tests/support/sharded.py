@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.distributed_c10d import _get_default_store
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -133,11 +135,70 @@ def train(case: Case, run: Path, *, last: int = STEPS, killed: int = -1, **optio
     return {name: torch.stack(tensors).numpy() for name, tensors in seen.items()}
 
 
+# What the second process asks for, and the first does not.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "resume": {"resume": True},
+    "steps": {"steps": 2},
+    "run_dir": {"run_dir": "run_dir of rank 1"},
+    "what": {"what": WHAT[:2]},
+    "order": {"what": WHAT[::-1]},
+    "dtype": {"dtype": torch.bfloat16},
+    "scalars": {"scalars": ("accuracy",)},
+    "misspelt store": {"store": "zar"},
+    "misspelt what": {"what": ("embedings",)},
+    "misspelt option": {"blok_steps": 3},
+    "when_full": {"when_full": "drop"},
+    "tokens": {"tokens": [1, 2]},
+    "journal_dir": {"journal_dir": "s3://bucket/rings"},
+}
+
+
+def otherwise(folder: Path) -> None:
+    """Make recorders in two processes that ask for different things; what each of them is told is kept."""
+    second = dist.get_rank() == 1
+    told: dict[str, str] = {}
+
+    def attempt(case: str, *, asks: bool = True) -> None:
+        given = dict(OTHERWISE.get(case, {})) if second else {}
+        dtype = given.pop("dtype", torch.float32)
+        model = _fsdp(Model(101, 8).to(dtype))
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+        run = folder / given.pop("run_dir", case)
+        what = given.pop("what", WHAT)
+        told[case] = ""
+        recorder = None
+        if asks:
+            try:
+                recorder = embevo.record(model, optimizer, run, what, **given)
+            except embevo.EmbevoError as error:
+                told[case] = str(error)
+        for step in range(2 if case in LAST else 0):
+            model(batch(step, CASES["fsdp"])).square().mean().backward()
+            optimizer.step()
+        if recorder is not None:
+            recorder.close()
+
+    for case in OTHERWISE:
+        attempt(case)
+    attempt("in the end")
+    _get_default_store().set_timeout(timedelta(seconds=0.5))
+    attempt("alone", asks=not second)
+    dist.barrier()
+    (folder / f"said-{dist.get_rank()}.json").write_text(json.dumps(told))
+
+
+# What is trained for two steps.
+LAST = ("order", "in the end", "alone")
+
+
 def main(folder: Path, names: list[str]) -> None:
     """Run the cases, one after the other."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     given = json.loads(os.environ.get("SHARDED", "{}"))
+    if names == ["otherwise"]:
+        otherwise(folder)
+        return
     killed = given.pop("killed", {}).get(str(dist.get_rank()), -1)
     for name in names:
         seen = train(CASES[name], folder / name, killed=killed, **given)

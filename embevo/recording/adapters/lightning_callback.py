@@ -21,6 +21,7 @@ from embevo.recording.record import (
     that_holds,
 )
 from embevo.recording.recorder import Recorder
+from embevo.recording.sharded import Arrival, is_divided
 from embevo.run.paths import PathLike, absolute
 
 if TYPE_CHECKING:
@@ -111,18 +112,19 @@ class RecordLightning(Callback):
             ArgumentError: a name stands for nothing in this module.
             EmbevoError: the run cannot be created, as by :class:`Recorder`.
         """
-        if not trainer.is_global_zero:
+        if not (trainer.is_global_zero or is_divided(pl_module)):
             return
         self._end()
         optimizers = list(trainer.optimizers)
-        arrays = find_arrays(
-            pl_module,
-            inner_optimizers(optimizers),
-            self._what,
-            parameter=self._parameter,
-            unembedding=self._unembedding,
-            merged=self._merged,
-        )
+        with Arrival(pl_module):
+            arrays = find_arrays(
+                pl_module,
+                inner_optimizers(optimizers),
+                self._what,
+                parameter=self._parameter,
+                unembedding=self._unembedding,
+                merged=self._merged,
+            )
         stepping = that_holds(arrays, optimizers) or next(iter(optimizers), None)
         options = {"attributes": _attributes(trainer, pl_module, stepping), **self._options}
         step = trainer.global_step if self._step is None else self._step

@@ -13,7 +13,7 @@ from embevo.recording.adapters.kept_configuration import plain, versions
 from embevo.recording.model_arrays import find_arrays
 from embevo.recording.record import EMBEDDINGS_ALONE, Recording, begin, check_names, inner_optimizers
 from embevo.recording.recorder import Recorder
-from embevo.recording.sharded import is_divided
+from embevo.recording.sharded import Arrival, is_divided
 from embevo.run.paths import PathLike, absolute
 
 _GRAD_NORM: Final = "grad_norm"
@@ -96,14 +96,15 @@ class RecordEmbeddings(TrainerCallback):
             return
         # Of a training that ended with an exception, or is repeated with smaller batches.
         self._end()
-        arrays = find_arrays(
-            model,
-            [] if optimizer is None else inner_optimizers([optimizer]),
-            self._what,
-            parameter=self._parameter,
-            unembedding=self._unembedding,
-            merged=self._merged,
-        )
+        with Arrival(model):
+            arrays = find_arrays(
+                model,
+                [] if optimizer is None else inner_optimizers([optimizer]),
+                self._what,
+                parameter=self._parameter,
+                unembedding=self._unembedding,
+                merged=self._merged,
+            )
         options = {"attributes": _attributes(args, model), **self._options}
         self._recording = begin(
             self._run_dir,

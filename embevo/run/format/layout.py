@@ -23,6 +23,7 @@ from zarr.storage import MemoryStore
 
 from embevo.run.disk.checksum import checksum
 from embevo.run.format.attributes import plain_attributes
+from embevo.run.format.belonging import id_of, new_id
 from embevo.run.format.cells import cells_of, columns, format_of, nearest_divisor
 from embevo.run.format.chunks import ChunkEncoder, vector_chunk
 from embevo.run.format.dtypes import HALVES, NUMPY_DTYPES, fill_of
@@ -98,9 +99,10 @@ class Layout:
             has_token_count: whether the group gets the array ``token_count``.
             attributes: of the group, beside embevo's own.
             schedule: which steps are recorded; None for all that are captured.
-            shards: the pieces of the arrays, where processes of one training record a piece each.
-            part: of the run of one such process: its ``rank`` and ``host``, and ``cells``, by name of the
-                array the shape of the boxes that chunks do not cross.
+            shards: the pieces of the arrays, where processes of one training record a piece each. The run
+                is given an ID of its own then.
+            part: of the run of one such process: its ``rank`` and ``host``, ``of``, the ID of the whole run,
+                and ``cells``, by name of the array the shape of the boxes that chunks do not cross.
         """
         cells = cells_of(frame, shards, part)
         divided = shards is not None or part is not None
@@ -111,7 +113,7 @@ class Layout:
             "store": store,
             "zarr_dtype": zarr_dtype,
             **({} if schedule is None else {"schedule": schedule.to_json()}),
-            **({} if shards is None else {"shards": shards.to_json()}),
+            **({} if shards is None else {"shards": shards.to_json(), "id": new_id()}),
             **({} if part is None else {"part": dict(part)}),
         }
         dtypes = {name: stored_dtype(dtype, zarr_dtype) for name, dtype in frame.matrices}
@@ -149,6 +151,11 @@ class Layout:
         """The pieces of the arrays, where processes of one training have recorded a piece each."""
         data = self.attributes["embevo"].get("shards")
         return None if data is None else Shards.from_json(data)
+
+    @property
+    def id(self) -> str:
+        """Names a run that processes have recorded together; empty for others."""
+        return id_of(self.attributes)
 
     def image_checksum(self, image: NDArray[np.uint8]) -> int:
         """What the manifest has for the image of a step."""

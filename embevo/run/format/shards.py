@@ -60,7 +60,7 @@ class Shards:
                 f"pieces are given of {sorted(self.pieces)}, and {sorted(frame.by_name)} is recorded"
             )
         for name, spec in frame.arrays:
-            _check_tiles(name, spec.shape, self.pieces[name])
+            _check_tiles(name, spec.shape, self.pieces[name], self.world)
 
     @cached_property
     def ranks(self) -> tuple[int, ...]:
@@ -137,10 +137,12 @@ def _cell(shape: Sequence[int], pieces: Sequence[Piece]) -> tuple[int, ...]:
     )
 
 
-def _check_tiles(name: str, shape: tuple[int, ...], pieces: Sequence[Piece]) -> None:
+def _check_tiles(name: str, shape: tuple[int, ...], pieces: Sequence[Piece], world: int) -> None:
     if len({piece.rank for piece in pieces}) != len(pieces) or not pieces:
         raise ValueError(f"{name} has {len(pieces)} pieces, and not one for each process that records it")
     for piece in pieces:
+        if piece.rank >= world:
+            raise ValueError(f"{name} has a piece of rank {piece.rank}, of {world} processes from rank 0 on")
         if (
             len(piece.start) != len(shape)
             or len(piece.shape) != len(shape)

@@ -82,6 +82,8 @@ class Run:
             without a checksum. They are not among ``steps``.
         journal_elsewhere: where the ring lies that cannot be read here, and may hold steps behind the sealed
             ones; empty if none can be missing.
+        ranks_differ: of a run of several processes, which steps they have recorded differently, so that
+            nothing from there on is a step of the whole; empty where they have not.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -98,6 +100,7 @@ class Run:
         self._ranks: RankTail | None = None
         self._journal_id = (0, 0)
         self.journal_elsewhere = ""
+        self.ranks_differ = ""
         self._layout_id: Digest | None = None
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -230,8 +233,9 @@ class Run:
         """The rows that only the runs of processes have; None where they have none."""
         if not self._paths.unjoined.exists():
             return None
-        ranks = self._ranks or RankTail(self._paths, layout.frame, shards, Run)
+        ranks = self._ranks or RankTail(self._paths, layout, shards, Run)
         ranks.refresh()
+        self.ranks_differ = ranks.difference
         return ranks
 
     # What is in it

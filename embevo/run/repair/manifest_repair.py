@@ -258,7 +258,9 @@ def _block(paths: RunPaths, layout: Layout, block: int, stop: int, notes: list[s
             layout.image_checksum(layout.frame.image({name: v[row] for name, v in values.items()}))
             for row in range(stop - start)
         ]
-        if layout.shards is None or checksums != checksums_of_parts(paths, layout.shards, block, stop):
+        if layout.shards is None or checksums != checksums_of_parts(
+            paths, layout, layout.shards, block, stop
+        ):
             _compare_with_snapshots(paths, block, dict(zip(steps, checksums, strict=True)), notes)
     return Block.of(
         block,

@@ -2,7 +2,7 @@
 
 import shlex
 
-from embevo.errors import ArgumentError
+from embevo.errors import ArgumentError, RecordingError
 from embevo.run.disk.atomic import sync_file
 from embevo.run.disk.checksum import file_digest
 from embevo.run.format.shards import Shards
@@ -64,7 +64,10 @@ def join_recovered(repair: Repair, shards: Shards) -> None:
     manifest.refresh()
     joiner = Joiner(paths, repair.layout, shards, sync=True)
     before = joiner.rows
-    joiner.join()
+    try:
+        joiner.join()
+    except RecordingError as error:
+        done.lost.append(f"{paths.ranks.name}: {error}")
     manifest.refresh()
     steps = [step for block in manifest.sealed(joiner.rows) for step in block.steps]
     done.sealed += steps[before:]

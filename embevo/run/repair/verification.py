@@ -13,6 +13,7 @@ from embevo.run.disk.atomic import PARTIAL
 from embevo.run.disk.checksum import digest, file_digest
 from embevo.run.disk.litter import paths_below
 from embevo.run.disk.lock import writer_of
+from embevo.run.format.belonging import check_belongs
 from embevo.run.format.layout import GROUP_METADATA
 from embevo.run.format.steps import describe, describe_ranges
 from embevo.run.format.token_names import MOST_BYTES
@@ -58,6 +59,8 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
         return found
     found.steps = run.steps
     found.tail_rows = len(run.steps) - run.sealed_rows
+    if run.ranks_differ:
+        found.problems.append(Problem(paths.ranks.name, run.ranks_differ))
     manifest = Manifest(paths.manifest)
     interrupted = is_interrupted(paths) or paths.unjoined.exists()
     # Files that are newer than the rows that were seen are the writer's, and not looked at.
@@ -81,12 +84,28 @@ def verify(path: PathLike, *, deep: bool = False) -> Verification:
     check_ring(run, found, recording=writer is not None and writer.certain)
     for own in parts_of(paths):
         if has_run(own):
+            _check_part(run, paths, own, found)
             _take_over(paths, found, verify(own.root, deep=deep))
         elif len(run.steps):
             # A process that was killed while it made its run has captured nothing, and the whole has no step.
             what = f"is no run, and the whole has {len(run.steps):,} steps of which it had a piece"
             found.problems.append(Problem(_below(paths, own.root), what))
     return found
+
+
+def _check_part(run: Run, paths: RunPaths, own: RunPaths, found: Verification) -> None:
+    """The run of a process is a piece of this one."""
+    with contextlib.suppress(FileNotFoundError):
+        manifest = Manifest(own.manifest)
+        try:
+            check_belongs(
+                manifest.created.group.get("attributes"),
+                rank=int(own.root.name),
+                whole=run.layout.id,
+                path=own.root,
+            )
+        except DamagedError as error:
+            found.problems.append(Problem(_below(paths, own.root), str(error)))
 
 
 def _take_over(paths: RunPaths, found: Verification, own: Verification) -> None:

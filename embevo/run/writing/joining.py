@@ -10,22 +10,21 @@ last. So whatever a kill leaves, the whole run is a prefix of what every process
 
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from embevo.errors import DamagedError, RecordingError
 from embevo.run.disk.atomic import PARTIAL, sync_file, write_file
-from embevo.run.disk.checksum import Digest, digests, file_digest
+from embevo.run.disk.checksum import Digest, digests
 from embevo.run.disk.regular_file import open_regular
-from embevo.run.format.layout import GROUP_METADATA, Layout
+from embevo.run.format.layout import Layout
 from embevo.run.format.shards import Piece, Shards, joined
 from embevo.run.format.steps import describe
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Block
 from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import RunPaths
+from embevo.run.writing.part import Part, shown_rows
 
 
 @dataclass(frozen=True)
@@ -41,73 +40,6 @@ class Linked:
     digest: Digest
 
 
-class Part:
-    """The run of one process, as far as it is sealed.
-
-    Attributes:
-        rank: the process.
-        rows: rows below this one are in its group.
-        host: where it was begun.
-    """
-
-    def __init__(self, paths: RunPaths, rank: int) -> None:
-        """Look at the run of a process; it may not be there yet."""
-        self.rank = rank
-        self.rows = 0
-        self.host = ""
-        self._paths = paths.rank(rank)
-        self._manifest: Manifest | None = None
-        self._seen = -1
-
-    @property
-    def name(self) -> str:
-        """For messages: ``rank 3 on node7``."""
-        return f"rank {self.rank} on {self.host}" if self.host else f"rank {self.rank}"
-
-    @property
-    def is_there(self) -> bool:
-        """Whether it has a run."""
-        return self._manifest is not None
-
-    def look(self) -> None:
-        """Take in what was sealed since; DamagedError where its manifest is not what was written."""
-        if self._manifest is None:
-            try:
-                self._manifest = Manifest(self._paths.manifest)
-            except FileNotFoundError:
-                return
-            self.host = _host(self._manifest.created.group)
-        else:
-            self._manifest.refresh()
-        entries = self._manifest.live
-        if self._manifest.end == self._seen and self.rows == entries[-1].stop:
-            return
-        self.rows = shown_rows(self._paths, self._manifest)
-        self._seen = self._manifest.end
-
-    def block(self, number: int, stop: int) -> Block | None:
-        """The entry whose files are in place, of a block that holds the rows below ``stop``."""
-        of_block = [] if self._manifest is None else self._manifest.of_block(number, stop)
-        return next((block for block in reversed(of_block) if block.stop <= self.rows), None)
-
-    def is_last(self, block: Block) -> bool:
-        """Whether no longer block of this number was begun, whose files take the place of these."""
-        if self._manifest is None:
-            return False
-        self._manifest.refresh()
-        return self._manifest.of_block(block.number, block.stop)[-1] == block
-
-    @property
-    def steps(self) -> list[int]:
-        """The steps of the rows that are sealed."""
-        blocks = [] if self._manifest is None else self._manifest.sealed(self.rows)
-        return [step for block in blocks for step in block.steps]
-
-    def path(self, key: str) -> Path:
-        """A chunk file, by its key in the run of the process."""
-        return self._paths.trajectory / key
-
-
 class Joiner:
     """Adds the blocks that every process has sealed to the whole run; the caller holds its lock.
 
@@ -118,14 +50,16 @@ class Joiner:
 
     def __init__(self, paths: RunPaths, layout: Layout, shards: Shards, *, sync: bool) -> None:
         """Join behind the rows that are there; with ``sync``, what is joined survives a power cut."""
-        manifest = Manifest(paths.manifest)
+        self._manifest = manifest = Manifest(paths.manifest)
         self.rows = shown_rows(paths, manifest)
-        self.parts = [Part(paths, rank) for rank in shards.ranks]
+        self.parts = [Part(paths, rank, layout.id) for rank in shards.ranks]
         self._paths = paths
         self._layout = layout
         self._shards = shards
         self._appender = ManifestAppender(manifest)
         self._sync = sync
+        # Whether the rows that are there are known to be those of the processes.
+        self._matches = self.rows == 0
 
     @property
     def common(self) -> int:
@@ -136,14 +70,17 @@ class Joiner:
         """Take in what all have sealed; returns the rows of the whole run.
 
         Raises:
-            RecordingError: two processes have recorded different steps.
-            DamagedError: the manifest of a process is not what was written.
+            RecordingError: two processes have recorded different steps; what comes before these is joined.
+            DamagedError: the manifest of a process is not what was written, or the run of one is not a piece
+                of this one, or of an earlier state of it.
             OSError: with the path; what was joined before is untouched.
         """
         for part in self.parts:
             part.look()
         stop = self.common
         size = self._layout.block_steps
+        if self.rows < stop and not self._matches:
+            self._matches = self._check_last_row()
         while self.rows < stop:
             number = self.rows // size
             if not self._join(number, min(stop, (number + 1) * size)):
@@ -156,7 +93,14 @@ class Joiner:
         blocks = [(part, block) for part, block in found if block is not None]
         if len(blocks) < len(found):
             return False
-        steps = self._steps(blocks, stop)
+        first = number * self._layout.block_steps
+        alike = self._alike(blocks, stop)
+        if alike < stop:
+            # What all have recorded alike is the last that can be joined.
+            if alike > self.rows and not self._join(number, alike):
+                return False
+            raise RecordingError(self._difference(blocks, alike, stop))
+        steps = blocks[0][1].steps[: stop - first]
         files: dict[str, Linked] = {}
         for part, block in blocks:
             files |= files_of_part(self._layout, self._shards, part, block)
@@ -165,7 +109,6 @@ class Joiner:
         if not all(part.is_last(block) for part, block in blocks):
             return False
         metadata = self._layout.metadata(stop)
-        first = number * self._layout.block_steps
         entry = Block.of(
             number,
             first,
@@ -187,19 +130,60 @@ class Joiner:
         self.rows = stop
         return True
 
-    def _steps(self, blocks: list[tuple[Part, Block]], stop: int) -> list[int]:
+    def _alike(self, blocks: list[tuple[Part, Block]], stop: int) -> int:
+        """The first row up to another one of which not all have recorded the same step."""
+        first = blocks[0][1].first
+        each = [block.steps[: stop - first] for _, block in blocks]
+        rows = zip(range(first, stop), zip(*each, strict=True), strict=True)
+        return next((row for row, steps in rows if len(set(steps)) > 1), stop)
+
+    def _difference(self, blocks: list[tuple[Part, Block]], row: int, stop: int) -> str:
         lead, first = blocks[0]
-        count = stop - first.first
-        steps = first.steps[:count]
-        for part, block in blocks[1:]:
-            if block.steps[:count] != steps:
-                raise RecordingError(
-                    f"{self._paths.root}: in rows {first.first} to {stop - 1}, {lead.name} has recorded "
-                    f"steps {describe(steps)}, {part.name} {describe(block.steps[:count])}. Every process "
-                    "has to capture the same steps. What each has recorded is in its run below "
-                    f"{self._paths.ranks}; the first {self.rows} rows of the whole are sealed."
-                )
-        return steps
+        start = row - first.first
+        part, block = next(
+            (part, block) for part, block in blocks if block.steps[start] != first.steps[start]
+        )
+        theirs, others = (each.steps[start : stop - each.first] for each in (first, block))
+        return (
+            f"{self._paths.root}: from row {row} on, {lead.name} has recorded steps {describe(theirs)}, "
+            f"{part.name} {describe(others)}. Every process has to capture the same steps. The first "
+            f"{self.rows:,} rows, of which all have the same, are sealed; what each has recorded is in its "
+            f"run below {self._paths.ranks}."
+        )
+
+    def _check_last_row(self) -> bool:
+        """Raise DamagedError unless the last row that is there is that of the processes.
+
+        Returns:
+            Whether it could be looked at: not while a file of it is being replaced.
+        """
+        row = self.rows - 1
+        number = row // self._layout.block_steps
+        whole = self._manifest.sealed(self.rows)[-1]
+        found = [(part, part.block(number, self.rows)) for part in self.parts]
+        blocks = [(part, block) for part, block in found if block is not None]
+        if len(blocks) < len(found):
+            return False
+        if joined([block.image_checksum(row) for _, block in blocks]) == whole.image_checksum(row):
+            return True
+        # Whose files are none of those that were joined; of a run that was changed in place, all are named.
+        other = [part.name for part in self.parts if not self._has_joined(part, whole)]
+        raise DamagedError(
+            f"{self._paths.root}: of step {whole.steps[-1]} the whole run has other values than its "
+            f"processes. The run of {' and '.join(other) or 'one of them'} below {self._paths.ranks} is that "
+            "of an earlier state of the training, from before it was rewound. Nothing was joined. Put back "
+            "the newer one; or move that away: then what all processes had sealed can be recovered and read."
+        )
+
+    def _has_joined(self, part: Part, whole: Block) -> bool:
+        """Whether a block of the whole has the files of a process."""
+        return any(
+            all(whole.files.get(key) == linked.digest for key, linked in files.items())
+            for files in (
+                files_of_part(self._layout, self._shards, part, block)
+                for block in part.entries(whole.number, whole.stop)
+            )
+        )
 
     def ahead(self) -> list[str]:
         """What processes have sealed that others have not, for people: a line for each process."""
@@ -214,21 +198,13 @@ class Joiner:
         return [part.name for part in self.parts if not part.is_there]
 
 
-def shown_rows(paths: RunPaths, manifest: Manifest) -> int:
-    """The rows that the group shows; an entry beyond them is an intention, whose files may not be there."""
-    entries = manifest.live
-    longest = max(entry.group_digest.length for entry in entries)
-    group = file_digest(paths.trajectory / GROUP_METADATA, longest)
-    return next((entry.stop for entry in reversed(entries) if entry.group_digest == group), 0)
-
-
-def checksums_of_parts(paths: RunPaths, shards: Shards, number: int, stop: int) -> list[int]:
+def checksums_of_parts(paths: RunPaths, layout: Layout, shards: Shards, number: int, stop: int) -> list[int]:
     """What the manifest of the whole has for the images of a block; none unless all processes know the block.
 
     Raises:
-        DamagedError: the manifest of a process is not what was written.
+        DamagedError: the manifest of a process is not what was written, or it is not a piece of the whole.
     """
-    parts = [Part(paths, rank) for rank in shards.ranks]
+    parts = [Part(paths, rank, layout.id) for rank in shards.ranks]
     for part in parts:
         part.look()
     blocks = [part.block(number, stop) for part in parts]
@@ -294,9 +270,3 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfileobj(original, copy, 1 << 20)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
-
-
-def _host(group: Mapping[str, Any]) -> str:
-    own = group.get("attributes", {}).get("embevo", {})
-    part = own.get("part") if isinstance(own, Mapping) else None
-    return str(part.get("host", "")) if isinstance(part, Mapping) else ""

@@ -1,0 +1,149 @@
+"""Only the runs of a whole run's own processes are joined: of each its own, and of its present state."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from embevo.errors import DamagedError
+from embevo.run.format.shards import Piece, Shards
+from embevo.run.reading.reader import open_run
+from embevo.run.repair.recovery import recover
+from embevo.run.repair.verification import verify
+from embevo.run.writing.whole import mark_unjoined
+from support.ranks import BLOCK_STEPS, FRAME, SHARDS, Ranks, create, reopen, values
+
+
+def recorded(path: Path, rows: int) -> Ranks:
+    """A run of three processes that were killed: whole blocks are sealed, and none is joined."""
+    ranks = create(path)
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(rows))
+    ranks.leave()
+    return ranks
+
+
+def assert_right(path: Path, rows: int) -> None:
+    run, group = open_run(path), zarr.open_group(path / "trajectory.zarr", mode="r")
+    assert run.steps.tolist() == np.asarray(group["step"][:]).tolist() == list(range(rows))
+    for name in ("embeddings", "bias"):
+        expected = np.array([values(step)[name] for step in range(rows)], np.float32)
+        assert np.array_equal(np.asarray(run[name][:]), expected.reshape(run[name].shape))
+
+
+OTHERS = {
+    "of another training": r"ranks/00001 is the run of rank 1 of another training, and that of rank 1",
+    "of another rank": r"ranks/00001 is the run of rank 0, and that of rank 1",
+    "of one process": r"ranks/00001 is not the run of one process of several, and that of rank 1",
+}
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["interrupted", "complete"])
+@pytest.mark.parametrize("other", list(OTHERS))
+def test_the_run_of_another_is_not_taken_for_that_of_a_process(
+    tmp_path: Path, other: str, *, joined: bool
+) -> None:
+    """Two trainings with the same arrays, divided alike, and the same attributes."""
+    ranks = recorded(tmp_path / "run", 5)
+    recorded(tmp_path / "other", 5)
+    if joined:
+        recover(tmp_path / "run")
+    own = ranks.paths.rank(1).root
+    own.rename(tmp_path / "aside")
+    place = tmp_path / "other"
+    if other == "of another training":
+        place = place / "ranks" / "00001"
+    elif other == "of another rank":
+        place = tmp_path / "run" / "ranks" / "00000"
+    shutil.copytree(place, own)
+    if joined:
+        # All is joined, and complete: what is read is what was joined.
+        assert_right(tmp_path / "run", 5)
+        (problem,) = [each for each in verify(tmp_path / "run").problems if "expected" in each.what]
+        assert problem.file == "ranks/00001"
+    else:
+        with pytest.raises(DamagedError, match=OTHERS[other]):
+            open_run(tmp_path / "run")
+    with pytest.raises(DamagedError, match=OTHERS[other]):
+        recover(tmp_path / "run")
+    # As the message says: without it, and with the right one in its place.
+    shutil.rmtree(own)
+    recover(tmp_path / "run")
+    assert_right(tmp_path / "run", 5 if joined else 0)
+    (tmp_path / "aside").rename(own)
+    recover(tmp_path / "run")
+    assert_right(tmp_path / "run", 5)
+    assert verify(tmp_path / "run", deep=True).problems == []
+
+
+@pytest.mark.parametrize("rank", SHARDS.ranks)
+def test_the_run_of_a_process_from_before_a_rewind_is_not_joined_to_what_came_after(
+    tmp_path: Path, rank: int
+) -> None:
+    """All go on from one row in two trainings; of the earlier one, the run of one process comes back."""
+    path, earlier = tmp_path / "run", tmp_path / "earlier"
+    recorded(path, BLOCK_STEPS)
+    recover(path)
+    shutil.copytree(path, earlier)
+    for place, seed in ((earlier, 7), (path, 0)):
+        ranks = reopen(place)
+        for each in SHARDS.ranks:
+            ranks.capture(each, range(BLOCK_STEPS, 3 * BLOCK_STEPS - 1), seed=seed, flush=True)
+        ranks.leave()
+    recover(path)
+    assert_right(path, 3 * BLOCK_STEPS - 1)
+    for place, seed in ((earlier, 7), (path, 0)):
+        ranks = reopen(place)
+        for each in SHARDS.ranks:
+            ranks.capture(each, range(3 * BLOCK_STEPS - 1, 4 * BLOCK_STEPS), seed=seed)
+        ranks.leave()
+    own = ranks.paths.rank(rank).root
+    own.rename(tmp_path / "newer")
+    shutil.copytree(earlier / "ranks" / own.name, own)
+    mark_unjoined(ranks.paths, sync=False)
+    with pytest.raises(DamagedError, match=rf"The run of rank {rank} on node{rank} below .* earlier state"):
+        recover(path)
+    shutil.rmtree(own)
+    recover(path)
+    assert_right(path, 3 * BLOCK_STEPS - 1)
+    (tmp_path / "newer").rename(own)
+    recover(path)
+    assert_right(path, 4 * BLOCK_STEPS)
+    assert verify(path, deep=True).problems == []
+
+
+def test_a_rank_that_the_training_does_not_have_is_refused() -> None:
+    pieces = {**SHARDS.pieces, "bias": (Piece(4, (0,), (11,)),)}
+    Shards(5, pieces).check(FRAME)
+    with pytest.raises(ValueError, match="bias has a piece of rank 4, of 4 processes from rank 0 on"):
+        Shards(4, pieces).check(FRAME)
+
+
+@pytest.mark.parametrize("rank", SHARDS.ranks)
+@pytest.mark.parametrize("row", [0, 1, 3, 4])
+def test_what_all_have_recorded_alike_is_kept_where_one_has_left_a_step_out(
+    tmp_path: Path, rank: int, row: int
+) -> None:
+    path = tmp_path / "run"
+    ranks = create(path)
+    for each in SHARDS.ranks:
+        steps = [step for step in range(9) if each != rank or step != row]
+        ranks.capture(each, steps)
+    ranks.leave()
+    for how in ("before", "after"):
+        assert open_run(path).steps.tolist() == list(range(row)), how
+        if how == "before":
+            (problem,) = verify(path).problems
+            assert problem.file == "ranks"
+            assert f"from row {row} on, rank 0 has captured steps" in problem.what
+            done = recover(path)
+            assert len(done.lost) == 1
+            assert f"from row {row} on, rank 0 on node0 has recorded steps" in done.lost[0]
+            assert len(done.ahead) == len(SHARDS.ranks)
+    assert_right(path, row)
+    assert recover(path).ok is False
+    # Recorded on from there, all of it is right; what is only in the runs of processes gives way.
+    for each in SHARDS.ranks:
+        assert len(open_run(ranks.paths.rank(each).root).steps) == (8 if each == rank else 9)
