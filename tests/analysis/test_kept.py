@@ -37,7 +37,35 @@ def test_it_is_the_arrays_one_after_the_other(lengths: list[int], width: int, dt
     found = kept.taken()
     np.testing.assert_array_equal(found, np.concatenate(arrays))
     assert found.dtype == np.dtype(dtype)
-    assert not kept.any
+    with pytest.raises(ValueError, match="nothing was kept"):
+        kept.taken()
+
+
+@given(
+    lengths=st.lists(st.lists(st.integers(0, 40), max_size=5), min_size=1, max_size=9),
+    expected=st.integers(0, 500),
+    sent=st.booleans(),
+)
+def test_what_others_kept_comes_after_it(lengths: list[list[int]], expected: int, sent: bool) -> None:
+    arrays, whole = [np.empty((0, 2), np.int64)], Kept()
+    for of_one in lengths:
+        one = Kept()
+        for length in of_one:
+            arrays.append(np.full((length, 2), len(arrays)))
+            one.append(arrays[-1])
+        whole.take_over(pickle.loads(pickle.dumps(one)) if sent else one, expected)
+        if of_one and not sent:
+            with pytest.raises(ValueError, match="nothing was kept"):
+                one.taken()
+    if any(lengths):
+        np.testing.assert_array_equal(whole.taken(), np.concatenate(arrays))
+
+
+def test_room_for_more_is_not_sent() -> None:
+    kept = Kept()
+    for _ in range(513):
+        kept.append(np.ones((1, 100)))
+    assert len(pickle.dumps(kept)) < 8 * 100 * 513 + 1000
 
 
 @given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=9), later=st.integers(0, 40))
@@ -62,16 +90,25 @@ def test_nothing_that_was_kept_is_said() -> None:
 
 
 def test_no_more_than_a_little_of_it_is_in_memory_twice() -> None:
-    rows, tokens, parts = 40, 500, 100
+    rows, tokens, parts = 40, 5000, 100
 
-    def work() -> None:
+    def add() -> None:
         whole = Kept()
         for _ in range(parts):
             whole.append(np.ones((rows, tokens)))
         whole.taken()
 
+    def take_over() -> None:
+        whole = Kept()
+        for _ in range(parts):
+            one = Kept()
+            one.append(np.ones((rows, tokens)))
+            whole.take_over(one, rows * parts)
+        whole.taken()
+
     size = 8 * rows * tokens * parts
-    assert size < peak(work) < 1.1 * size
+    assert size < peak(add) < 1.1 * size
+    assert size < peak(take_over) < 1.1 * size
 
 
 def test_random_ways_of_many_bodies_are_not_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

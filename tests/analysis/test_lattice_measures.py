@@ -10,12 +10,19 @@ import pytest
 import scipy.linalg
 import scipy.sparse.csgraph
 import scipy.spatial
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embevo.analysis import Analysis, analyze
 from embevo.analysis.lattice_displacement import lattice_displacement
+from embevo.analysis.measures.groups import Groups
 from embevo.analysis.measures.lattice import places
-from embevo.analysis.measures.stillness import rest_before
+from embevo.analysis.measures.life_cycle import LifeCycle
+from embevo.analysis.measures.measure import Whole
+from embevo.analysis.measures.outline import Outline
+from embevo.analysis.measures.phases import last_above
+from embevo.analysis.measures.stillness import LONG, Stillness
 from embevo.analysis.measures.ulp_graph import REACHES, graphs_of
 from support import trajectories
 from support.clouds import DEAD, DIM, GROUPS, ROWS, TOKENS, moving
@@ -102,7 +109,79 @@ def test_rests_end_with_kicks(found: Analysis) -> None:
     assert series["still_share"].values[8] == pytest.approx((20 + ROWS - 41) / (ROWS - 1))
     assert series["kicks"].sel(group="all").values[[15, 40]].tolist() == [1, 1]
     assert found.summary["kicks"] == {"all": 2, "live": 2, "dead": 0}
-    assert rest_before(np.array([[True], [True], [False], [True], [True]]))[:, 0].tolist() == [0, 1, 2, 0, 1]
+
+
+def told(intervals: list[float], steps: NDArray[np.int64]) -> dict[str, Any]:
+    """Of one token, a row after the other, from the largest element of its displacements in ULPs."""
+    rest, kicks, stretches = 0, [], []
+    for row, moved in enumerate(intervals):
+        if moved > 0 and rest >= LONG:
+            kicks.append(row)
+        rest = rest + 1 if moved == 0 else 0
+        if rest == 1:
+            stretches.append(0)
+        if rest:
+            stretches[-1] = rest
+    known = [moved for moved in intervals if not np.isnan(moved)]
+    moves = [int(step) for step, moved in zip(steps, intervals, strict=True) if moved > 0]
+    return {
+        "kicks": kicks,
+        "still_share": known.count(0) / len(known) if known else np.nan,
+        "still_stretches": len(stretches),
+        "still_longest": max(stretches, default=0),
+        "lift_off": moves[0] if moves else -1,
+    }
+
+
+@given(
+    tokens=st.lists(
+        st.lists(st.sampled_from([0.0] * 12 + [1.0, 2.0, np.nan]), min_size=60, max_size=60),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=50)
+def test_rests_and_lives_are_those_of_one_row_after_the_other(tokens: list[list[float]]) -> None:
+    linf = np.array(tokens).T
+    linf[0] = np.nan
+    l2, steps = linf * 3, np.arange(60) * 2 + 5
+    outline = Outline(
+        steps=steps, tokens=len(tokens), dim=16, dtype=np.dtype("f4"), groups=Groups.of(len(tokens), None)
+    )
+    whole = Whole(linf[:1], linf[:1], linf[:1], arrays={"ulp_l2": l2, "ulp_linf": linf})
+    still, life = Stillness(outline).finish(whole), LifeCycle(outline).finish(whole)
+    kicks = np.zeros(60, np.int64)
+    for token, intervals in enumerate(linf.T.tolist()):
+        expected = told(intervals, steps)
+        kicks[expected["kicks"]] += 1
+        assert still["kicks_of"][token] == len(expected.pop("kicks"))
+        for name, value in expected.items():
+            np.testing.assert_equal(still[name][token], value)
+        states = [
+            -1 if np.isnan(moved) else 3 if 3 * moved > 4 else min(int(moved), 2) for moved in intervals
+        ]
+        assert life["life"][:, token].tolist() == states
+        for state in range(4):
+            at = [int(step) for step, of in zip(steps, states, strict=True) if of == state]
+            assert life["last_in_state"][token, state] == (at[-1] if at else -1)
+    np.testing.assert_array_equal(still["kicks"][:, 0], kicks)
+    for state in range(4):
+        np.testing.assert_array_equal(life["population"][:, 0, state], (life["life"] == state).sum(axis=1))
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan]), min_size=3, max_size=3), min_size=1, max_size=9
+    ),
+    groups=st.lists(st.lists(st.integers(0, 2), max_size=3, unique=True), max_size=4),
+)
+def test_the_last_row_above_a_bound_is_that_of_each_group(
+    rows: list[list[float]], groups: list[list[int]]
+) -> None:
+    found = last_above(np.array(rows), 1, [np.array(ids, np.int64) for ids in groups])
+    for ids, row in zip(groups, found, strict=True):
+        above = [number for number, values in enumerate(rows) if any(values[token] > 1 for token in ids)]
+        assert row == (above[-1] if above else None)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])

@@ -1,11 +1,13 @@
 """Arrays over steps one after the other, in memory that grows at its end."""
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-# It grows by at least such a part of itself: by little, because all of it is in memory at once.
+# It grows to twice its size, but by no more bytes than these, or this part of itself: by little, because all
+# of it is in memory at once; and seldom, because the pages of a large array are moved one by one.
+_BYTES: Final = 8 << 20
 _SHARE: Final = 32
 
 
@@ -22,10 +24,9 @@ class Kept:
         self._array: NDArray[Any] | None = None
         self._rows = 0
 
-    @property
-    def any(self) -> bool:
-        """Whether anything was added."""
-        return self._array is not None
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the room for more."""
+        return {"_array": None if self._array is None else self._array[: self._rows], "_rows": self._rows}
 
     def append(self, array: NDArray[Any]) -> None:
         """Add ``(step, ...)`` of the steps that come next; the first decides on the dtype and the shape."""
@@ -33,15 +34,33 @@ class Kept:
             self._array = np.empty((0, *array.shape[1:]), array.dtype)
         stop = self._rows + len(array)
         if stop > len(self._array) or not self._array.flags.owndata:
-            self._resize(max(stop, len(self._array) + len(self._array) // _SHARE))
+            self._resize(max(stop, len(self._array) + _more(self._array)))
         self._array[self._rows : stop] = array
         self._rows = stop
+
+    def take_over(self, later: Self, rows: int) -> None:
+        """Add what another one has kept of the steps that come next, and which gives it up.
+
+        Args:
+            later: the other one.
+            rows: how many there will be in all, if that is known. Memory is taken for them once, and filled
+                as they come.
+        """
+        if later._array is None:
+            return
+        array, later._array = later._array[: later._rows], None
+        later._rows = 0
+        if self._array is None:
+            self._array = np.empty((0, *array.shape[1:]), array.dtype)
+        if len(self._array) < rows:
+            self._move(rows)
+        self.append(array)
 
     def taken(self) -> NDArray[Any]:
         """``(step, ...)`` all of it, which is given up here.
 
         Raises:
-            ValueError: nothing was added.
+            ValueError: nothing was kept.
         """
         if self._array is None:
             raise ValueError("nothing was kept")
@@ -52,12 +71,21 @@ class Kept:
     def _resize(self, rows: int) -> None:
         if self._array is None:
             return
-        shape = (rows, *self._array.shape[1:])
         if self._array.flags.owndata:
             # Nobody else has this array: the pages of a large one are moved, and not copied.
-            self._array.resize(shape, refcheck=False)
-            return
-        # It came from another process, and lies in what was received, where nothing may be written.
-        mine = np.empty(shape, self._array.dtype)
-        mine[: self._rows] = self._array[: self._rows]
-        self._array = mine
+            self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
+        else:
+            # It came from another process, and lies in what was received, where nothing may be written.
+            self._move(rows)
+
+    def _move(self, rows: int) -> None:
+        if self._array is not None:
+            mine = np.empty((rows, *self._array.shape[1:]), self._array.dtype)
+            mine[: self._rows] = self._array[: self._rows]
+            self._array = mine
+
+
+def _more(array: NDArray[Any]) -> int:
+    """How many steps it grows by."""
+    bytes_of_step = max(1, array[:1].nbytes)
+    return max(min(len(array), _BYTES // bytes_of_step), len(array) // _SHARE)

@@ -12,6 +12,12 @@ from embevo.analysis.measures.measure import Measure, Variable, Whole
 # In the order in which a token that cools down goes through them, from the last on.
 STATES: Final = ("at rest", "stepping", "hopping", "flowing")
 UNKNOWN: Final = -1
+# Numbers that are looked at together: what a core's cache holds of them and of what is made of them.
+_AT_ONCE: Final = 1 << 16
+# Rows of these: so many are numbered in a byte.
+_ROWS_AT_ONCE: Final = 127
+# Numbers of tokens that float32 hold exactly.
+_COUNTED: Final = 1 << 24
 
 
 class LifeCycle(Measure):
@@ -56,16 +62,28 @@ class LifeCycle(Measure):
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """The states of all tokens, and their numbers."""
-        life = life_of(whole.arrays["ulp_l2"], whole.arrays["ulp_linf"], self.outline.dim)
-        groups = self.outline.groups
-        population = np.zeros((len(life), len(groups.ids), len(STATES)), np.int64)
-        last = np.full((self.outline.tokens, len(STATES)), UNKNOWN, np.int64)
-        for state in range(len(STATES)):
-            among = life == state
-            for group, ids in enumerate(groups.ids):
-                population[:, group, state] = among[:, ids].sum(axis=1)
-            at = len(life) - 1 - among[::-1].argmax(axis=0)
-            last[:, state] = np.where(among.any(axis=0), self.outline.steps[at], UNKNOWN)
+        l2, linf = whole.arrays["ulp_l2"], whole.arrays["ulp_linf"]
+        groups, steps, tokens = self.outline.groups, len(l2), self.outline.tokens
+        member = np.zeros((tokens, len(groups.ids)), np.float32 if tokens <= _COUNTED else np.float64)
+        for group, ids in enumerate(groups.ids):
+            member[ids, group] = 1
+        life = np.empty(l2.shape, np.int8)
+        population = np.zeros((steps, len(groups.ids), len(STATES)), np.int64)
+        # One more than the number of the row; 0 for none.
+        last_row = np.zeros((len(STATES), tokens), np.int64)
+        at_once = min(_ROWS_AT_ONCE, max(1, _AT_ONCE // max(1, tokens)))
+        for start in range(0, steps, at_once):
+            rows = slice(start, start + at_once)
+            life[rows] = life_of(l2[rows], linf[rows], self.outline.dim)
+            numbers = np.arange(1, 1 + len(life[rows]), dtype=np.int8)[:, None]
+            for state in range(len(STATES)):
+                among = life[rows] == state
+                population[rows, :, state] = among.astype(member.dtype) @ member
+                latest = (among * numbers).max(axis=0)
+                np.maximum(
+                    last_row[state], (start + latest.astype(np.int64)) * (latest > 0), out=last_row[state]
+                )
+        last = np.concatenate([[UNKNOWN], self.outline.steps])[last_row.T]
         return {
             **super().finish(whole),
             "state": np.array(STATES, dtype=object),
@@ -77,9 +95,9 @@ class LifeCycle(Measure):
 
 def life_of(l2: NDArray[np.float64], linf: NDArray[np.float64], dim: int) -> NDArray[np.int8]:
     """``(step, token)`` states, from the norms of the displacements in ULPs."""
-    life = np.full(l2.shape, UNKNOWN, np.int8)
-    life[linf == 0] = 0
-    life[linf == 1] = 1
-    life[linf > 1] = 2
-    life[l2 > np.sqrt(dim)] = 3
-    return life
+    # Numbers of a byte are added in less time than they are put where something holds.
+    at_rest, stepping, hopping = (of.view(np.int8) for of in (linf == 0, linf == 1, linf > 1))
+    life = UNKNOWN + at_rest + 2 * stepping + 3 * hopping
+    flowing = (l2 > np.sqrt(dim)).view(np.int8)
+    life += flowing * (3 - life)
+    return np.asarray(life)

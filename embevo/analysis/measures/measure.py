@@ -145,8 +145,10 @@ class Measure(ABC):
 
     def merge(self, later: Self) -> None:
         """Take over what was measured of the stretch that comes right after this one."""
+        every_row = {variable.name for variable in self.variables if variable.dimensions[:1] == ("step",)}
         for name in list(later._kept):
-            self._kept.setdefault(name, Kept()).append(later._kept.pop(name).taken())
+            rows = self.outline.rows if name in every_row else 0
+            self._kept.setdefault(name, Kept()).take_over(later._kept.pop(name), rows)
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """Its arrays, by name of the variable. What was kept of single blocks is given up."""

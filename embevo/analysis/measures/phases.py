@@ -5,6 +5,7 @@ flows as if there were no lattice. Then single elements still jump by several UL
 then nothing moves any more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,27 +32,44 @@ class Phases:
     def of(
         cls,
         steps: NDArray[np.int64],
-        flows: NDArray[np.bool_],
-        hops: NDArray[np.bool_],
+        flowing: int | None,
+        hopping: int | None,
         last_motion: NDArray[np.int64],
     ) -> "Phases":
         """The phases of a group.
 
         Args:
             steps: ``(step,)``.
-            flows: ``(step, token)`` whether the L2 norm of the displacement is above sqrt(dim) ULPs.
-            hops: ``(step, token)`` whether its largest element is above one ULP.
+            flowing: number of the last row in which a token of the group flows; None for none.
+            hopping: of the last in which an element moves by more than one ULP.
             last_motion: ``(token,)`` step, -1 for none.
         """
         moving = int(last_motion.max(initial=-1))
         return cls(
-            _last(steps, flows),
-            _last(steps, hops),
+            None if flowing is None else int(steps[flowing]),
+            None if hopping is None else int(steps[hopping]),
             moving if moving >= 0 else None,
             bool(len(steps) > 1 and len(last_motion) and moving < steps[-1]),
         )
 
 
-def _last(steps: NDArray[np.int64], holds: NDArray[np.bool_]) -> int | None:
-    rows = np.flatnonzero(holds.any(axis=1))
-    return int(steps[rows[-1]]) if len(rows) else None
+def last_above(
+    values: NDArray[np.float64], bound: float, groups: Sequence[NDArray[np.int64]]
+) -> list[int | None]:
+    """The last row in which a token of each group is above a bound; None where there is none.
+
+    Args:
+        values: ``(step, token)``.
+        bound: which numbers are compared with.
+        groups: ids of the tokens of each.
+    """
+    found: dict[int, int] = {}
+    for row in reversed(range(len(values))):
+        above = values[row] > bound
+        if above.any():
+            for group, ids in enumerate(groups):
+                if group not in found and above[ids].any():
+                    found[group] = row
+            if len(found) == len(groups):
+                break
+    return [found.get(group) for group in range(len(groups))]

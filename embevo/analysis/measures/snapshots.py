@@ -24,8 +24,7 @@ class Snapshots:
 
     def merge(self, later: Self) -> None:
         """Take over those of the stretch that comes right after."""
-        if later._rows.any:
-            self._rows.append(later._rows.taken())
+        self._rows.take_over(later._rows, 0)
 
     def finish(self) -> NDArray[Any]:
         """``(measured_step, token, dim)`` of the kept tokens, as they were recorded."""

@@ -11,8 +11,6 @@ from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
 
 # So many intervals without motion are a rest that a kick ends.
 LONG: Final = 10
-# Tokens whose stretches are looked for at once: several numbers are needed for each row of theirs.
-_AT_ONCE: Final = 256
 
 
 class Stillness(Measure):
@@ -77,19 +75,8 @@ class Stillness(Measure):
 
     def finish(self, whole: Whole) -> Mapping[str, NDArray[Any]]:
         """The stretches of all tokens."""
-        tokens, steps = self.outline.tokens, self.outline.steps
-        kicked = np.zeros((len(steps), tokens), np.bool_)
-        found = {
-            "still_share": np.empty(tokens),
-            "still_stretches": np.empty(tokens, np.int64),
-            "still_longest": np.empty(tokens, np.int64),
-            "lift_off": np.empty(tokens, np.int64),
-        }
-        for start in range(0, tokens, _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            kicked[:, some], of_some = _stretches(whole.arrays["ulp_linf"][:, some], steps)
-            for name, values in zip(found, of_some, strict=True):
-                found[name][some] = values
+        found = _stretches(whole.arrays["ulp_linf"], self.outline.steps)
+        kicked = found.pop("kicked")
         groups = self.outline.groups.ids
         return {
             **super().finish(whole),
@@ -104,29 +91,33 @@ class Stillness(Measure):
         return {"kicks": dict(zip(self.outline.groups.names, total, strict=True))}
 
 
-def _stretches(
-    linf: NDArray[np.float64], steps: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
-    """``(step, token)`` who is kicked, and of each token share, stretches, longest, and lift-off."""
-    still, moved = linf == 0, linf > 0
-    rested = rest_before(still)
-    begins = still & ~np.concatenate([np.zeros_like(still[:1]), still[:-1]])
-    known = np.isfinite(linf).sum(axis=0)
+def _stretches(linf: NDArray[np.float64], steps: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """``(step, token)`` who is kicked, and the variables of tokens, by name."""
+    tokens = linf.shape[1]
+    kicked = np.empty(linf.shape, np.bool_)
+    rested, longest, stretches, known, at_rest = np.zeros((5, tokens), np.int64)
+    # Of those that have not moved before, the number of the row that comes next.
+    lift_off = np.zeros(tokens, np.int64)
+    has_moved = np.zeros(tokens, np.bool_)
+    was_still = np.zeros(tokens, np.bool_)
+    for row, of_row in enumerate(linf):
+        still, moved = of_row == 0, of_row > 0
+        np.logical_and(moved, rested >= LONG, out=kicked[row])
+        rested += 1
+        rested *= still
+        np.maximum(longest, rested, out=longest)
+        stretches += still > was_still
+        at_rest += still
+        known += np.isfinite(of_row)
+        has_moved |= moved
+        lift_off += ~has_moved
+        was_still = still
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = still.sum(axis=0) / known
-    return moved & (rested >= LONG), (
-        share,
-        begins.sum(axis=0, dtype=np.int64),
-        # Of the row that a stretch ends with, one more than of the row before.
-        np.where(still, rested + 1, 0).max(axis=0),
-        np.where(moved.any(axis=0), steps[moved.argmax(axis=0)], -1),
-    )
-
-
-def rest_before(still: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """``(step, token)`` how many intervals right before each row passed without motion."""
-    rows = np.arange(1, len(still) + 1)[:, None]
-    # One more than the number of the last row that was not still.
-    broken = np.maximum.accumulate(np.where(still, 0, rows), axis=0)
-    lasting = rows - broken
-    return np.concatenate([np.zeros_like(lasting[:1]), lasting[:-1]])
+        share = at_rest / known
+    return {
+        "kicked": kicked,
+        "still_share": share,
+        "still_stretches": stretches,
+        "still_longest": longest,
+        "lift_off": np.where(has_moved, np.append(steps, -1)[lift_off], -1),
+    }

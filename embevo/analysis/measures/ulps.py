@@ -12,7 +12,7 @@ from embevo.analysis.measures.geometry import norms
 from embevo.analysis.measures.lattice import displacement, places, spacing
 from embevo.analysis.measures.measure import Measure, Number, Variable, Whole
 from embevo.analysis.measures.outline import Outline
-from embevo.analysis.measures.phases import Phases
+from embevo.analysis.measures.phases import Phases, last_above
 
 
 class Ulps(Measure):
@@ -114,11 +114,12 @@ class Ulps(Measure):
     def tell(self) -> Mapping[str, Any]:
         """How each group came to rest, and when the dead did."""
         steps, last_motion = self.outline.steps, self.whole.arrays["last_motion"]
-        flows = self.whole.arrays["ulp_l2"] > np.sqrt(self.outline.dim)
-        hops = self.whole.arrays["ulp_linf"] > 1
+        groups = self.outline.groups
+        flowing = last_above(self.whole.arrays["ulp_l2"], np.sqrt(self.outline.dim), groups.ids)
+        hopping = last_above(self.whole.arrays["ulp_linf"], 1, groups.ids)
         phases = {
-            name: dataclasses.asdict(Phases.of(steps, flows[:, ids], hops[:, ids], last_motion[ids]))
-            for name, ids in zip(self.outline.groups.names, self.outline.groups.ids, strict=True)
+            name: dataclasses.asdict(Phases.of(steps, flows, hops, last_motion[ids]))
+            for name, ids, flows, hops in zip(groups.names, groups.ids, flowing, hopping, strict=True)
         }
         return {"phases": phases, "freeze_step": self._freeze_step(last_motion)}
 
