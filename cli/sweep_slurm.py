@@ -149,10 +149,14 @@ def slurm_workers(
         executor = submitit.AutoExecutor(folder / "%j", cluster=cluster)
     except (RuntimeError, ValueError) as error:
         raise SweepError(
-            f"{error} Start the sweep where sbatch and srun are; --slurm-option cluster=local tries it on "
-            "this machine."
+            f"{str(error).rstrip('.')}. Start the sweep where sbatch and srun are; --slurm-option "
+            "cluster=local tries it on this machine."
         ) from error
-    if not {"timeout_min", "time", "slurm_time"} & set(wanted):
+    limits = {"timeout_min", "time", "slurm_time"} & set(wanted)
+    for name in limits:
+        if isinstance(wanted[name], int | float) and wanted[name] <= 0:
+            raise ConfigError(f"--slurm-option {name}={wanted[name]}: a job takes at least a minute.")
+    if not limits:
         raise ConfigError(
             "--slurm needs --slurm-option timeout_min=MINUTES, how long a job may take. A training that "
             "takes longer is sealed before, and goes on in another job."

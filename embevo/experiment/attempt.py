@@ -5,6 +5,7 @@ that the bits are, too, the process is given its number of threads, and of the v
 numbers are computed those of the machine where the sweep was started.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -19,9 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, Final
 
+from embevo.errors import EmbevoError
 from embevo.run.disk.lock import writer_of
 from embevo.run.paths import RunPaths
-from embevo.run.repair.recovery import has_run
+from embevo.run.repair.recovery import has_run, is_on_its_way, recover
 
 _PROGRAM: Final = "from embevo_cli.main import main; main()"
 _LIBRARIES: Final = ("embevo", "torch", "transformers", "numpy")
@@ -114,6 +116,10 @@ def attempt(order: Order) -> Ended:
     paths = RunPaths(order.path)
     if writer_of(paths.lock) is not None:
         return Ended(host)
+    if is_on_its_way(paths):
+        # Where that fails, the training says why.
+        with contextlib.suppress(EmbevoError, OSError):
+            recover(paths.root)
     try:
         with Path(order.log).open("ab") as log:
             return Ended(host, _process(order, log, resume=has_run(paths)))

@@ -17,7 +17,7 @@ from embevo.run.disk.atomic import write_file
 from embevo.run.disk.lock import Owner, WriterLock, writer_of
 from embevo.run.paths import PathLike, RunPaths, absolute
 from embevo.run.reading.summary import RunSummary, summarize
-from embevo.run.repair.recovery import has_run
+from embevo.run.repair.recovery import has_run, is_on_its_way
 from embevo.run.repair.verification import verify
 
 State = Literal["waiting", "recording", "unknown", "interrupted", "complete", "failed"]
@@ -153,7 +153,7 @@ class Sweep:
             if not wrong and verified and _is_whole(summary, steps):
                 wrong = "; ".join(f"{found.file}: {found.what}" for found in verify(path).problems[:3])
         except (EmbevoError, OSError) as error:
-            return self._status(run, "failed", None, str(error))
+            return self._unread(run, str(error))
         step = summary.last_step
         if wrong:
             return self._status(run, "failed", step, wrong)
@@ -163,6 +163,16 @@ class Sweep:
             return self._status(run, "complete", step, "")
         failure = self._failure(run)
         return self._status(run, "failed" if failure else "interrupted", step, failure)
+
+    def _unread(self, run: GridRun, why: str) -> Status:
+        """The state of a run that cannot be opened, as while it is put into its place part by part."""
+        paths = RunPaths(self.path(run))
+        writer = writer_of(paths.lock)
+        if writer is not None:
+            return self._written(run, writer, None)
+        if is_on_its_way(paths):
+            return self._status(run, "interrupted", None, "")
+        return self._status(run, "failed", None, why)
 
     def _written(self, run: GridRun, writer: Owner, step: int | None) -> Status:
         """The state of a run that a process writes, or may write."""

@@ -287,10 +287,17 @@ class Writer:
         row = max(0, min(self.files.done, self.captured - 1))
         step = self._journal.head(row)[0] if self.captured else 0
         what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else repr(error)
-        explained = RecordingError(
-            f"writing step {step} failed at {what}. The first {self._sealer.rows} rows are sealed in the "
-            f"run, those captured after them are safe in {self._journal.path}. Mend the cause, then run: "
-            f"embevo recover {shlex.quote(str(self.holding.root))}"
-        )
+        failed, ring = f"writing step {step} failed at {what}.", self._journal.path
+        if ring.exists():
+            explained = RecordingError(
+                f"{failed} The first {self._sealer.rows} rows are sealed in the run, those captured after "
+                f"them are safe in {ring}. Mend the cause, then run: embevo recover "
+                f"{shlex.quote(str(self.holding.root))}"
+            )
+        else:
+            explained = RecordingError(
+                f"{failed} Somebody has removed {ring}: rows that are not sealed are gone with it. Record "
+                "into another directory, or remove what is left of this one first."
+            )
         explained.__cause__ = error
         return explained

@@ -1,6 +1,7 @@
 """Sweeps: which runs a grid has, what becomes of each, and that disturbing them changes no bit."""
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -8,12 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from embevo_cli.sweep_table import SweepTable
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from embevo.errors import ConfigError
 from embevo.experiment import planned
@@ -96,11 +100,17 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     # All of them were measured in the end, and compared.
     assert all((path / "analysis.json").exists() for path in paths)
     assert "Cohen's d" in " ".join(done.output.split())
+    # What became of them was shown meanwhile: a line for each change.
+    said = re.findall(rf"^{re.escape(runs[0].name)} +(\w+) .*", done.output, re.MULTILINE)
+    assert (said[0], said[-1]) == ("recording", "complete")
+    assert all(one != other for one, other in itertools.pairwise(said))
     # As if nothing had happened.
     assert_as_if_alone(runs, out, tmp_path / "alone")
     # What is complete is not trained again.
     logs = [Sweep(out, runs).log(run).read_bytes() for run in runs]
-    assert invoke("sweep", grid, "--out", out, "--no-analyze").exit_code == 0
+    again = invoke("sweep", grid, "--out", out, "--no-analyze")
+    assert again.exit_code == 0
+    assert "Cohen's d" not in again.output
     assert [Sweep(out, runs).log(run).read_bytes() for run in runs] == logs
     other = invoke("sweep", grid, "--out", out, "--threads", "2")
     assert other.exit_code == 2
@@ -267,6 +277,16 @@ def test_the_name_of_a_run_of_many_settings_is_one_that_a_directory_can_have(tmp
     names = [run.name for run in load_grid(grid)]
     assert len({*names}) == len(names) == 64
     assert {len(name) for name in names} == {200}
+
+
+def test_a_terminal_shows_the_states_of_now_in_a_table() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=100)
+    status = Status("seed=1", "/out/seed=1", "waiting", None, 1000, "")
+    with SweepTable(console) as table:
+        for step in (7, 1000):
+            table.show([dataclasses.replace(status, state="recording", step=step), status])
+            assert f"{step:,} of 1,000" in console.file.getvalue()
+            assert "1 recording" in console.file.getvalue()
 
 
 def test_states_are_those_of_the_disk(tmp_path: Path) -> None:

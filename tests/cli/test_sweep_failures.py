@@ -97,6 +97,20 @@ def test_without_locks_a_run_that_somebody_may_write_is_left_and_what_is_advised
         assert invoke(*command).exit_code == 0
 
 
+def test_a_lock_that_is_known_to_be_left_is_not_there_for_who_cannot_tell(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1]})))
+    (run,) = sweep.runs
+    sweep.path(run).mkdir(parents=True)
+    lock = RunPaths(sweep.path(run)).lock
+    lock.write_text(json.dumps({**this_process(), "started": "1", "kept_by": "file"}))
+    ends = program(tmp_path, f"test -e {lock} && echo it is there || echo it is gone; exit 3")
+    with Elsewhere(python=ends) as executor:
+        Conductor(sweep, Workers("elsewhere", executor, lambda: 1, 1), threads=1, resumes=0).train(
+            [run], lambda: False
+        )
+    assert sweep.status(run).reason == "it is gone"
+
+
 class Clock:
     """Stands for the module ``time`` where a sweep waits: time passes while it sleeps."""
 

@@ -117,6 +117,8 @@ def test_what_a_job_cannot_have_is_refused(
         (LOCAL[:3], "timeout_min=MINUTES"),
         ((*LOCAL, "--slurm-option", "partitoin=long"), "Unknown argument 'partitoin'"),
         ((*LOCAL, "--slurm-option", "timeout_min"), "is not KEY=VALUE"),
+        ((*LOCAL, "--slurm-option", "timeout_min=-3"), "timeout_min=-3: a job takes at least a minute"),
+        (("--slurm", "--slurm-option", "cluster=nowhere"), "named nowhere. Start the sweep where"),
         ((*LOCAL, "--slurm-option", "nodes=2"), "one process on one node"),
         ((*LOCAL, "--dask", "tcp://127.0.0.1:1"), "give one of them"),
         (("--slurm-option", "time=3"), "--slurm-option is for --slurm"),

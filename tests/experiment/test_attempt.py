@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from embevo import open_run
 from embevo.experiment.attempt import Ended, Order, attempt, libraries, numeric_environment
+from embevo.experiment.config import ExperimentConfig
+from embevo.experiment.grid import GridRun
 from embevo.experiment.session import Leash, Session
+from embevo.experiment.sweep import Sweep
 from embevo.run.disk.lock import WriterLock
 from embevo.run.paths import RunPaths
+from support import written
 
 # Says what it was called with, and does what the name of the run's directory says.
 PROGRAM = """#!{python}
@@ -83,6 +88,26 @@ def test_a_run_that_is_there_is_resumed_and_one_that_is_written_is_left_alone(or
     lock = WriterLock(paths.lock)
     assert attempt(order) == Ended(os.uname().nodename)
     lock.release()
+
+
+def test_a_run_that_was_on_its_way_into_its_place_is_put_there_and_resumed(
+    order: Order, tmp_path: Path
+) -> None:
+    paths = RunPaths(order.path)
+    made = written.write_run(paths.root, rows=5, sealed=4, config={})
+    made.journal.close()
+    paths.incoming.mkdir()
+    for part in (paths.trajectory, paths.snapshots, paths.journal, paths.manifest):
+        if part.exists():
+            part.rename(paths.incoming / part.name)
+    sweep = Sweep(tmp_path, [GridRun("run", {}, ExperimentConfig())])
+    assert sweep.status(sweep.runs[0]).state == "interrupted"
+    lock = WriterLock(paths.lock)
+    assert sweep.status(sweep.runs[0]).state == "recording"
+    lock.release()
+    assert attempt(order).code == 0
+    assert "--resume" in json.loads(Path(order.log).read_text())["arguments"]
+    assert open_run(order.path).steps.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_what_kills_it_is_told(order: Order) -> None:

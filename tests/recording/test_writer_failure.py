@@ -1,6 +1,7 @@
 """The writer fails: the training thread hears of it, and nothing is lost."""
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,22 @@ from support.sinks import NO_SPACE, FailingSink
 def wait_for_failure(recorder: Recorder) -> None:
     recorder._writer._thread.join(60)
     assert not recorder._writer._thread.is_alive()
+
+
+def test_where_the_ring_was_removed_nothing_is_said_to_be_safe_in_it(
+    tmp_path: Path, parameter: torch.nn.Parameter
+) -> None:
+    recorder = Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=STEPS)
+    shutil.rmtree(tmp_path / "run")
+    for step in range(STEPS):
+        capture(recorder, parameter, step)
+    with pytest.raises(
+        RecordingError, match=r"Somebody has removed .*/run/journal: .* gone with it"
+    ) as caught:
+        recorder.flush()
+    assert "are safe in" not in str(caught.value)
+    with pytest.raises(RecordingError, match="Somebody has removed"):
+        recorder.close()
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5, 7, 10])

@@ -170,6 +170,11 @@ def has_run(paths: RunPaths) -> bool:
     )
 
 
+def is_on_its_way(paths: RunPaths) -> bool:
+    """Whether whoever made a run died while they put it into its place; recovering puts it there."""
+    return (paths.incoming / paths.manifest.name).is_file()
+
+
 def _not_a_run(paths: RunPaths) -> NotARunError:
     return NotARunError(f"{paths.root} is not a run: it has no manifest and no trajectory.zarr")
 
