@@ -34,7 +34,7 @@ def check_mirror(mirror: Mirror | None, paths: RunPaths, *, resumed: bool) -> No
         warnings.warn(
             f"object storage does not answer, and is asked again while recording goes on: {why}",
             RecordingWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -17,19 +17,19 @@ from embevo.errors import (
 )
 from embevo.recording.admission import Admission
 from embevo.recording.annotating import annotations_of
+from embevo.recording.beginning import Begun, Wanted, begin_alone
 from embevo.recording.carrying import copied_by_waiting, transport_for
 from embevo.recording.choose_tokens import Tokens, choose_tokens
 from embevo.recording.framing import frame_of, likeness
 from embevo.recording.holding import Holding, end_earlier, opened
 from embevo.recording.in_flight import InFlight
-from embevo.recording.mirrored import check_mirror, end_mirror, mirror_to
+from embevo.recording.mirrored import end_mirror, mirror_to
 from embevo.recording.numbers import LAST_STEP, refuse_step, step_of
 from embevo.recording.options import (
     Durability,
     WhenFull,
     check_options,
     check_resume,
-    check_schedule,
     ring_directory,
     scalar_names,
     seconds,
@@ -38,7 +38,7 @@ from embevo.recording.options import (
 )
 from embevo.recording.scalars import Scalar, Scalars
 from embevo.recording.sharded import Arrival, Part, local_likes, local_sources, part_of
-from embevo.recording.sharded_run import Begun, Wanted, begin, check_shared
+from embevo.recording.sharded_run import begin_together, check_shared
 from embevo.recording.sources import Source, sources_of
 from embevo.recording.staging import HostStaging
 from embevo.recording.stats import NOTHING, CaptureTimes, RecorderStats
@@ -46,17 +46,14 @@ from embevo.recording.stillness import Steps, Stillness, is_frozen
 from embevo.recording.writer import Writer
 from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.format.layout import Layout, Store, ZarrDtype
 from embevo.run.format.schedule import Schedule, at, schedule_of
-from embevo.run.format.token_names import Annotations
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.recorded_steps import RecordedSteps
-from embevo.run.repair.recovery import has_run
 from embevo.run.repair.report import Recovery
-from embevo.run.repair.resuming import resume as resume_run
 from embevo.run.writing.effort_choice import DEFAULT_BUDGET, EffortChoice
-from embevo.run.writing.run_writer import RunWriter, StagedRun
+from embevo.run.writing.run_writer import RunWriter
 from embevo.run.writing.whole import Whole
 
 _NAN: Final = math.nan
@@ -206,65 +203,33 @@ class Recorder:
         self._sync_seconds = sync_seconds if sync else None
         self._sync_steps = sync_steps
         self._records = True
-        if part is not None:
-            wanted = Wanted(
-                self.paths,
-                frame,
-                store=store,
-                zarr_dtype=zarr_dtype,
-                block_steps=block_steps,
-                attributes={} if attributes is None else attributes,
-                schedule=schedule,
-                token_count=counts,
-                annotations=said,
-                resuming=None if resume == "auto" else bool(resume),
-                rewind_to=rewind_to,
-                overwrite=overwrite,
-                sync=sync,
-                journal_dir=journal_dir,
-                mirror=self._mirror,
-            )
-            self._begin_part(part, wanted)
-            return
-        continues = resume is True or (resume == "auto" and has_run(self.paths))
-        check_mirror(self._mirror, self.paths, resumed=continues)
-        if continues:
-            self._resume(frame, schedule, said, rewind_to=rewind_to, sync=sync, journal_dir=journal_dir)
-            return
-        layout = Layout.new(
+        wanted = Wanted(
+            self.paths,
             frame,
-            block_steps=block_steps or block_steps_for(frame, zarr_dtype),
             store=store,
             zarr_dtype=zarr_dtype,
-            has_token_count=counts is not None,
+            block_steps=block_steps,
             attributes={} if attributes is None else attributes,
             schedule=schedule,
-        )
-        end_earlier(self._place.root)
-        staged = StagedRun(
-            self._place,
-            layout,
-            slots=2 * layout.block_steps,
             token_count=counts,
             annotations=said,
+            resuming=None if resume == "auto" else bool(resume),
+            rewind_to=rewind_to,
             overwrite=overwrite,
             sync=sync,
             journal_dir=journal_dir,
+            mirror=self._mirror,
         )
-        try:
-            self._prepare(layout, staged.journal, row=0)
-            # Nothing else can fail now: from here on a run that was there is gone.
-            run = staged.publish()
-        except BaseException:
-            staged.abandon()
-            raise
-        self._start(run)
+        self._begin(part, wanted)
 
-    def _begin_part(self, part: Part, wanted: Wanted) -> None:
-        """Begin, or take up again, a run that other processes of the training record with this one."""
-        self._place = self.paths.rank(part.rank)
-        end_earlier(self._place.root)
-        begun = Begun(None) if part.meeting is None else begin(part, wanted, self._prepare)
+    def _begin(self, part: Part | None, wanted: Wanted) -> None:
+        """Begin, or take up again, a run that this process records, alone or with others of the training."""
+        if part is None:
+            begun = begin_alone(wanted, self._prepare)
+        else:
+            self._place = self.paths.rank(part.rank)
+            end_earlier(self._place.root)
+            begun = Begun(None) if part.meeting is None else begin_together(part, wanted, self._prepare)
         if begun.writer is None:
             # A process that has no piece, or only what another one records.
             self._rest(wanted.frame)
@@ -281,32 +246,6 @@ class Recorder:
         self._due = never.after(-1)
         self._scalars = Scalars(frame.scalars)
         self._closed = self._released = False
-
-    def _resume(
-        self,
-        frame: FrameSpec,
-        schedule: Schedule | None,
-        said: Annotations,
-        *,
-        rewind_to: int | None,
-        sync: bool,
-        journal_dir: PathLike | None,
-    ) -> None:
-        """Recover the run, take its short last block up again, and continue after its last row."""
-        end_earlier(self._place.root)
-        resumed = resume_run(
-            self._place, frame, annotations=said, rewind_to=rewind_to, sync=sync, journal_dir=journal_dir
-        )
-        self.recovery = resumed.recovery
-        self._recorded = RecordedSteps(resumed.run)
-        run = resumed.writer
-        try:
-            check_schedule(schedule, run.layout.schedule)
-            self._prepare(run.layout, run.journal, row=run.sealer.rows)
-        except BaseException:
-            run.close(complete=True)
-            raise
-        self._start(run)
 
     def _prepare(self, layout: Layout, journal: Journal, row: int) -> None:
         """Everything that is needed to capture into a ring from a row on, but for the writer."""

@@ -1,29 +1,21 @@
 """Beginning, or taking up again, a run that several processes record together."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final, TypeVar
 
 from embevo.errors import ArgumentError, CreationError, DamagedError
+from embevo.recording.beginning import Begun, Prepare, Wanted
 from embevo.recording.mirrored import check_mirror
 from embevo.recording.options import check_schedule
 from embevo.recording.sharded import Part
 from embevo.run.disk.lock import WriterLock
-from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
+from embevo.run.format.layout import Layout, block_steps_for
 from embevo.run.format.layout_check import layout_of
-from embevo.run.format.schedule import Schedule
 from embevo.run.format.shards import Shards
-from embevo.run.format.token_names import Annotations
-from embevo.run.journal.ring import Journal
 from embevo.run.manifest.manifest import Manifest
-from embevo.run.mirroring.mirror import Mirror
-from embevo.run.paths import PathLike, RunPaths
-from embevo.run.reading.reader import Run
+from embevo.run.paths import RunPaths
 from embevo.run.repair.recovery import has_run
 from embevo.run.repair.report import Recovery
 from embevo.run.repair.resuming import resume
@@ -31,79 +23,7 @@ from embevo.run.repair.resuming_ranks import recover_part, resume_whole
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 from embevo.run.writing.whole import Whole, create_whole
 
-Prepare = Callable[[Layout, Journal, int], None]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a recorder was asked for, the same in every process.
-
-    Attributes:
-        paths: of the whole run.
-        frame: what the whole run records.
-        store: where each process keeps its pieces; the whole run is a Zarr group.
-        zarr_dtype: of 16-bit arrays.
-        block_steps: S; None for what suits the largest piece.
-        attributes: of the whole run's group.
-        schedule: which steps are recorded.
-        token_count: ``(token,)`` int64, where it is known.
-        annotations: what is said of the tokens.
-        resuming: whether the run that is there is taken up again; None for whether one is there.
-        rewind_to: the last step that it keeps.
-        overwrite: whether a run that is there may be replaced.
-        sync: whether what is written survives a power cut.
-        journal_dir: where the rings go; None for the runs of the processes.
-        mirror: what sends the whole run to object storage; None where nothing does.
-    """
-
-    paths: RunPaths
-    frame: FrameSpec
-    store: Store
-    zarr_dtype: ZarrDtype
-    block_steps: int | None
-    attributes: Mapping[str, Any]
-    schedule: Schedule | None
-    token_count: NDArray[np.int64] | None
-    annotations: Annotations
-    resuming: bool | None
-    rewind_to: int | None
-    overwrite: bool
-    sync: bool
-    journal_dir: PathLike | None
-    mirror: Mirror | None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is to be the same in every process, by the name of the argument, as plain JSON."""
-        return {
-            "resume": "auto" if self.resuming is None else self.resuming,
-            "rewind_to": self.rewind_to,
-            "overwrite": self.overwrite,
-            "steps": None if self.schedule is None else self.schedule.to_json(),
-            "block_steps": self.block_steps,
-            "store": self.store,
-            "zarr_dtype": self.zarr_dtype,
-            "durability": "power" if self.sync else "process",
-        }
-
-
-@dataclass(frozen=True)
-class Begun:
-    """This process's part of a run.
-
-    Attributes:
-        writer: of its own run; None where it records nothing.
-        recorded: what its own run held already; None for a new one.
-        recovery: what was found and mended, of the whole run in the process that joins it; None for a new
-            one.
-        whole: the run that this is a part of.
-    """
-
-    writer: RunWriter | None
-    recorded: Run | None = None
-    recovery: Recovery | None = None
-    whole: Whole | None = None
 
 
 def check_shared(*, store: str, when_full: str, tokens: object) -> None:
@@ -125,7 +45,7 @@ def check_shared(*, store: str, when_full: str, tokens: object) -> None:
         )
 
 
-def begin(part: Part, wanted: Wanted, prepare: Prepare) -> Begun:
+def begin_together(part: Part, wanted: Wanted, prepare: Prepare) -> Begun:
     """Make the run, or take it up again: every process calls this, and all go on or none does.
 
     Args:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from embevo.errors import ArgumentError
+from embevo.recording.beginning import Wanted
 from embevo.recording.sharded import Part
-from embevo.recording.sharded_run import Wanted, begin
+from embevo.recording.sharded_run import begin_together
 from embevo.run.format.schedule import every
 from embevo.run.format.token_names import Annotations
 from embevo.run.paths import RunPaths
@@ -62,5 +63,5 @@ def test_processes_that_were_asked_for_different_things_are_told_so_at_once(
     )
     part = OneOfTwo(0, "node0", None, {}, mine, theirs)
     with pytest.raises(ArgumentError, match=r"rank 1 on node1 and .* in rank 0 on node0: every process"):
-        begin(part, replace(wanted, **what), lambda *_: None)
+        begin_together(part, replace(wanted, **what), lambda *_: None)
     assert not (tmp_path / "run").exists()
