@@ -113,6 +113,17 @@ def test_a_worker_that_does_not_see_the_run_is_named(
         analyze(run, client=client)
 
 
+def test_a_worker_that_lacks_what_measures_is_named(
+    client: Client, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(opened: bytes) -> None:
+        raise ImportError("there is no embevo")
+
+    monkeypatch.setattr(ours, "_look", look)
+    with pytest.raises(AnalysisError, match=r"worker tcp://\S+ cannot measure: .*no embevo.* Install"):
+        analyze(run, client=client)
+
+
 def test_a_worker_that_came_later_with_other_measures_is_refused(client: Client) -> None:
     task = pickle.dumps((b"", "embeddings", None, "another"))
     future = client.submit(ours._measure, task, 0, 4, pure=False)

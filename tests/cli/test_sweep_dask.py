@@ -122,6 +122,17 @@ def test_where_nothing_can_be_trained_is_said_and_nothing_is_begun(
             sweep_dask.dask_workers(address, None, tmp_path / "gone"),
         ):
             pass
+
+        def look(out: str) -> None:
+            raise ImportError("there is no embevo")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(sweep_dask, "_look", look)
+            with (
+                pytest.raises(SweepError, match=r"worker \S+ cannot train: .*no embevo.* Install"),
+                sweep_dask.dask_workers(address, None, tmp_path),
+            ):
+                pass
         # The worker is a thread of this process.
         here = threading.get_ident()
         monkeypatch.setattr(

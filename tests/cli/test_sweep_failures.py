@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from embevo_cli import sweep_workers, sweeping
 from embevo_cli.sweep_workers import Workers, local_workers
 from embevo_cli.sweeping import Conductor
@@ -21,7 +23,8 @@ from embevo_cli.sweeping import Conductor
 from embevo.errors import SweepError, WeakerPromiseWarning
 from embevo.experiment.attempt import libraries
 from embevo.experiment.grid import load_grid
-from embevo.experiment.sweep import Sweep
+from embevo.experiment.sweep import Status, Sweep
+from embevo.recording.recorder import Recorder
 from embevo.run.disk.lock import WriterLock
 from embevo.run.disk.process import this_process
 from embevo.run.paths import RunPaths
@@ -157,6 +160,44 @@ def test_who_writes_a_run_is_waited_for_as_long_as_it_lives_or_gets_further(
     conductor.train([run], lambda: False)
     assert clock.slept == 20 + sweeping._DOUBT_SECONDS / 10
     assert json.loads(lock.read_text()) == UNTOLD
+
+
+@pytest.mark.parametrize(("end", "attempts"), [("kill -9 $$", 2), ("exit 143", 7)])
+def test_to_be_told_to_end_counts_only_where_it_got_no_further_and_to_be_killed_always(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, attempts: int
+) -> None:
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1]})))
+    (run,) = sweep.runs
+    looks = itertools.count()
+
+    def status(*_: object) -> Status:
+        # Each look sees it one step further, up to step 9.
+        return Status(run.name, "", "interrupted", min(next(looks), 9), 1000, "")
+
+    with (
+        monkeypatch.context() as patched,
+        Elsewhere(python=program(tmp_path, f"echo begun; {end}")) as executor,
+    ):
+        patched.setattr(Sweep, "status", status)
+        Conductor(sweep, Workers("elsewhere", executor, lambda: 1, 1), threads=1, resumes=1).train(
+            [run], lambda: False
+        )
+    assert sweep.log(run).read_text() == "begun\n" * attempts
+    assert sweep.status(run).reason.endswith(", the last of 2 times")
+
+
+def test_a_run_goes_on_with_as_many_threads_as_it_was_begun_with(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1]})))
+    (run,) = sweep.runs
+    attributes = {"config": run.config.to_kept(), "environment": {"threads": "3"}}
+    with Recorder(sweep.path(run), {"embeddings": torch.zeros(2, 2)}, attributes=attributes) as recorder:
+        recorder.capture(0)
+    assert sweep.status(run).state == "interrupted"
+    with Elsewhere(python=program(tmp_path, "echo $OMP_NUM_THREADS threads; exit 3")) as executor:
+        Conductor(sweep, Workers("elsewhere", executor, lambda: 1, 1), threads=1, resumes=1).train(
+            [run], lambda: False
+        )
+    assert sweep.status(run).reason == "3 threads"
 
 
 def test_the_reason_of_a_failure_is_of_the_last_attempt(tmp_path: Path) -> None:
