@@ -224,7 +224,10 @@ def _sizes(summary: "RunSummary") -> str:
     parts = ", ".join(f"{name} {size_of(size)}" for name, size in summary.bytes.items())
     text = f"{size_of(summary.total_bytes)}: {parts}"
     if summary.ratio is not None:
-        text += f"; Zarr is {summary.ratio:.2f} times smaller than the same steps as safetensors files"
+        how = f"{summary.ratio:.2f} times smaller"
+        if 0 < summary.ratio < 1:
+            how = f"{1 / summary.ratio:.2f} times larger"
+        text += f"; Zarr is {how} than the same steps as safetensors files"
     return text
 
 

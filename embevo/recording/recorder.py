@@ -604,5 +604,6 @@ class Recorder:
         except RecordingError as failure:
             if error is None:
                 raise
-            # The body's own error is what the user must see first.
-            error.add_note(f"Recording had failed too: {failure}")
+            # The body's own error is what the user must see first; it may be this one, raised by a capture.
+            if str(failure) != str(error):
+                error.add_note(f"Recording had failed too: {failure}")

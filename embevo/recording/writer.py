@@ -1,5 +1,6 @@
 """The background thread that moves committed rows from the journal into snapshots and blocks."""
 
+import os
 import shlex
 import threading
 import time
@@ -288,7 +289,8 @@ class Writer:
         step = self._journal.head(row)[0] if self.captured else 0
         what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else repr(error)
         failed, ring = f"writing step {step} failed at {what}.", self._journal.path
-        if ring.exists():
+        # It raises nothing, unlike that of a path.
+        if os.path.exists(ring):  # noqa: PTH110
             explained = RecordingError(
                 f"{failed} The first {self._sealer.rows} rows are sealed in the run, those captured after "
                 f"them are safe in {ring}. Mend the cause, then run: embevo recover "
@@ -296,8 +298,9 @@ class Writer:
             )
         else:
             explained = RecordingError(
-                f"{failed} Somebody has removed {ring}: rows that are not sealed are gone with it. Record "
-                "into another directory, or remove what is left of this one first."
+                f"{failed} Somebody has removed {ring}: rows that are not sealed are gone with it, unless "
+                "the run was moved: then run embevo recover where it is now. Record into another directory, "
+                "or remove what is left of this one first."
             )
         explained.__cause__ = error
         return explained

@@ -1,5 +1,6 @@
 """Where the parts of a run lie below its directory."""
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class RunPaths:
         """Name the parts of the run directory that a path leads to now.
 
         Raises:
-            ArgumentError: it is not a path.
+            ArgumentError: it is not a path, or too long a one.
         """
         _check_no_url(root)
         object.__setattr__(self, "root", _followed(absolute(root)))
@@ -209,9 +210,16 @@ def _followed(path: Path) -> Path:
     try:
         return path.resolve(strict=True)
     except (OSError, RuntimeError):
-        if path.is_symlink() or path == path.parent:
-            return path
-        return _followed(path.parent) / path.name
+        pass
+    try:
+        ends = path.is_symlink() or path == path.parent
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ArgumentError(
+            f"{path} is too long a path for this file system: choose a shorter one"
+        ) from error
+    return path if ends else _followed(path.parent) / path.name
 
 
 def snapshot_name(step: int) -> str:

@@ -232,7 +232,8 @@ def test_what_cannot_be_audited_says_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    "given", [{"nonsense": 1}, {"betas": 3}, {"weight_decay": "x"}, {"implementation": "x"}]
+    "given",
+    [{"nonsense": 1}, {"betas": 3}, {"weight_decay": "x"}, {"weight_decay": 1e99}, {"implementation": "x"}],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
     run = adamw().record(tmp_path / "run")

@@ -107,6 +107,21 @@ def test_a_loop_that_waits_for_the_writer_gets_light_blocks(tmp_path: Path) -> N
     assert recorder.stats.effort in {"none", "fast"}
 
 
+def test_a_short_block_is_not_filled_up_with_bytes_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "asked", steps=13, effort="none")
+    monkeypatch.setattr(EffortChoice, "next", lambda *_: "none")
+    assert record(tmp_path / "chosen", steps=13).blocks == {"none": 1, "fast": 1, "small": 0}
+    assert record(tmp_path / "half", steps=15).blocks == {"none": 2, "fast": 0, "small": 0}
+    asked, chosen = (chunks_of(tmp_path / run) for run in ("asked", "chosen"))
+    whole, short = (f"trajectory.zarr/embeddings/c.{block}.0.0" for block in range(2))
+    assert chosen[whole] == asked[whole]
+    assert len(chosen[short]) < len(asked[short])
+    read = (open_run(tmp_path / run)["embeddings"][:] for run in ("asked", "chosen"))
+    np.testing.assert_array_equal(*read)
+
+
 def test_the_choice_knows_what_captures_and_files_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

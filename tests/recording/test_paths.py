@@ -186,6 +186,13 @@ def test_what_is_no_path_is_refused_by_name(path: Any) -> None:
             call(path)
 
 
+@pytest.mark.parametrize("path", ["n" * 300, "/".join(["n" * 200] * 40)])
+def test_a_path_that_is_too_long_is_said_to_be(path: str) -> None:
+    for call in (open_run, verify, recover, summarize, lambda p: Recorder(p, {"e": ones()}, resume="auto")):
+        with pytest.raises(ArgumentError, match="too long a path"):
+            call(path)
+
+
 def test_a_relative_path_needs_a_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

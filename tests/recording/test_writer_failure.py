@@ -144,6 +144,36 @@ def test_the_bodys_exception_is_not_hidden_by_the_writers(
     assert any("Recording had failed too" in note for note in caught.value.__notes__)
 
 
+def test_an_error_that_a_capture_raised_is_not_noted_beside_itself(
+    tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train() -> None:
+        with Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=1) as recorder:
+            FailingSink(monkeypatch, NO_SPACE, after=0).patch()
+            for step in range(1000):
+                capture(recorder, parameter, step)
+                recorder.flush()
+
+    with pytest.raises(RecordingError) as caught:
+        train()
+    assert not getattr(caught.value, "__notes__", [])
+
+
+def test_a_run_that_was_removed_while_it_is_recorded_is_not_said_to_be_safe(
+    tmp_path: Path, parameter: torch.nn.Parameter
+) -> None:
+    recorder = Recorder(tmp_path / "run", {"embeddings": parameter}, block_steps=2)
+    capture(recorder, parameter, 0)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(RecordingError, match="unless the run was moved") as caught:
+        recorder.flush()
+    assert "are safe" not in str(caught.value)
+    with pytest.raises(RecordingError):
+        recorder.close()
+    # What it says of one that was moved is true.
+    assert recover(tmp_path / "moved").sealed == [0]
+
+
 def test_a_failed_close_still_lets_go_of_the_run(
     tmp_path: Path, parameter: torch.nn.Parameter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from embevo.errors import AnalysisError, ArgumentError
 from embevo.run.format.settings import OPTIMIZER
 from embevo.run.reading.reader import Run
@@ -11,6 +13,7 @@ from embevo.run.reading.reader import Run
 Kind = Literal["AdamW", "Adam", "SGD"]
 Implementation = Literal["fused", "foreach", "plain"]
 KINDS: Final[tuple[Kind, ...]] = ("AdamW", "Adam", "SGD")
+_LARGEST: Final = float(np.finfo(np.float32).max)
 IMPLEMENTATIONS: Final[tuple[Implementation, ...]] = ("fused", "foreach", "plain")
 
 
@@ -111,7 +114,8 @@ def _checked(values: dict[str, Any]) -> OptimizerSettings:
         elif isinstance(like, bool):
             good = isinstance(value, bool)
         else:
-            good = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+            # Torch computes with float32 at least, and takes no number that this cannot hold.
+            good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
         if not good:
             raise ArgumentError(f"{name}={value!r} cannot be a setting of an optimizer")
     return OptimizerSettings(**values)

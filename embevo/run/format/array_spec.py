@@ -76,7 +76,8 @@ def spec_of(name: str, dtype: str, shape: Sequence[int], dimensions: Sequence[st
     if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1:
         raise FrameMismatchError(
             f"{name} has the shape {tuple(shape)}; embevo records arrays of 1 to {MOST_AXES} axes, none of "
-            "them empty. Reshape it, or record a number with scalars=."
+            "them empty. Reshape it, as by a callable, Recorder(run, {'matrix': lambda: weight.flatten(1)}), "
+            "or record a number with scalars=."
         )
     named = tuple(dimensions)
     bad = [axis for axis in named if not isinstance(axis, str) or not _AXIS.fullmatch(axis) or axis == "step"]

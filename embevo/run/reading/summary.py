@@ -89,7 +89,7 @@ class RunSummary:
         missing: their number.
         shape: of the main array, ``(step, token, dim)`` where it is a matrix of tokens.
         dimensions: names of its axes.
-        matrices: what was recorded at each step.
+        matrices: what was recorded at each step, the main array first.
         scalars: names of the numbers recorded beside the matrices.
         store: ``both``, ``zarr`` or ``safetensors``.
         block_steps: steps that are sealed together.
@@ -203,7 +203,10 @@ def summarize(path: PathLike) -> RunSummary:
         missing=count(missing),
         shape=run.shape,
         dimensions=run[run.frame.main].dimensions,
-        matrices=[_matrix(name, spec, run.layout.arrays.get(name)) for name, spec in run.frame.arrays],
+        matrices=[
+            _matrix(name, run.frame.by_name[name], run.layout.arrays.get(name))
+            for name in sorted(run.frame.by_name, key=lambda name: name != run.frame.main)
+        ],
         scalars=list(run.frame.scalars),
         store=run.store,
         block_steps=run.layout.block_steps,

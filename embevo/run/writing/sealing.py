@@ -69,6 +69,9 @@ class Sealer:
         size = (stop - start) * self._matrix_bytes
         since, between = self._stopwatch.begin(waits=self.effort.chooses)
         effort = self.effort.next(size, since, between)
+        # Most of the chunks of a short block is filling, which would take as much room as a block's rows.
+        filled = effort == "none" and self.effort.chooses and 2 * (stop - start) < self._layout.block_steps
+        effort = "fast" if filled else effort
         beside: list[float] = []
         sealed = self._block(journal, start, stop, effort, beside)
         begun = time.monotonic()
@@ -77,7 +80,8 @@ class Sealer:
         if sealed.past_cache:
             self._past_cache.took(time.monotonic() - begun, since)
         self.rows = stop
-        self.effort.made(effort, size, *self._stopwatch.spent(sum(beside)))
+        # What filling takes says nothing of whole blocks.
+        self.effort.made(effort, 0 if filled else size, *self._stopwatch.spent(sum(beside)))
 
     def _block(
         self, journal: Journal, start: int, stop: int, effort: Effort, beside: list[float]
