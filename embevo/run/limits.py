@@ -61,7 +61,9 @@ def available_memory(root: Path = Path("/")) -> Limit:
     limits = [_of_machine(root), *_of_memory_groups(root)]
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
-        limits.append(Limit(address_space, "ulimit -v"))
+        pages = _text(root / "proc/self/statm").split()[:1]
+        mapped = int(pages[0]) * resource.getpagesize() if pages and pages[0].isdecimal() else 0
+        limits.append(Limit(max(0, address_space - mapped), "ulimit -v"))
     return min(limits, key=lambda limit: limit.amount)
 
 

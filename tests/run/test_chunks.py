@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from embevo.run.format import layout as trajectory
+from embevo.run.format import zarr_arrays
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.effort import EFFORTS, Effort, effort_of
 from embevo.run.format.frame import FrameSpec
@@ -68,7 +68,7 @@ def test_the_files_are_those_of_zarr(
     values = encoded.matrices(range(rows), shape, dtype)
     frame = FrameSpec.of({"embeddings": (dtype, shape)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trajectory, "_CHUNK_BYTES", chunk_bytes)
+        patch.setattr(zarr_arrays, "_CHUNK_BYTES", chunk_bytes)
         layout = Layout.new(
             frame,
             block_steps=block_steps,
@@ -109,7 +109,7 @@ def test_what_is_made_with_less_effort_reads_the_same(
         values[:] = values[:1]
     frame = FrameSpec.of({"embeddings": (dtype, shape)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trajectory, "_CHUNK_BYTES", chunk_bytes)
+        patch.setattr(zarr_arrays, "_CHUNK_BYTES", chunk_bytes)
         layout = Layout.new(
             frame,
             block_steps=block_steps,
@@ -142,7 +142,7 @@ def test_the_first_bytes_of_a_file_say_with_which_effort_it_was_made(
 ) -> None:
     """Of a chunk of its own, and of the first in a shard."""
     if sharded:
-        monkeypatch.setattr(trajectory, "_CHUNK_BYTES", 6400)
+        monkeypatch.setattr(zarr_arrays, "_CHUNK_BYTES", 6400)
     frame = FrameSpec.of({"embeddings": (dtype, (80, 8))})
     layout = Layout.new(
         frame,

@@ -23,7 +23,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
 from embevo.errors import ArgumentError, DamagedError
 from embevo.run.disk.checksum import digest
 from embevo.run.disk.malformed import MALFORMED
-from embevo.run.format import layout
+from embevo.run.format import zarr_arrays
 from embevo.run.format.decoding import ChunkDecoder
 from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.format.widening import narrow, widen
@@ -151,8 +151,8 @@ def test_any_index_of_any_array_in_either_dtype(
     """Sealed, in the journal's tail, and across the two; chunks of a row or two make shards."""
     rows, sealed = 11, data.draw(st.integers(3, 11))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "_CHUNK_BYTES", 1 if small else 2 << 20)
-        patch.setattr(layout, "_SHARD_CHUNKS", 2)
+        patch.setattr(zarr_arrays, "_CHUNK_BYTES", 1 if small else 2 << 20)
+        patch.setattr(zarr_arrays, "_SHARD_CHUNKS", 2)
         path = written.write_any(
             Path(folder) / "run", frame, rows=rows, sealed=sealed, store=store, zarr_dtype=kind, block_steps=4
         )
@@ -201,8 +201,8 @@ def test_every_bit_pattern_comes_back_natively_and_widened(
 def read_once(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run whose files have been compared with the manifest already."""
     if request.param == "a shard":
-        monkeypatch.setattr(layout, "_CHUNK_BYTES", 64)
-        monkeypatch.setattr(layout, "_SHARD_CHUNKS", 4)
+        monkeypatch.setattr(zarr_arrays, "_CHUNK_BYTES", 64)
+        monkeypatch.setattr(zarr_arrays, "_SHARD_CHUNKS", 4)
     frame = written.frame_of((9, 16), embeddings="float32")
     path = written.write_run(tmp_path / "run", rows=8, sealed=8, frame=frame, store="zarr").path
     run = open_run(path)

@@ -9,6 +9,7 @@ import pytest
 import xarray
 import zarr
 
+from embevo.errors import ArgumentError
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, ZarrDtype, block_steps_for
 from support import encoded, written
@@ -223,3 +224,26 @@ def test_nothing_but_the_lengths_along_step_changes_from_block_to_block() -> Non
         shapes = {name: array["shape"] for name, array in arrays.items()}
         assert shapes == {"embeddings": [rows, 5, 3], "step": [rows], "loss": [rows], "token": [5]}
         assert all(files[f"{name}/zarr.json"] == array for name, array in arrays.items())
+
+
+@pytest.mark.parametrize(
+    ("shape", "block_steps", "advice"),
+    [((10, 1 << 20), 600, "pass a smaller block_steps"), ((2, 1 << 30), 1, "with more rows along its first")],
+)
+def test_a_chunk_that_no_frame_of_blosc_could_hold_is_refused(
+    shape: tuple[int, int], block_steps: int, advice: str
+) -> None:
+    def layout(shape: tuple[int, int], block_steps: int) -> Layout:
+        return Layout.new(
+            FrameSpec.of({"w": ("bfloat16", shape)}),
+            block_steps=block_steps,
+            store="zarr",
+            zarr_dtype="float32",
+            has_token_count=False,
+            attributes={},
+        )
+
+    with pytest.raises(ArgumentError, match=f"one row of w is .* {advice}"):
+        layout(shape, block_steps)
+    # What is advised helps.
+    assert layout(shape, 500) if block_steps > 1 else layout((8, 1 << 28), 1)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embevo.run.format import chunks, layout, recompressing
+from embevo.run.format import chunks, recompressing, zarr_arrays
 from embevo.run.format.chunks import ChunkEncoder
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout
@@ -157,8 +157,8 @@ def test_a_machine_of_many_cores_gets_no_more_threads_than_the_process_may_use(
 
     for module in (chunks, recompressing):
         monkeypatch.setattr(module, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 64)
-    monkeypatch.setattr(layout, "_SHARD_CHUNKS", 8)
+    monkeypatch.setattr(zarr_arrays, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(zarr_arrays, "_SHARD_CHUNKS", 8)
     frame = FrameSpec.of({"embeddings": ("float32", (64, 4))}, ())
     described = Layout.new(
         frame, block_steps=2, store="zarr", zarr_dtype="float32", has_token_count=False, attributes={}
@@ -201,6 +201,21 @@ print(available_memory().source if sys.argv[1] == "ulimit -v" else disk_room("."
         assert done.stdout == "4096\n"
     elif available_memory().amount > 20000000 * 1024:
         assert done.stdout == "ulimit -v\n"
+
+
+def test_what_a_process_has_mapped_already_is_not_left_of_its_address_space(tmp_path: Path) -> None:
+    program = """
+import mmap, resource
+from embevo.run.limits import available_memory
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+before = available_memory()
+mapped = mmap.mmap(-1, 1 << 30)
+after = available_memory()
+if before.source == after.source == "ulimit -v":
+    assert abs(before.amount - after.amount - (1 << 30)) < 1 << 20, (before, after)
+mmap.mmap(-1, int(after.amount) - (1 << 26))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
 
 
 def test_a_real_control_group(tmp_path: Path) -> None:
