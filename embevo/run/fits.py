@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from embevo.run.limits import DiskRoom
-from embevo.run.planning import Machine, Plan
+from embevo.run.planning import CHUNKS_AT_WORK_BYTES, Machine, Plan
 
 
 def warnings_of(plan: Plan, machine: Machine) -> list[str]:
@@ -13,23 +13,27 @@ def warnings_of(plan: Plan, machine: Machine) -> list[str]:
     smaller = "" if plan.store == "zarr" else ", store only zarr"
     taken = plan.disk_bytes_in(disk.block_bytes if disk is not None else 1)
     if taken > machine.free_disk:
+        # However few steps are recorded, the ring is as long.
+        less = f"Record every n-th step{smaller}, or"
+        if plan.ring_bytes > machine.free_disk:
+            less = f"{_smaller_ring(plan, machine.free_disk)}, or"
         found.append(
             f"The run may take {_gigabytes(taken)}, {_gigabytes(plan.ring_bytes)} of it the ring; the disk "
-            f"has {_gigabytes(machine.free_disk)} left. Record every n-th step{smaller}, or choose another "
-            "disk."
+            f"has {_gigabytes(machine.free_disk)} left. {less} choose another disk."
         )
     if disk is not None:
         found += _too_many_files(plan, disk, smaller)
-    memory = plan.memory_bytes
+    memory, what = plan.memory_bytes, "Ring and encoding"
+    less = f"{_smaller_ring(plan, machine.memory)}."
     if disk is not None and disk.in_memory:
         memory += taken - plan.ring_bytes
+        what = "Ring, encoding and a run on a disk in memory"
+        if plan.memory_bytes <= machine.memory:
+            less = "Choose a directory on a disk."
     if memory > machine.memory:
-        what = (
-            "Ring, encoding and a run on a disk in memory" if disk and disk.in_memory else "Ring and encoding"
-        )
         found.append(
             f"{what} take {_gigabytes(memory)} of memory; {_gigabytes(machine.memory)} are available "
-            f"({machine.memory_source}). Pass the recorder a smaller block_steps."
+            f"({machine.memory_source}). {less}"
         )
     if machine.write_rate is not None and plan.disk_rate > machine.write_rate:
         found.append(
@@ -95,9 +99,17 @@ def _too_many_files(plan: Plan, disk: DiskRoom, smaller: str) -> Iterator[str]:
     if disk.file_bytes is not None and plan.ring_bytes > disk.file_bytes:
         yield (
             f"The ring is a file of {_gigabytes(plan.ring_bytes)}; files of this process may have "
-            f"{_gigabytes(disk.file_bytes)} (ulimit -f). Raise that, or pass the recorder a smaller "
-            "block_steps."
+            f"{_gigabytes(disk.file_bytes)} (ulimit -f). {_smaller_ring(plan, disk.file_bytes)}, or "
+            "raise that."
         )
+
+
+def _smaller_ring(plan: Plan, room: float) -> str:
+    """What makes the ring and its block small enough for so many bytes, without a stop."""
+    # The ring of the shortest blocks holds two steps, and a block is one.
+    if plan.block_steps > 1 and 3 * plan.step_bytes + CHUNKS_AT_WORK_BYTES <= room:
+        return "Pass the recorder a smaller block_steps"
+    return "Record fewer rows of the matrix"
 
 
 def _gigabytes(size: float) -> str:

@@ -50,7 +50,8 @@ _SHRINK_UNKNOWN: Final = (1.0, 100.0)
 _OTHER_FILES: Final = 16
 # Of a step or a scalar.
 _NUMBER_BYTES: Final = 8
-_CHUNKS_AT_WORK_BYTES: Final = 16 << 20
+#: What is being encoded of a block, at most.
+CHUNKS_AT_WORK_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Plan:
         if store != "zarr":
             files += rows
         # Where training leaves no core for it, nothing is compressed.
-        rest = min(block, rows) * frame.image_bytes + _CHUNKS_AT_WORK_BYTES if most else 0
+        rest = min(block, rows) * frame.image_bytes + CHUNKS_AT_WORK_BYTES if most else 0
         return cls(
             frame,
             store,

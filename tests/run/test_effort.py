@@ -86,25 +86,27 @@ class Captures:
         return self.total
 
 
+def efforts_beside(captures: float, beside: float, idle: float) -> set[Effort]:
+    """Of blocks of five seconds within a budget of 0.1 s each, of which captures and files take as much."""
+    load = FakeLoad(None)
+    choice = EffortChoice("auto", 0.02, load=load, captures=Captures(captures))
+    return set(chosen(choice, load, idle, 10, 5.0, beside=beside))
+
+
 @pytest.mark.parametrize(("captures", "beside"), [(0.07, 0.0), (0.0, 0.07), (0.03, 0.04), (0.5, 0.5)])
 def test_what_captures_and_files_take_of_the_budget_is_not_there_for_blocks(
     captures: float, beside: float
 ) -> None:
-    load = FakeLoad(None)
-    choice = EffortChoice("auto", 0.02, load=load, captures=Captures(captures))
-    # A budget of 0.1 s a block: alone, a small one would have room in it.
-    assert set(chosen(choice, load, 0.0, 10, 5.0, beside=beside)) == {"fast"}
-    alone, load = auto(budget=0.02)
-    assert set(chosen(alone, load, 0.0, 10, 5.0)) == {"small"}
+    assert efforts_beside(captures, beside, idle=0.0) == {"fast"}
+    # Alone, a small one has room in it.
+    assert efforts_beside(0.0, 0.0, idle=0.0) == {"small"}
 
 
 @pytest.mark.parametrize(("captures", "beside"), [(0.5, 0.0), (0.0, 4.5), (3.0, 0.9)])
 def test_where_cores_are_idle_blocks_are_small_whatever_the_rest_takes(
     captures: float, beside: float
 ) -> None:
-    load = FakeLoad(None)
-    choice = EffortChoice("auto", 0.02, load=load, captures=Captures(captures))
-    assert set(chosen(choice, load, 1.0, 10, 5.0, beside=beside)) == {"small"}
+    assert efforts_beside(captures, beside, idle=1.0) == {"small"}
 
 
 def test_a_writer_that_cannot_keep_up_does_less_although_cores_are_idle() -> None:

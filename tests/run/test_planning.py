@@ -14,6 +14,7 @@ from embevo.run.fits import loads_of, warnings_of, where_all_cores_are_busy
 from embevo.run.format.effort import EFFORTS, AskedEffort, Effort
 from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, Store, block_steps_for
+from embevo.run.journal.header import header_of, journal_bytes
 from embevo.run.journal.ring import Journal
 from embevo.run.limits import DiskRoom
 from embevo.run.planning import Machine, Plan
@@ -149,6 +150,29 @@ def test_what_does_not_fit_is_said() -> None:
         assert word in warning
 
 
+@given(shape=st.tuples(st.integers(1, 3000), st.integers(1, 3000)), share=st.floats(0.01, 0.99))
+def test_what_is_advised_against_too_large_a_ring_helps(shape: tuple[int, int], share: float) -> None:
+    plan = Plan.of(frame_of(shape), steps=10**7, steps_per_second=1, store="zarr")
+    room = DiskRoom(10**18, None, 1, None, in_memory=False)
+    memory, disk, longest = (
+        int(share * size) for size in (plan.memory_bytes, plan.ring_bytes, plan.ring_bytes)
+    )
+    frame, smallest = plan.frame, 0
+    for found, there_is, more in (
+        (warnings_of(plan, Machine(10**18, memory, disk=room)), memory, frame.image_bytes + (16 << 20)),
+        (warnings_of(plan, Machine(disk, 10**18, disk=room)), disk, 0),
+        (warnings_of(plan, Machine(10**18, 10**18, disk=replace(room, file_bytes=longest))), longest, 0),
+    ):
+        (warning,) = found
+        smallest = journal_bytes(header_of(frame, 2, run="", boot="", host=""), frame, 2)
+        if "smaller block_steps" in warning:
+            assert plan.block_steps > 1
+            assert smallest + more <= there_is
+        else:
+            assert "Record fewer rows" in warning
+            assert plan.block_steps == 1 or smallest + frame.image_bytes + (16 << 20) > 0.9 * there_is
+
+
 @pytest.mark.parametrize("store", ["zarr", "safetensors"])
 def test_measuring_leaves_nothing_behind(tmp_path: Path, store: Store) -> None:
     plan = Plan.of(frame_of(), steps=10, steps_per_second=1, store=store)
@@ -197,6 +221,7 @@ def test_too_few_inodes_too_long_a_file_and_a_disk_in_memory_are_said() -> None:
     on_tmpfs = replace(plenty, memory=plan.memory_bytes + 1, disk=replace(room, in_memory=True))
     (memory,) = warnings_of(plan, on_tmpfs)
     assert "a run on a disk in memory" in memory
+    assert memory.endswith("Choose a directory on a disk.")
     (blocks,) = warnings_of(
         plan, replace(plenty, free_disk=plan.disk_bytes, disk=replace(room, block_bytes=4096))
     )
