@@ -16,6 +16,7 @@ from embevo.errors import EmbevoError
 from embevo.run.disk.checksum import checksum
 from embevo.run.exchange.importing import import_snapshots, inspect_folder
 from embevo.run.format.layout import Store
+from embevo.run.journal.ring import Journal
 from embevo.run.reading.reader import Run
 from support import encoded
 from support.faults.hostile import FILES, bounded_memory, copied, originals, read_everything, use
@@ -168,8 +169,9 @@ def test_forged_journals(original: dict[Store, Path], tmp_path: Path) -> None:
 def test_forged_slots(original: dict[Store, Path], tmp_path: Path) -> None:
     """Words of the slots replaced, with seals that are right: an attacker's rows, or none."""
     run = Run(original["both"])
-    assert run._journal is not None
-    starts = [run._journal._start(row) for row in range(8)]
+    journal = run._rows._holder
+    assert isinstance(journal, Journal)
+    starts = [journal._start(row) for row in range(8)]
     content = (original["both"] / "journal").read_bytes()
 
     @FORGING

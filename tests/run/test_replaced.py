@@ -11,7 +11,9 @@ import pytest
 from embevo.errors import RunReplacedError
 from embevo.run.format.layout import Store
 from embevo.run.paths import RunPaths
+from embevo.run.reading.following import Following
 from embevo.run.reading.reader import Run, open_run
+from embevo.run.reading.rows import Rows
 from embevo.run.writing import replacing
 from support import encoded, written
 from support.written import write_run
@@ -98,13 +100,13 @@ def test_what_is_replaced_in_the_middle_of_a_read_is_not_mixed(
         return original(*given, **named)
 
     target = {
-        "refresh": (Run, "_read_group"),
-        "tail images": (Run, "_tail_frame"),
-        "last row": (Run, "_tail_frame"),
-        "counts": (type(run._sealed), "token_count"),
-        "images": (type(run._sealed), "images"),
-        "steps": (type(run._sealed), "read"),
-    }.get(name, (type(run._sealed), "read_into"))
+        "refresh": (Following, "_read_group"),
+        "tail images": (Rows, "tail_frame"),
+        "last row": (Rows, "tail_frame"),
+        "counts": (type(run._rows.sealed), "token_count"),
+        "images": (type(run._rows.sealed), "images"),
+        "steps": (type(run._rows.sealed), "read"),
+    }.get(name, (type(run._rows.sealed), "read_into"))
     original = getattr(*target)
     monkeypatch.setattr(*target, replaced_first)
     with pytest.raises(RunReplacedError):

@@ -1,13 +1,10 @@
 """open_run(): the sealed blocks and the journal's tail as one view, also while the run is being written."""
 
-import contextlib
-import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from itertools import groupby, takewhile
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,40 +12,29 @@ from numpy.typing import NDArray
 from embevo.errors import (
     ArgumentError,
     DamagedError,
-    EmbevoError,
     NotARunError,
     RunReplacedError,
-    UnprovenError,
 )
 from embevo.run.cloud.address import is_url
-from embevo.run.disk.checksum import Digest, checksum, digest
-from embevo.run.disk.regular_file import not_regular, read_regular
+from embevo.run.disk.checksum import Digest
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import FORMAT, GROUP_METADATA, Layout, Store
-from embevo.run.format.layout_check import layout_of
-from embevo.run.format.shards import Shards
+from embevo.run.format.layout import Layout, Store
 from embevo.run.format.steps import describe
 from embevo.run.format.token_names import Annotations
 from embevo.run.format.tokens import TokenNames, Tokens
-from embevo.run.journal.ownership import check_journal
-from embevo.run.journal.place import find_ring
-from embevo.run.journal.ring import Frame, Journal
-from embevo.run.manifest.manifest import LONGEST_LINE, Manifest
+from embevo.run.manifest.manifest import Manifest
 from embevo.run.paths import PathLike, RunPaths
 from embevo.run.reading.annotations import read_annotations
 from embevo.run.reading.brought import Brought
-from embevo.run.reading.chunk_files import REPAIR
+from embevo.run.reading.following import Following
 from embevo.run.reading.identity import OpenedRun
-from embevo.run.reading.rank_tail import RankTail
 from embevo.run.reading.recognising import check_is_run
-from embevo.run.reading.sealed import SealedRows, as_dtype, read_dtype
-from embevo.run.reading.step_array import Position, StepArray, select
+from embevo.run.reading.rows import Rows
+from embevo.run.reading.sealed import SealedRows, read_dtype
+from embevo.run.reading.step_array import Position, StepArray
 
 if TYPE_CHECKING:
     import xarray as xr
-
-# A writer that is at work can invalidate what has just been read; each try takes well under a millisecond.
-_TRIES: Final = 200
 
 
 def open_run(path: PathLike) -> "Run":
@@ -96,18 +82,16 @@ class Run:
         self._opened = OpenedRun(self._paths.manifest)
         with self._opened.reading():
             self._manifest = Manifest(self._paths.manifest)
-        self._journal: Journal | None = None
-        self._ranks: RankTail | None = None
-        self._journal_id = (0, 0)
+        self._following = Following(self._paths, self._manifest, Run)
         self.journal_elsewhere = ""
         self.ranks_differ = ""
-        self._layout_id: Digest | None = None
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
         self._said: tuple[Digest | None, Annotations] | None = None
         self._names: tuple[Annotations, TokenNames] | None = None
-        self._sealed: SealedRows
+        self.layout: Layout
+        self._rows: Rows
         self.refresh()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -148,97 +132,31 @@ class Run:
             self._refresh()
 
     def _refresh(self) -> None:
-        for _ in range(_TRIES):
-            layout, rows = self._read_group()
-            self._open_journal()
-            tail: list[int] = []
-            unproven: list[int] = []
-            damage: EmbevoError | None = None
-            try:
-                if self._journal is not None:
-                    check_journal(self._journal, layout, self._first_attributes())
-                    tail, unproven = _tail_steps(self._journal, rows)
-                if layout.shards is not None:
-                    self._ranks = self._open_ranks(layout, layout.shards)
-                    tail = [] if self._ranks is None else self._ranks.steps(rows)
-            except (DamagedError, UnprovenError) as error:
-                damage = error
-            # Rows leave the ring only after they were sealed.
-            if self._read_group()[1] == rows:
-                if damage is not None:
-                    raise damage
-                break
-            time.sleep(0.001)
+        seen = self._following.look()
+        if seen.sealed_rows == self.sealed_rows:
+            sealed, layout = self._rows.sealed, self.layout
         else:
-            raise DamagedError(
-                f"{self.path}: the journal and the group's metadata do not agree with each other"
-            )
-        same = rows == self.sealed_rows
-        sealed = self._sealed if same else SealedRows(self._paths, self._manifest, layout, rows)
-        steps = np.concatenate([sealed.steps, np.array(tail, np.int64)])
+            layout = seen.layout
+            sealed = SealedRows(self._paths, self._manifest, layout, seen.sealed_rows)
+        steps = np.concatenate([sealed.steps, np.array(seen.tail, np.int64)])
         if (np.diff(steps, prepend=-1) <= 0).any():
             raise DamagedError(f"{self.path}: its steps do not ascend: {describe(steps[-20:].tolist())}")
         # What was read may be another run's: then this one stays as it was.
         self._opened.check()
-        if not same:
-            self.layout, self._sealed, self.sealed_rows = layout, sealed, rows
-        self.steps = steps
-        self.unproven_steps = np.array(unproven, np.int64)
+        self.layout, self.sealed_rows, self.steps = layout, seen.sealed_rows, steps
+        self.unproven_steps = np.array(seen.unproven, np.int64)
+        self.journal_elsewhere, self.ranks_differ = seen.journal_elsewhere, seen.ranks_differ
+        self._rows = Rows(
+            self.path, layout, sealed, steps, holder=seen.holder, later=partial(Run._later, self.path)
+        )
 
-    def _read_group(self) -> tuple[Layout, int]:
-        path = self._paths.trajectory / GROUP_METADATA
-        data = read_regular(path, LONGEST_LINE)
-        found = digest(data)
-        if not self._manifest.knows_metadata(found):
-            self._manifest.refresh()
-        try:
-            group = json.loads(data)
-            own = group["attributes"]["embevo"]
-            newer = own["format"] > FORMAT
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DamagedError(f"{path} is not the metadata of a run. {REPAIR}") from error
-        if newer:
-            raise NotARunError(
-                f"{self.path} has run format {own['format']}; this embevo reads up to {FORMAT}. Update it."
-            )
-        if not self._manifest.knows_metadata(found):
-            raise DamagedError(f"{path} is not what was written, or {self._manifest.path} is not. {REPAIR}")
-        if found != self._layout_id:
-            self._group_layout, self._layout_id = layout_of(group, path), found
-            self._group_rows = int(group["consolidated_metadata"]["metadata"]["step"]["shape"][0])
-        return self._group_layout, self._group_rows
-
-    def _first_attributes(self) -> Mapping[str, Any]:
-        """The attributes that the run was created with: embevo 0.1 let them change while it recorded."""
-        return _mapping(self._manifest.created.group.get("attributes"))
-
-    def _open_journal(self) -> None:
-        ring = find_ring(self._paths)
-        path = ring.path or self._paths.journal
-        self.journal_elsewhere = ring.missing
-        try:
-            status = path.stat()
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError) or path.is_symlink():
-                raise not_regular(path) from error
-            # Closed meanwhile: everything is sealed, or will be seen to be at the next look.
-            self._journal, self._journal_id = None, (0, 0)
-            return
-        if self._journal_id != (status.st_dev, status.st_ino):
-            with contextlib.suppress(FileNotFoundError):
-                self._journal = Journal(path)
-                self._journal_id = (status.st_dev, status.st_ino)
-
-    def _open_ranks(self, layout: Layout, shards: Shards) -> RankTail | None:
-        """The rows that only the runs of processes have; None where they have none."""
-        if not self._paths.unjoined.exists():
-            return None
-        ranks = self._ranks or RankTail(self._paths, layout, shards, Run)
-        ranks.refresh()
-        self.ranks_differ = ranks.difference
-        return ranks
-
-    # What is in it
+    @staticmethod
+    def _later(path: Path) -> Iterator[Rows]:
+        """The rows that a run has by now, anew each time."""
+        now = Run(path)
+        while True:
+            yield now._rows
+            now.refresh()
 
     @property
     def frame(self) -> FrameSpec:
@@ -258,7 +176,7 @@ class Run:
     @property
     def compacted_rows(self) -> int:
         """How many of its rows were made as small as they get (``embevo compact``)."""
-        return self._sealed.compacted
+        return self._rows.sealed.compacted
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -293,7 +211,7 @@ class Run:
         if "token_count" not in self.layout.arrays:
             return None
         with self._opened.reading():
-            return Tokens(self._sealed.token_count(), recorded)
+            return Tokens(self._rows.sealed.token_count(), recorded)
 
     @property
     def annotations(self) -> Annotations:
@@ -400,7 +318,7 @@ class Run:
             DamagedError: an image does not have the checksum that it was captured with.
             RunReplacedError: another run was recorded in the place of this one.
         """
-        images = self._images(rows)
+        images = self._rows.images(rows)
         while True:
             with self._opened.reading():
                 found = next(images, None)
@@ -408,25 +326,14 @@ class Run:
                 return
             yield found
 
-    def _images(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        # Whole blocks at a time: decoding a chunk for one of its rows costs as much as for all.
-        for _, group in groupby(rows, lambda row: (row < self.sealed_rows, row // self.layout.block_steps)):
-            block = list(group)
-            images = (
-                self._sealed.images(block) if block[0] < self.sealed_rows else map(self._tail_image, block)
-            )
-            yield from zip(self.steps[block].tolist(), images, strict=True)
-
     def sealed_steps(self, rows: list[int]) -> NDArray[np.int64]:
         """What the group's own ``step`` array says of sealed rows."""
         with self._opened.reading():
-            return np.asarray(self._sealed.read("step", np.array(rows), ()), np.int64)
+            return np.asarray(self._rows.sealed.read("step", np.array(rows), ()), np.int64)
 
     def image_checksum(self, row: int) -> int:
         """XXH3-64 of the safetensors image of a sealed row, as it was captured."""
-        return self._sealed.image_checksum(row)
-
-    # Reading rows
+        return self._rows.sealed.image_checksum(row)
 
     def _read(
         self,
@@ -437,83 +344,7 @@ class Run:
         out: NDArray[Any] | None,
     ) -> NDArray[Any]:
         with self._opened.reading():
-            return self._values(name, rows, axes, dtype, out)
-
-    def _values(
-        self,
-        name: str,
-        rows: NDArray[np.int64] | slice,
-        axes: tuple[Position, ...],
-        dtype: np.dtype[Any],
-        out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
-        """Rows by position, from wherever they are."""
-        values = self._sealed.room(name, rows, axes, dtype) if out is None else out
-        if isinstance(rows, slice):
-            sealed: NDArray[np.int64] | slice = slice(rows.start, min(rows.stop, self.sealed_rows), rows.step)
-            positions = np.arange(rows.start, rows.stop, rows.step)
-        else:
-            sealed = rows[rows < self.sealed_rows]
-            positions = rows
-        in_tail = positions >= self.sealed_rows
-        if not in_tail.any():
-            self._sealed.read_into(name, sealed, axes, values)
-            return values
-        for place in np.flatnonzero(in_tail):
-            tail = self._tail_values(name, positions[place])
-            values[place] = as_dtype(select(tail[np.newaxis], axes)[0], dtype)
-        count = len(positions) - int(in_tail.sum())
-        if count == 0:
-            return values
-        if not in_tail[:count].any():
-            # All but the last of them, as in every range of rows.
-            self._sealed.read_into(name, sealed, axes, values[:count])
-        else:
-            values[~in_tail] = self._sealed.read(name, sealed, axes, dtype)
-        return values
-
-    def _tail_values(self, name: str, row: int) -> NDArray[Any]:
-        """One row in the recorded dtype."""
-        frame = self._tail_frame(row)
-        if name in self.frame.scalars:
-            return np.asarray(frame.scalars[self.frame.scalars.index(name)])
-        return self.frame.matrix(frame.image, name)
-
-    def _tail_frame(self, row: int) -> Frame:
-        frame = self._captured(row)
-        if frame is not None:
-            return frame
-        # Sealed since the last refresh: it is in the group now.
-        now = Run(self.path)
-        for _ in range(_TRIES):
-            if row < now.sealed_rows:
-                break
-            frame = now._captured(row)
-            if frame is not None:
-                return frame
-            time.sleep(0.001)
-            now.refresh()
-        else:
-            raise DamagedError(f"{self.path}: row {row} is neither in the journal nor in a block any more")
-        scalars = [now._sealed.read(name, np.array([row]), ())[0] for name in self.frame.scalars]
-        (image,) = now._sealed.images([row])
-        return Frame(row, int(now.steps[row]), np.array(scalars), image, checksum(image.data))
-
-    def _captured(self, row: int) -> Frame | None:
-        """A row that is not sealed, or not any more."""
-        holder = self._journal or self._ranks
-        return None if holder is None else holder.read(row)
-
-    def _tail_image(self, row: int) -> NDArray[np.uint8]:
-        return self._tail_frame(row).image
-
-
-def _tail_steps(journal: Journal, rows: int) -> tuple[list[int], list[int]]:
-    """The steps that are proven in the ring behind the first rows, and those from the first unproven on."""
-    stop = journal.tail(rows)
-    proven = takewhile(lambda row: not journal.is_unproven(row), range(rows, stop))
-    steps = [journal.step(row) for row in proven]
-    return steps, [journal.head(row)[0] for row in range(rows + len(steps), stop)]
+            return self._rows.values(name, rows, axes, dtype, out)
 
 
 def _mapping(value: object) -> dict[str, Any]:
