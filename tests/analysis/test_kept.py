@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embevo.analysis.measures import drift, random_directions
+from embevo.analysis.measures import kept as kept_module
 from embevo.analysis.measures.kept import Kept
 
 
@@ -58,7 +59,9 @@ def test_what_others_kept_comes_after_it(lengths: list[list[int]], expected: int
             with pytest.raises(ValueError, match="nothing was kept"):
                 one.taken()
     if any(lengths):
-        np.testing.assert_array_equal(whole.taken(), np.concatenate(arrays))
+        found = whole.taken()
+        np.testing.assert_array_equal(found, np.concatenate(arrays))
+        found[:] = 0
 
 
 def test_room_for_more_is_not_sent() -> None:
@@ -81,7 +84,19 @@ def test_it_goes_on_in_another_process(lengths: list[int], later: int) -> None:
     came.append(more)
     np.testing.assert_array_equal(came.taken(), np.concatenate([*arrays, more]))
     untouched = pickle.loads(sent, buffers=[bytes(buffer) for buffer in buffers])
-    np.testing.assert_array_equal(untouched.taken(), np.concatenate(arrays))
+    found = untouched.taken()
+    np.testing.assert_array_equal(found, np.concatenate(arrays))
+    found[:] = 0
+
+
+def test_what_is_large_is_in_pages_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_module, "_LARGE", 1)
+    whole, arrays = Kept(), [np.full((number, 2), number, np.float32) for number in (3, 0, 4, 2)]
+    for array in arrays:
+        one = Kept()
+        one.append(array)
+        whole.take_over(one, 8)
+    np.testing.assert_array_equal(whole.taken(), np.concatenate(arrays))
 
 
 def test_nothing_that_was_kept_is_said() -> None:
@@ -108,7 +123,8 @@ def test_no_more_than_a_little_of_it_is_in_memory_twice() -> None:
 
     size = 8 * rows * tokens * parts
     assert size < peak(add) < 1.1 * size
-    assert size < peak(take_over) < 1.1 * size
+    # All of it is in pages that were asked of the kernel, which are not counted here.
+    assert peak(take_over) < 0.1 * size
 
 
 def test_random_ways_of_many_bodies_are_not_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

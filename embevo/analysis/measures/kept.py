@@ -1,5 +1,7 @@
 """Arrays over steps one after the other, in memory that grows at its end."""
 
+import math
+import mmap
 from typing import Any, Final, Self
 
 import numpy as np
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 # of it is in memory at once; and seldom, because the pages of a large array are moved one by one.
 _BYTES: Final = 8 << 20
 _SHARE: Final = 32
+# numpy asks for pages of 2 MiB for arrays of so many bytes, and to find these may take the kernel several
+# times as long as filling them.
+_LARGE: Final = 4 << 20
 
 
 class Kept:
@@ -33,7 +38,7 @@ class Kept:
         if self._array is None:
             self._array = np.empty((0, *array.shape[1:]), array.dtype)
         stop = self._rows + len(array)
-        if stop > len(self._array) or not self._array.flags.owndata:
+        if stop > len(self._array) or not self._array.flags.writeable:
             self._resize(max(stop, len(self._array) + _more(self._array)))
         self._array[self._rows : stop] = array
         self._rows = stop
@@ -64,8 +69,11 @@ class Kept:
         """
         if self._array is None:
             raise ValueError("nothing was kept")
-        self._resize(self._rows)
-        found, self._array, self._rows = self._array, None, 0
+        if self._array.flags.owndata:
+            self._resize(self._rows)
+        elif not self._array.flags.writeable:
+            self._move(self._rows)
+        found, self._array, self._rows = self._array[: self._rows], None, 0
         return found
 
     def _resize(self, rows: int) -> None:
@@ -75,12 +83,12 @@ class Kept:
             # Nobody else has this array: the pages of a large one are moved, and not copied.
             self._array.resize((rows, *self._array.shape[1:]), refcheck=False)
         else:
-            # It came from another process, and lies in what was received, where nothing may be written.
+            # It lies in what came from another process.
             self._move(rows)
 
     def _move(self, rows: int) -> None:
         if self._array is not None:
-            mine = np.empty((rows, *self._array.shape[1:]), self._array.dtype)
+            mine = _untouched((rows, *self._array.shape[1:]), self._array.dtype)
             mine[: self._rows] = self._array[: self._rows]
             self._array = mine
 
@@ -89,3 +97,13 @@ def _more(array: NDArray[Any]) -> int:
     """How many steps it grows by."""
     bytes_of_step = max(1, array[:1].nbytes)
     return max(min(len(array), _BYTES // bytes_of_step), len(array) // _SHARE)
+
+
+def _untouched(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array whose memory is taken as it is filled, in the usual pages."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return np.empty(shape, dtype)
+    # Elsewhere memory of its own is all that there is.
+    of_its_own = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return np.frombuffer(mmap.mmap(-1, size, **of_its_own), dtype).reshape(shape)
