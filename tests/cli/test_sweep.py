@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embevo_cli import sweep as command
 from embevo_cli.sweep_table import SweepTable
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +92,7 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
         return writing
 
     monkeypatch.setattr(Sweep, "is_written", found)
+    monkeypatch.setattr(command, "_LOOK_SECONDS", 0)
     done = invoke("sweep", grid, "--out", out, "--jobs", "2")
     if done.exit_code:
         os.kill(orphan, signal.SIGKILL)
@@ -101,9 +103,10 @@ def test_stopped_and_killed_at_any_place_a_sweep_ends_with_the_same_bits(
     assert all((path / "analysis.json").exists() for path in paths)
     assert "Cohen's d" in " ".join(done.output.split())
     # What became of them was shown meanwhile: a line for each change.
-    said = re.findall(rf"^{re.escape(runs[0].name)} +(\w+) .*", done.output, re.MULTILINE)
-    assert (said[0], said[-1]) == ("recording", "complete")
-    assert all(one != other for one, other in itertools.pairwise(said))
+    for run in runs:
+        said = re.findall(rf"^{re.escape(run.name)} +(\w+) .*", done.output, re.MULTILINE)
+        assert said[-2:] == ["recording", "complete"]
+        assert all(one != other for one, other in itertools.pairwise(said))
     # As if nothing had happened.
     assert_as_if_alone(runs, out, tmp_path / "alone")
     # What is complete is not trained again.

@@ -301,7 +301,7 @@ def test_without_its_ring_a_run_is_verified_only_where_no_step_can_be_in_it_alon
     tmp_path: Path, asked: int | None
 ) -> None:
     run, scratch = tmp_path / "run", tmp_path / "scratch"
-    attributes = {} if asked is None else {"config": {"steps": asked}}
+    attributes = {} if asked is None else {"experiment": {"last_step": asked, "every": 1}}
 
     def work() -> None:
         recording, held = recorder(run, scratch, attributes=attributes)

@@ -70,7 +70,14 @@ def _imported_steps(run: Run) -> set[int] | None:
 
 
 def check_ring(run: Run, found: Verification, *, recording: bool) -> None:
-    """A run whose ring is not here is verified only where the ring can hold no step that is nowhere else."""
+    """Steps in the ring are verified only where they can be read and proven."""
+    if len(run.unproven_steps):
+        steps = describe(run.unproven_steps.tolist())
+        if recording:
+            found.notes.append(f"steps {steps} are in the journal, and nothing here proves them yet")
+        else:
+            what = "holds what nothing on this machine proves; embevo recover says where it can be proven"
+            found.problems.append(Problem("journal", what, steps))
     if not run.journal_elsewhere:
         return
     if recording:

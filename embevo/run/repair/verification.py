@@ -208,11 +208,6 @@ def _check_tail(run: Run, paths: RunPaths, found: Verification) -> None:
         path = paths.snapshot(step)
         if file_digest(path, len(image)) not in (None, digest(image.data)):
             found.problems.append(Problem(_below(paths, path), "is not what was captured", str(step)))
-    if len(run.unproven_steps):
-        found.notes.append(
-            f"steps {describe(run.unproven_steps.tolist())} wait in the journal, and nothing on this machine "
-            "proves them; embevo recover says where they can be proven, and keeps them"
-        )
     if found.tail_rows:
         found.notes.append(
             f"{found.tail_rows} steps are in the journal only; embevo recover seals them if nobody is writing"
