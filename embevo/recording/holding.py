@@ -3,7 +3,6 @@
 import os
 import threading
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -47,13 +46,19 @@ class Stopped(Protocol):
         """Seal what there is, and let go of the run."""
 
 
-Disown = Callable[[str], None]
+class Disown(Protocol):
+    """Tells a recorder that it may record no more."""
+
+    def __call__(self, why: str, *, is_replaced: bool) -> None:
+        """Say why, and whether another recorder of this process does instead."""
+
+
 # By the real directory of the run. Weak: a recorder that nobody refers to any more ends by itself.
 _open: Final[dict[Path, tuple[weakref.ref[Stopped], weakref.WeakMethod[Disown]]]] = {}
 
 
 def opened(root: Path, writer: Stopped, disown: Disown) -> None:
-    """Note that this process records a run; ``disown`` is told why when its recorder may record no more."""
+    """Note that this process records a run; ``disown`` is called when its recorder may record no more."""
     _open[root] = weakref.ref(writer), weakref.WeakMethod(disown)
 
 
@@ -68,7 +73,8 @@ def end_earlier(root: Path) -> None:
     writer_reference, disown_reference = _open[root]
     writer, disown = writer_reference(), disown_reference()
     if disown is not None:
-        disown(f"another recorder of this process was made for {root}, which has ended this one")
+        why = f"another recorder of this process was made for {root}, which has ended this one"
+        disown(why, is_replaced=True)
     if writer is not None:
         writer.stop()
     _open.pop(root, None)
@@ -79,7 +85,8 @@ def _disown_inherited() -> None:
     for root, (_, reference) in _open.items():
         disown = reference()
         if disown is not None:
-            disown(f"the recorder of {root} belongs to process {os.getppid()}; this is a child of it")
+            why = f"the recorder of {root} belongs to process {os.getppid()}; this is a child of it"
+            disown(why, is_replaced=False)
     _open.clear()
 
 

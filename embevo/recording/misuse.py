@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from embevo.errors import RecordingWarning
 from embevo.recording.module_output import ModuleOutput
+from embevo.recording.recorder import Recorder
 
 
 class LateLogs:
@@ -73,3 +74,29 @@ class Unseen:
             RecordingWarning,
             stacklevel=5,
         )
+
+
+class Replaced:
+    """A recording that a later one of the same run has ended, as when a cell of a notebook is run again.
+
+    Its hooks may still be on the optimizer: training goes on, recorded by the later one or by none.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        """Watch a recorder."""
+        self._recorder = recorder
+        self._said = False
+
+    def at(self, step: int) -> bool:
+        """Whether it is so after this step; the first time with a warning."""
+        if not self._recorder.is_replaced:
+            return False
+        if not self._said:
+            self._said = True
+            warnings.warn(
+                f"the recording of {self._recorder.paths.root} was ended when another of the same run was "
+                f"begun: it records nothing after step {step}",
+                RecordingWarning,
+                stacklevel=5,
+            )
+        return True

@@ -32,18 +32,20 @@ class OtherOptimizers:
         self._followed = list(followed)
         self._ids = frozenset(map(id, followed))
         self._recorded = recorded
-        # Those that were found to step nothing of it.
+        self._said = False
+        # Those that were looked at.
         self._others: WeakSet[Optimizer] = WeakSet()
         self._handle = register_optimizer_step_post_hook(self._look)
 
     def _look(self, stepped: Optimizer, args: Any, kwargs: Any) -> None:
         del args, kwargs
-        if id(stepped) in self._ids or stepped in self._others:
+        if self._said or id(stepped) in self._ids or stepped in self._others:
             return
         self._others.add(stepped)
         held = [member for group in stepped.param_groups for member in group["params"]]
         if any(one is other or same_matrix(one, other) for one in self._recorded() for other in held):
-            self.remove()
+            # The hook stays: torch is going through the hooks now.
+            self._said = True
             warnings.warn(
                 f"a {type(stepped).__name__} that is not followed has stepped what is recorded; its steps "
                 "are not, and those of the other with what it did between them. Where it takes the place of "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from embevo.errors import ArgumentError, RecordingWarning
 from embevo.recording.learning_rate import LearningRate
-from embevo.recording.misuse import LateLogs, Unseen
+from embevo.recording.misuse import LateLogs, Replaced, Unseen
 from embevo.recording.model_arrays import ModelArrays, find_arrays
 from embevo.recording.numbers import shown, step_of
 from embevo.recording.optimizer_settings import optimizer_settings
@@ -204,6 +204,7 @@ class Recording:
         self._unseen = Unseen(arrays.sources)
         self._rate = LearningRate([arrays.main()])
         self._warned = False
+        self._replaced = Replaced(recorder)
         self._told = told
         self._late_logs = LateLogs(step)
         self._notice: StepNotice | None = None
@@ -223,7 +224,7 @@ class Recording:
         return [source() for source in self._arrays.sources.values() if isinstance(source, Named)]
 
     def _before(self, stepping: Any, evaluations: int) -> None:
-        if evaluations > 2:
+        if evaluations > 2 or self._replaced.at(self.step):
             return
         # A closure that is called again computes other gradients, and none of them is that of the step.
         is_known = evaluations < 2
@@ -246,7 +247,8 @@ class Recording:
             )
 
     def _after(self, stepped: Any) -> None:
-        self._capture(self.step + 1, self._rate.of(stepped))
+        if not self._replaced.at(self.step):
+            self._capture(self.step + 1, self._rate.of(stepped))
 
     def capture(self, step: int, lr: Scalar = math.nan) -> None:
         """Capture the state after a step, for adapters, which tell of steps themselves.

@@ -67,6 +67,7 @@ class Recorder:
     Attributes:
         paths: where the parts of the run lie.
         recovery: what was found and mended when a run was resumed; None for a new one.
+        is_replaced: whether this process has made another recorder of the run, which has ended this one.
     """
 
     def __init__(
@@ -271,6 +272,7 @@ class Recorder:
         self._released = False
         # Why it records no more, where that was not its own doing.
         self._ended = ""
+        self.is_replaced = False
 
     def _start(self, run: RunWriter, whole: Whole | None = None) -> None:
         """Have a thread write what is captured, of a whole run or of a part of one."""
@@ -308,10 +310,10 @@ class Recorder:
         weakref.finalize(self, self._writer.abandon).atexit = False
         weakref.finalize(self, self._steps.stop).atexit = False
 
-    def _disown(self, why: str) -> None:
+    def _disown(self, why: str, *, is_replaced: bool) -> None:
         """Record nothing more: the run is another recorder's now, or another process's."""
         if not self._released:
-            self._ended = why
+            self._ended, self.is_replaced = why, is_replaced
             self._closed = self._released = True
 
     @property

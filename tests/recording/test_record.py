@@ -408,6 +408,38 @@ def test_what_is_logged_after_the_step_is_said_to_be_the_next_ones(tmp_path: Pat
     assert losses[2:] == ([1, 2] if late else [2, 3])
 
 
+def test_a_recording_that_is_begun_again_on_one_optimizer_does_not_end_the_training(tmp_path: Path) -> None:
+    weight = nn.Embedding(VOCABULARY, WIDTH)
+    optimizer = torch.optim.SGD(weight.parameters(), lr=0.1)
+    first = record(weight, optimizer, tmp_path / "run", ["embeddings", "embeddings.grad"])
+    optimizer.step()
+    again = record(weight, optimizer, tmp_path / "run", overwrite=True)
+    with pytest.warns(RecordingWarning, match="records nothing after step 1") as said:
+        optimizer.step()
+    optimizer.step()
+    assert len(said) == 1
+    first.close()
+    again.close()
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("beside", [1, 3])
+def test_of_several_recordings_each_warns_of_an_optimizer_and_none_disturbs_the_step(
+    tmp_path: Path, beside: int
+) -> None:
+    weight = nn.Embedding(VOCABULARY, WIDTH)
+    first, second = (torch.optim.SGD(weight.parameters(), lr=0.1) for _ in range(2))
+    recordings = [record(weight, first, tmp_path / f"{number}") for number in range(beside)]
+    with pytest.warns(RecordingWarning, match="is not followed") as said:
+        second.step()
+    assert len(said) == beside
+    first.step()
+    second.step()
+    for number, recording in enumerate(recordings):
+        recording.close()
+        assert open_run(tmp_path / f"{number}").steps.tolist() == [0, 1]
+
+
 def test_an_optimizer_that_steps_what_is_recorded_and_is_not_followed_is_said_once(tmp_path: Path) -> None:
     model, apart = gpt2(), nn.Linear(2, 2)
     first, second = (torch.optim.SGD(model.parameters(), lr=0.1) for _ in range(2))

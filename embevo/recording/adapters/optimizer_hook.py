@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from embevo.errors import ArgumentError
 from embevo.recording.learning_rate import LearningRate
+from embevo.recording.misuse import Replaced
 from embevo.recording.numbers import shown, step_of
 from embevo.recording.recorder import Recorder
 from embevo.recording.stepping import StepNotice
@@ -42,15 +43,18 @@ def capture_every_step(optimizer: Any, recorder: Recorder, first_step: int = 0) 
     step = step_of(first_step)
     tensors = recorder.tensors()
     rate = LearningRate(tensors)
+    replaced = Replaced(recorder)
 
     def before(stepping: Any, evaluations: int) -> None:
         del stepping
         # Of a closure that is called several times, none of the gradients is that of the step.
-        if not evaluations:
+        if not evaluations and not replaced.at(step):
             recorder.before_step(step + 1)
 
     def after(stepped: Any) -> None:
         nonlocal step
+        if replaced.at(step):
+            return
         step += 1
         recorder.capture(step, lr=rate.of(stepped))
 
