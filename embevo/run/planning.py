@@ -44,6 +44,8 @@ _SHRINK_FAST: Final = {
     "float32": ((1.1, 2.7), (1.0, 4.2), (1.0, 1.06)),
     "float64": ((1.0, 1.5), (1.0, 4.2), (1.0, 1.08)),
 }
+# The part of what fills a block that compressing takes away, at least.
+_OF_FILLING: Final = 0.99
 # Of a dtype of whole numbers nothing is known but that masks and ids shrink well.
 _SHRINK_UNKNOWN: Final = (1.0, 100.0)
 # Root, group, manifest, journal, lock, folders, and what is there for a moment only while it is written.
@@ -136,13 +138,17 @@ class Plan:
             low, high = _shrinks(frame.by_name[name].dtype, kind, effort, changes_little=name == frame.main)
             least += rows * frame.nbytes(name) / high
             most += rows * frame.nbytes(name) / low
-        # As they are, a block of few rows is as long as one of many.
-        stored = blocks * sum(
+        whole = sum(
             ChunkEncoder.of(layout.arrays[name]).stored_bytes(
                 frame.by_name[name].shape, frame.by_name[name].numpy_dtype
             )
             for name in layout.matrices
         )
+        # As they are, a block of few rows is as long as one of many; where the effort is chosen, one that is
+        # less than half full is compressed.
+        stored, rest = blocks * whole, rows % block
+        if effort == "auto" and 0 < 2 * rest < block:
+            stored -= int(whole * (1 - rest / block) * _OF_FILLING)
         if effort == "none":
             least = most = float(stored)
         if store != "safetensors":
@@ -156,7 +162,7 @@ class Plan:
         if store != "zarr":
             files += rows
         # Where training leaves no core for it, nothing is compressed.
-        rest = min(block, rows) * frame.image_bytes + CHUNKS_AT_WORK_BYTES if most else 0
+        at_work = min(block, rows) * frame.image_bytes + CHUNKS_AT_WORK_BYTES if most else 0
         return cls(
             frame,
             store,
@@ -171,7 +177,7 @@ class Plan:
             stored if effort in ("auto", "none") else 0,
             files,
             ring,
-            ring + rest,
+            ring + at_work,
         )
 
     @property

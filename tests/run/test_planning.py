@@ -91,8 +91,9 @@ def test_a_short_or_tiny_recording_is_within_the_expected_size(
     least, most = plan.zarr_bytes
     assert least <= stored <= most
     assert most < 1.5 * stored or effort != "none"
+    # Where the effort is chosen, a short block is made with LZ4, and those before are stored as they are.
     chosen = Plan.of(frame_of(shape, embeddings=dtype), steps=rows - 1, steps_per_second=1, store="zarr")
-    assert stored <= chosen.uncompressed_bytes
+    assert stored <= chosen.uncompressed_bytes or effort == "none"
 
 
 @pytest.mark.parametrize("effort", ["fast", "small"])
