@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from . import shared_options
 from .paths import PathOf
 from .readable import command_line
 from .selection import token_ids
@@ -25,16 +26,8 @@ if TYPE_CHECKING:
     metavar="KEY[=NAME]",
     help="Tensor to take from each file, and the name of its array in the run. Can be given several times.",
 )
-@click.option(
-    "--store", default="both", show_default=True, type=click.Choice(["zarr", "safetensors", "both"])
-)
-@click.option(
-    "--zarr-dtype",
-    default="float32",
-    show_default=True,
-    type=click.Choice(["float32", "native"]),
-    help="How Zarr stores a 16-bit matrix: widened exactly, or as it is.",
-)
+@shared_options.store
+@shared_options.zarr_dtype
 @click.option(
     "--token-ids",
     callback=token_ids,

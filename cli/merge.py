@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from . import shared_options
 from .paths import PathOf
 from .readable import command_line
 
@@ -15,16 +16,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PathOf(), metavar="RUN RUN...")
 @click.option("--out", required=True, type=PathOf(), help="Directory of the new run.")
-@click.option(
-    "--store", default="both", show_default=True, type=click.Choice(["zarr", "safetensors", "both"])
-)
-@click.option(
-    "--zarr-dtype",
-    default="float32",
-    show_default=True,
-    type=click.Choice(["float32", "native"]),
-    help="How Zarr stores a 16-bit matrix: widened exactly, or as it is.",
-)
+@shared_options.store
+@shared_options.zarr_dtype
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
 def merge(runs: tuple[Path, ...], *, out: Path, store: str, zarr_dtype: str, overwrite: bool) -> None:
     """Make one run of the steps of several: pieces that follow, overlap, or lie between each other's steps.

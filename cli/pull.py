@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from . import shared_options
 from .paths import PathOf
 from .readable import command_line
 
@@ -11,13 +12,7 @@ from .readable import command_line
 @click.command()
 @click.argument("url")
 @click.argument("directory", type=PathOf())
-@click.option(
-    "--patience",
-    type=click.FloatRange(0),
-    default=300.0,
-    show_default=True,
-    help="Seconds after which a storage that does not answer is given up.",
-)
+@shared_options.patience
 def pull(url: str, directory: Path, *, patience: float) -> None:
     """Bring the run at URL into DIRECTORY, each file compared with its checksum.
 

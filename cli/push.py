@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from . import shared_options
 from .paths import PathOf
 from .readable import command_line, size_of
 
@@ -13,13 +14,7 @@ from .readable import command_line, size_of
 @click.argument("run", type=PathOf())
 @click.argument("url")
 @click.option("--verify", "read_back", is_flag=True, help="Read everything back and compare its checksums.")
-@click.option(
-    "--patience",
-    type=click.FloatRange(0),
-    default=300.0,
-    show_default=True,
-    help="Seconds after which a storage that does not answer is given up.",
-)
+@shared_options.patience
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def push(run: Path, url: str, *, read_back: bool, patience: float, as_json: bool) -> None:
     """Send what RUN has sealed to URL, such as s3://bucket/prefix, from where it stopped.

@@ -15,26 +15,13 @@ from embevo import open_run
 from embevo.errors import ClosedError, RunInUseError
 from embevo.recording.recorder import Recorder
 from support.captures import STEPS, capture
+from support.forking import in_child
 from support.interpreters import interpreter
 
 CALLS: dict[str, Callable[[Recorder], object]] = {
     "capture": lambda recorder: recorder.capture(100),
     "flush": lambda recorder: recorder.flush(),
 }
-
-
-def in_child(work: Callable[[], object]) -> None:
-    """Run something in a forked child; it ends within a minute, and without an error."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            signal.alarm(60)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -49,7 +36,7 @@ def test_a_child_is_told_whose_the_recorder_is(
             with pytest.raises(ClosedError, match=f"belongs to process {parent}"):
                 CALLS[call](recorder)
 
-        in_child(work)
+        assert in_child(work) == 0
         capture(recorder, parameter, 1)
     assert open_run(tmp_path / "run").steps.tolist() == [0, 1]
 
@@ -71,7 +58,7 @@ def test_a_child_that_ends_its_copy_in_any_way_touches_nothing(
         gc.collect()
 
     for work in (recorder.close, leave, collect, lambda: recorder.stats):
-        in_child(work)
+        assert in_child(work) == 0
     for step in range(1, 10):
         capture(recorder, parameter, step)
     assert (tmp_path / "run" / "writer.lock").exists()
@@ -95,7 +82,7 @@ def test_a_child_may_record_its_own_run_and_not_its_parents(
             with Recorder(tmp_path / "own", {"embeddings": parameter}) as own:
                 own.capture(7)
 
-        in_child(work)
+        assert in_child(work) == 0
     assert open_run(tmp_path / "run").steps.tolist() == [0]
     assert open_run(tmp_path / "own").steps.tolist() == [7]
 

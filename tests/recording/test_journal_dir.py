@@ -39,6 +39,7 @@ from embevo.run.repair.recovery import has_run, recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
 from support.faults.rig import quick_or_full
+from support.forking import in_child
 from support.sinks import NO_SPACE, FailingSink
 
 BLOCK = 4
@@ -59,20 +60,6 @@ def capture(recording: Recorder, held: torch.Tensor, steps: range) -> None:
     for step in steps:
         held.copy_(tensor(step))
         recording.capture(step, loss=float(step))
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Do something in a forked child, which ends there; how it ended."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            signal.alarm(60)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(pid, 0)[1]
 
 
 def killed(run: Path, journal_dir: Path | None, rows: int, **options: Any) -> None:

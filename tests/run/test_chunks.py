@@ -15,6 +15,7 @@ from embevo.run.format.frame import FrameSpec
 from embevo.run.format.layout import Layout, ZarrDtype
 from embevo.run.format.room import Room
 from support import encoded
+from support.layouts import layout_of
 
 
 def written_by_zarr(layout: Layout, rows: int, values: np.ndarray) -> dict[str, bytes]:
@@ -69,14 +70,7 @@ def test_the_files_are_those_of_zarr(
     frame = FrameSpec.of({"embeddings": (dtype, shape)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zarr_arrays, "_CHUNK_BYTES", chunk_bytes)
-        layout = Layout.new(
-            frame,
-            block_steps=block_steps,
-            store="zarr",
-            zarr_dtype=zarr_dtype,
-            has_token_count=False,
-            attributes={},
-        )
+        layout = layout_of(frame, block_steps, zarr_dtype=zarr_dtype)
     stored = encoded.widened(values) if zarr_dtype == "float32" else values
     assert block_of(layout, values) == written_by_zarr(layout, rows, stored)
 
@@ -110,14 +104,7 @@ def test_what_is_made_with_less_effort_reads_the_same(
     frame = FrameSpec.of({"embeddings": (dtype, shape)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zarr_arrays, "_CHUNK_BYTES", chunk_bytes)
-        layout = Layout.new(
-            frame,
-            block_steps=block_steps,
-            store="zarr",
-            zarr_dtype=zarr_dtype,
-            has_token_count=False,
-            attributes={},
-        )
+        layout = layout_of(frame, block_steps, zarr_dtype=zarr_dtype)
     files = block_of(layout, values, effort)
     stored = encoded.widened(values) if zarr_dtype == "float32" else values
     assert encoded.same_bits(read_by_zarr(layout, rows, files), stored)

@@ -12,12 +12,13 @@ from embevo.run.format.array_spec import ArraySpec
 from embevo.run.format.dtypes import NUMPY_DTYPES
 from embevo.run.format.effort import AskedEffort
 from embevo.run.format.frame import FrameSpec
-from embevo.run.format.layout import Layout, Store, ZarrDtype
+from embevo.run.format.layout import Store, ZarrDtype
 from embevo.run.format.token_subset import TokenSubset
 from embevo.run.journal.ring import Journal
 from embevo.run.paths import RunPaths
 from embevo.run.writing.effort_choice import EffortChoice
 from embevo.run.writing.run_writer import StagedRun
+from support.layouts import layout_of
 
 DTYPES = sorted(NUMPY_DTYPES)
 NAMES = ["embeddings", "embeddings.grad", "h.0.attn", "exp_avg_sq", "mask"]
@@ -51,14 +52,8 @@ def write_run(
     token_count: NDArray[np.int64] | None = None,
 ) -> Path:
     """A run of the values of a frame at steps 0, every, ..., closed."""
-    layout = Layout.new(
-        frame,
-        block_steps=block_steps,
-        store=store,
-        zarr_dtype=zarr_dtype,
-        has_token_count=token_count is not None,
-        attributes={},
-    )
+    counted = token_count is not None
+    layout = layout_of(frame, block_steps, store=store, zarr_dtype=zarr_dtype, counted=counted)
     slots = 2 * block_steps
     run = StagedRun(RunPaths(path), layout, slots=slots, token_count=token_count).publish()
     for row in range(rows):
@@ -76,14 +71,7 @@ def write_arrays(
     """A run of the given values of each array along ``step``, in as many blocks as there are efforts."""
     rows = len(next(iter(arrays.values())))
     block_steps = rows // len(efforts)
-    layout = Layout.new(
-        frame,
-        block_steps=block_steps,
-        store="zarr",
-        zarr_dtype="float32",
-        has_token_count=False,
-        attributes={},
-    )
+    layout = layout_of(frame, block_steps)
     run = StagedRun(RunPaths(path), layout, slots=block_steps, token_count=None).publish()
     for row in range(rows):
         run.journal.begin(row)

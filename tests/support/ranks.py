@@ -20,6 +20,7 @@ from embevo.run.reading.reader import Run
 from embevo.run.repair.resuming import resume
 from embevo.run.writing.run_writer import RunWriter, StagedRun
 from embevo.run.writing.whole import Whole, create_whole
+from support.layouts import layout_of
 
 SHAPE = (11, 4)
 FRAME = FrameSpec.of({"embeddings": ("float32", SHAPE), "bias": ("bfloat16", (11,))}, ("loss",))
@@ -107,15 +108,7 @@ def create(
 ) -> Ranks:
     """A new run of no rows; with ``joins``, what is sealed is joined, and sent, as by recorders."""
     paths = RunPaths(path)
-    layout = Layout.new(
-        FRAME,
-        block_steps=BLOCK_STEPS,
-        store="zarr",
-        zarr_dtype="float32",
-        has_token_count=False,
-        attributes={"config": {"seed": 1}},
-        shards=shards,
-    )
+    layout = layout_of(FRAME, BLOCK_STEPS, attributes={"config": {"seed": 1}}, shards=shards)
     lock = create_whole(
         paths, layout, token_count=None, annotations=Annotations(), overwrite=overwrite, sync=False
     )

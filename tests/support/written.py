@@ -17,6 +17,7 @@ from embevo.run.writing.effort_choice import EffortChoice
 from embevo.run.writing.local_sink import create_run
 from embevo.run.writing.sealing import Sealer
 from support import encoded, frames
+from support.layouts import layout_of
 
 
 def frame_of(
@@ -70,12 +71,12 @@ def write_run(
     frame = frame or frame_of()
     path.mkdir(parents=True, exist_ok=True)
     paths = RunPaths(path)
-    layout = Layout.new(
+    layout = layout_of(
         frame,
-        block_steps=block_steps,
+        block_steps,
         store=store,
         zarr_dtype=zarr_dtype,
-        has_token_count=token_count is not None,
+        counted=token_count is not None,
         attributes={"config": {"seed": seed} if config is None else config, **attributes},
     )
     journal = Journal.create(paths.journal, frame, 2 * block_steps, run=identity(layout))
@@ -105,14 +106,7 @@ def write_any(
     """A run of any arrays, of steps 0, 1, 2, ..., the first ``sealed`` rows of it sealed."""
     path.mkdir(parents=True)
     paths = RunPaths(path)
-    layout = Layout.new(
-        frame,
-        block_steps=block_steps,
-        store=store,
-        zarr_dtype=zarr_dtype,
-        has_token_count=False,
-        attributes={},
-    )
+    layout = layout_of(frame, block_steps, store=store, zarr_dtype=zarr_dtype)
     journal = Journal.create(paths.journal, frame, 2 * block_steps, run=identity(layout))
     sealer = Sealer(paths, layout, create_run(paths, layout, None, sync=False), rows=0, sync=False)
     for row in range(rows):

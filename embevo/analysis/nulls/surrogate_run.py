@@ -89,19 +89,12 @@ def write_surrogate(
         attributes=_attributes(opened, of.name, kind, seed, getattr(makes, "settings", None)),
     )
     writer = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite, said=said)
-    complete = False
-    try:
+    with writer.filling("surrogate"):
         row = 0
         for block in makes.blocks(drawing(seed, 0)):
             row = _write(writer, opened, block, row, block_steps)
             if on_rows is not None:
                 on_rows(row, of.shape[0])
-        complete = True
-    except BaseException as error:
-        error.add_note(f"{paths.root} holds an unfinished surrogate: repeat it with overwrite.")
-        raise
-    finally:
-        writer.close(complete=complete)
     return paths.root
 
 

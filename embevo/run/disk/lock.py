@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from embevo.errors import DamagedError, RunInUseError, WeakerPromiseWarning
+from embevo.errors import DamagedError, NotARunError, RunInUseError, WeakerPromiseWarning
 from embevo.run.disk.process import is_alive, this_process
 from embevo.run.disk.rank import among_ranks
 from embevo.run.disk.regular_file import not_regular, open_regular
@@ -96,6 +96,20 @@ class WriterLock:
             finally:
                 _held.discard(self._descriptor)
                 os.close(self._descriptor)
+
+
+def lock_run(path: Path) -> WriterLock:
+    """Take the lock of a run that is there.
+
+    Raises:
+        NotARunError: there is no such directory.
+        RunInUseError: another process holds it.
+        OSError: with the path; nothing can be written there.
+    """
+    try:
+        return WriterLock(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotARunError(f"{path.parent} is not a run: there is no such directory") from error
 
 
 def writer_of(path: Path) -> Owner | None:

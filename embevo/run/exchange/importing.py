@@ -220,8 +220,7 @@ def import_snapshots(
             f"{folder.path} lies in {paths.root}, which is where the run shall go: name another directory"
         )
     run = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite, said=folder.said)
-    complete = False
-    try:
+    with run.filling("import"):
         for row, (step, file) in enumerate(folder.files.items()):
             _take_in(run.journal, row, step, file, folder)
             run.sealer.snapshot(run.journal, row)
@@ -229,12 +228,6 @@ def import_snapshots(
                 run.sealer.seal(run.journal, row + 1)
             if on_step is not None:
                 on_step(step)
-        complete = True
-    except BaseException as error:
-        error.add_note(f"{paths.root} holds an unfinished import: repeat it with overwrite.")
-        raise
-    finally:
-        run.close(complete=complete)
 
 
 def _step_files(folder: Path) -> dict[int, Path]:

@@ -153,15 +153,8 @@ def merge_runs(
         attributes=merging.attributes,
     )
     writer = RunWriter.create(paths, layout, slots=block_steps, overwrite=overwrite, said=merging.said)
-    complete = False
-    try:
+    with writer.filling("merge"):
         _fill(writer, merging, block_steps, on_step)
-        complete = True
-    except BaseException as error:
-        error.add_note(f"{paths.root} holds an unfinished merge: repeat it with overwrite.")
-        raise
-    finally:
-        writer.close(complete=complete)
 
 
 def _fill(

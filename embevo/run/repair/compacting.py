@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from embevo.errors import ArgumentError, DamagedError, NotARunError, RecordingError
+from embevo.errors import ArgumentError, DamagedError, RecordingError
 from embevo.run.disk.atomic import PARTIAL, write_file
 from embevo.run.disk.checksum import digest, digests
-from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.lock import lock_run
 from embevo.run.disk.regular_file import links_among, open_regular, read_regular, through_link
 from embevo.run.format.effort import FRAME_HEAD, Effort, effort_of
 from embevo.run.format.layout import Layout
@@ -108,10 +108,7 @@ def compact(path: PathLike, *, on_rows: Callable[[int, int], None] | None = None
         OSError: with the path; the run is in order, and every row is there.
     """
     paths = RunPaths(path)
-    try:
-        lock = WriterLock(paths.lock)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
+    lock = lock_run(paths.lock)
     try:
         refuse_pieces(paths, "compacted")
         return _compact(paths, on_rows or (lambda _done, _rows: None))

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from embevo.errors import NotARunError
 from embevo.run.disk.atomic import write_file
-from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.lock import lock_run
 from embevo.run.journal.place import remove_ring
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Rewound
@@ -61,10 +60,7 @@ def rewind_to(path: PathLike, step: int, journal_dir: PathLike | None = None) ->
         UnprovenError: captured rows wait in the journal for the machine that can prove them.
     """
     paths = RunPaths(path)
-    try:
-        lock = WriterLock(paths.lock)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
+    lock = lock_run(paths.lock)
     try:
         refuse_pieces(paths, "rewound as a whole")
         recover_to_write(paths)

@@ -7,10 +7,9 @@ Whatever a kill leaves, one of the two files is the one that the manifest names 
 import contextlib
 from collections.abc import Callable
 
-from embevo.errors import NotARunError
 from embevo.run.disk.atomic import sync_file, write_file
 from embevo.run.disk.checksum import Digest, digest, file_digest
-from embevo.run.disk.lock import WriterLock
+from embevo.run.disk.lock import lock_run
 from embevo.run.format.token_names import MOST_BYTES, Annotations
 from embevo.run.manifest.appender import ManifestAppender
 from embevo.run.manifest.entry import Annotated
@@ -42,10 +41,7 @@ def annotate_run(
     # Before a lock is left in a directory that is none of embevo's.
     Run(path)
     paths = RunPaths(path)
-    try:
-        lock = WriterLock(paths.lock)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotARunError(f"{paths.root} is not a run: there is no such directory") from error
+    lock = lock_run(paths.lock)
     try:
         run = Run(paths.root)
         manifest = Manifest(paths.manifest)

@@ -1,7 +1,7 @@
 """The one way to create a run, to take it up again, and to close it."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -106,6 +106,23 @@ class RunWriter:
         except BaseException:
             _remove_ring(paths, journal)
             raise
+
+    @contextlib.contextmanager
+    def filling(self, what: str) -> Iterator[None]:
+        """Guard a body that fills a new run, and close the run: complete if the body ends, else unfinished.
+
+        Args:
+            what: that is to be repeated if it does not, such as ``import``.
+        """
+        complete = False
+        try:
+            yield
+            complete = True
+        except BaseException as error:
+            error.add_note(f"{self.paths.root} holds an unfinished {what}: repeat it with overwrite.")
+            raise
+        finally:
+            self.close(complete=complete)
 
     def close(self, *, complete: bool) -> None:
         """Let go of the run.
