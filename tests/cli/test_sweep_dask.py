@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 from embevo_cli import sweep_dask
 
 from embevo.errors import SweepError
@@ -159,3 +159,18 @@ def test_each_thread_of_a_worker_trains_with_its_share_of_the_cores(
             )
             with sweep_dask.dask_workers(cluster.scheduler_address, jobs, tmp_path) as workers:
                 assert (workers.at_once(), workers.threads) == (at_once, 2)
+                assert workers.died == (KilledWorker,)
+
+
+@pytest.mark.parametrize("error", [None, OSError("closed"), TimeoutError("late")], ids=str)
+def test_a_scheduler_whose_connection_was_lost_has_gone_also_where_it_comes_back(
+    error: OSError | None,
+) -> None:
+    def nthreads() -> dict[str, int]:
+        if error is not None:
+            raise error
+        return {"worker": 2}
+
+    client = SimpleNamespace(status="running" if error else "connecting", nthreads=nthreads)
+    with pytest.raises(SweepError, match=r"the cluster has gone.* the same command goes on"):
+        sweep_dask._at_once(client, None, "the cluster")()

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,10 +75,10 @@ def test_without_locks_a_run_that_somebody_may_write_is_left_and_what_is_advised
     monkeypatch.setattr(sys, "executable", interpreter())
     monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(sweeping, "_DOUBT_SECONDS", 0)
-    grid = grid_file(tmp_path, {"seed": [1, 2, 3]}, steps=3, corpus=str(corpus_file(tmp_path)))
+    grid = grid_file(tmp_path, {"seed": [1, 2]}, steps=3, corpus=str(corpus_file(tmp_path)))
     sweep = Sweep(tmp_path / "out", load_grid(grid))
     paths = [RunPaths(sweep.path(run)) for run in sweep.runs]
-    for place in paths[:2]:
+    for place in paths:
         place.root.mkdir(parents=True)
     paths[0].lock.write_text(json.dumps(UNTOLD))
     # This one is known to be gone, and other machines need not know it.
@@ -88,7 +88,7 @@ def test_without_locks_a_run_that_somebody_may_write_is_left_and_what_is_advised
         left = invoke(*command)
     assert left.exit_code == 1
     states = [status.state for status in sweep.statuses()]
-    assert states == ["unknown", "complete", "complete"]
+    assert states == ["unknown", "complete"]
     (said,) = re.findall(r"UNKNOWN: seed=1: process 7 on node7 may .* remove (\S+), and", left.output)
     assert said == str(paths[0].lock)
     assert not paths[0].manifest.exists()
@@ -160,6 +160,29 @@ def test_who_writes_a_run_is_waited_for_as_long_as_it_lives_or_gets_further(
     conductor.train([run], lambda: False)
     assert clock.slept == 20 + sweeping._DOUBT_SECONDS / 10
     assert json.loads(lock.read_text()) == UNTOLD
+
+
+class Dying(ThreadPoolExecutor):
+    """Who take an order die of it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(ProcessLookupError("worker 7"))
+        return future
+
+
+def test_a_run_whose_workers_die_is_given_out_again_and_fails_in_the_end(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1]})))
+    with Dying() as executor:
+        workers = Workers("those", executor, lambda: 1, 1, died=(ProcessLookupError,))
+        Conductor(sweep, workers, threads=1, resumes=2).train(sweep.runs, lambda: False)
+        reason = "ProcessLookupError: worker 7, the last of 3 times"
+        assert sweep.status(sweep.runs[0]).reason == reason
+        sweep.retry(sweep.runs[0])
+        other = dataclasses.replace(workers, died=())
+        with pytest.raises(SweepError, match=r"those cannot train seed=1: ProcessLookupError.* same command"):
+            Conductor(sweep, other, threads=1, resumes=2).train(sweep.runs, lambda: False)
+    assert sweep.status(sweep.runs[0]).state == "waiting"
 
 
 @pytest.mark.parametrize(("end", "attempts"), [("kill -9 $$", 2), ("exit 143", 7)])
