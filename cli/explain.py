@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from .audit import setting
 from .paths import PathOf
 from .progress import measuring
 from .selection import MATRIX_HELP, TokenChoice, token_choice
@@ -23,15 +24,22 @@ _ELEMENTS: Final = 8
 @click.option("--token", required=True, metavar="TOKEN", callback=token_choice, help="Its id, or its text.")
 @click.option("--step", type=click.IntRange(0), metavar="N", help="One step, element by element.")
 @click.option("--matrix", metavar="NAME", help=MATRIX_HELP)
+@click.option(
+    "--set", "given", multiple=True, metavar="NAME=VALUE",
+    help="A setting of the optimizer in place of what is recorded, such as weight_decay=0; repeatable.",
+)  # fmt: skip
 @click.option("-o", "--out", type=PathOf(dir_okay=False), help="Draw it: a .png, .svg or .pdf.")
 @click.option("--overwrite", is_flag=True, help="Replace a file of that name that embevo did not make.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers of every step as JSON.")
+@click.pass_context
 def explain(
+    ctx: click.Context,
     run: Path,
     *,
     token: TokenChoice,
     step: int | None,
     matrix: str | None,
+    given: tuple[str, ...],
     out: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -46,6 +54,7 @@ def explain(
     from embevo.run.reading.reader import open_run  # noqa: PLC0415
 
     form = _form(out)
+    settings = dict(setting(ctx, text) for text in given)
     opened = open_run(run)
     chosen = token.ids_in(opened.token_names)
     if len(chosen) != 1:
@@ -53,7 +62,7 @@ def explain(
     if out is not None:
         check_destination(out, overwrite=overwrite)
     with measuring(f"Reading {run}") as on_rows:
-        found = explain_token(opened, chosen[0], array=matrix, on_rows=on_rows)
+        found = explain_token(opened, chosen[0], array=matrix, optimizer=settings, on_rows=on_rows)
     if step is not None and step not in found.steps:
         raise click.BadParameter(f"no update that leads to step {step} is recorded", param_hint="'--step'")
     if out is not None:

@@ -1,6 +1,7 @@
 """A token's updates taken apart, against the optimizer's equations written out step by step."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,20 @@ def test_the_command_tells_the_story_and_draws_it(tmp_path: Path) -> None:
 def test_a_token_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError):
         explain(adamw().record(tmp_path / "run"), 99)
+
+
+def test_what_the_run_does_not_say_of_its_optimizer_is_given_as_the_error_says(tmp_path: Path) -> None:
+    stepped = adamw(decay=0.01)
+    says = str(stepped.record(tmp_path / "says"))
+    silent = str(Stepped(stepped.rows, stepped.rates, {}).record(tmp_path / "silent"))
+    refused = CliRunner().invoke(command, ["explain", silent, "--token", "3"])
+    assert refused.exit_code == 2
+    advice = re.search(r"(--set \S+ --set \S+),", " ".join(refused.output.split()))
+    assert advice is not None, refused.output
+    told = [
+        CliRunner().invoke(command, ["explain", run, "--token", "3", "--json", *more])
+        for run, more in ((says, []), (silent, advice[1].split()))
+    ]
+    assert told[0].exit_code == told[1].exit_code == 0, told[1].output
+    found = [{**json.loads(of.stdout), "run_path": "", "run": ""} for of in told]
+    assert found[0] == found[1]
