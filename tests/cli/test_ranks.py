@@ -51,6 +51,7 @@ TABLE: dict[str, tuple[str, int, str]] = {
     "audit": ("audit {run}", 2, "does not say which optimizer"),
     "explain": ("explain {run} --token 3", 2, "does not say which optimizer"),
     "push": ("push {run} file://{here}/bucket/run", 0, "shows 8 steps"),
+    "verify what was pushed": ("verify --deep file://{here}/bucket/run", 0, "All is as it was written"),
     "pull": ("pull file://{here}/bucket/run {here}/back", 0, "is the run of"),
     "verify what was pulled": ("verify --deep {here}/back", 0, "All is as it was written"),
     "compact what was pulled": ("compact {here}/back", 0, "Compacted 8 steps"),

@@ -172,6 +172,15 @@ def test_the_first_process_alone_is_told_that_all_make_the_recorder(
     assert not (folder / "alone").exists()
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_both_processes_are_told_where_an_earlier_one_still_writes_the_run_of_one(
+    said: tuple[Path, dict[str, list[str]]], rank: int
+) -> None:
+    folder, told = said
+    for what in told[f"rank {rank} in use"]:
+        assert f"{folder / 'in the end' / 'ranks' / f'{rank:05d}'} is being written by process" in what, what
+
+
 @pytest.mark.parametrize("case", ["order", "in the end"])
 def test_the_training_goes_on_and_is_recorded(said: tuple[Path, dict[str, list[str]]], case: str) -> None:
     """In whatever order the arrays are named."""

@@ -9,8 +9,10 @@ import zarr
 
 from embevo.errors import DamagedError
 from embevo.run.format.shards import Piece, Shards
+from embevo.run.format.token_names import Annotations
 from embevo.run.reading.reader import open_run
 from embevo.run.repair.recovery import recover
+from embevo.run.repair.resuming_ranks import resume_whole
 from embevo.run.repair.verification import verify
 from embevo.run.writing.whole import mark_unjoined
 from support.ranks import BLOCK_STEPS, FRAME, SHARDS, Ranks, create, reopen, values
@@ -144,6 +146,32 @@ def test_what_all_have_recorded_alike_is_kept_where_one_has_left_a_step_out(
             assert len(done.ahead) == len(SHARDS.ranks)
     assert_right(path, row)
     assert recover(path).ok is False
-    # Recorded on from there, all of it is right; what is only in the runs of processes gives way.
     for each in SHARDS.ranks:
         assert len(open_run(ranks.paths.rank(each).root).steps) == (8 if each == rank else 9)
+    # Resumed, all of them go on from there; what is only in the runs of processes gives way.
+    lock, _, keep = resume_whole(
+        ranks.paths, FRAME, SHARDS, annotations=Annotations(), rewind_to=None, sync=False
+    )
+    lock.release()
+    assert keep == row - 1
+    resumed = reopen(path, keep=keep)
+    for each in SHARDS.ranks:
+        resumed.capture(each, range(row, 9))
+    resumed.leave()
+    recover(path)
+    assert_right(path, 9)
+    assert verify(path, deep=True).problems == []
+
+
+def test_the_ring_of_another_training_is_not_taken_for_that_of_a_process(tmp_path: Path) -> None:
+    """Of the same arrays and attributes, and the same rank."""
+    ranks, other = recorded(tmp_path / "run", 5), recorded(tmp_path / "other", 5)
+    ring = ranks.paths.rank(1).journal
+    ring.rename(tmp_path / "aside")
+    shutil.copyfile(other.paths.rank(1).journal, ring)
+    for attempt in (open_run, recover):
+        with pytest.raises(DamagedError, match="belongs to another run, one with other attributes"):
+            attempt(tmp_path / "run")
+    (tmp_path / "aside").replace(ring)
+    recover(tmp_path / "run")
+    assert_right(tmp_path / "run", 5)

@@ -121,11 +121,15 @@ def create(
     return Ranks(paths, layout, writers, dict.fromkeys(writers, 0), mirrors, shards)
 
 
-def reopen(path: Path, shards: Shards = SHARDS) -> Ranks:
-    """A run that nobody records, to be recorded on in every process; what is sealed is not joined."""
+def reopen(path: Path, shards: Shards = SHARDS, *, keep: int | None = None) -> Ranks:
+    """A run that nobody records, to be recorded on in every process, from a step on or where each ends.
+
+    What is sealed is not joined.
+    """
     paths = RunPaths(path)
     writers = {
-        rank: resume(paths.rank(rank), shards.frame(rank, FRAME), sync=False).writer for rank in shards.ranks
+        rank: resume(paths.rank(rank), shards.frame(rank, FRAME), rewind_to=keep, sync=False).writer
+        for rank in shards.ranks
     }
     rows = {rank: writer.sealer.rows for rank, writer in writers.items()}
     return Ranks(paths, Run(path).layout, writers, rows, {}, shards)

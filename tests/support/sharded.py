@@ -25,6 +25,8 @@ from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import embevo
+from embevo.run.disk.lock import WriterLock
+from embevo.run.paths import RunPaths
 
 STEPS = 7
 WHAT = ("embeddings", "embeddings.grad", "embeddings.exp_avg")
@@ -158,20 +160,20 @@ def otherwise(folder: Path) -> None:
     second = dist.get_rank() == 1
     told: dict[str, str] = {}
 
-    def attempt(case: str, *, asks: bool = True) -> None:
-        given = dict(OTHERWISE.get(case, {})) if second else {}
+    def attempt(case: str, *, asks: bool = True, told_as: str = "", **same: Any) -> None:
+        given = {**same, **(OTHERWISE.get(case, {}) if second else {})}
         dtype = given.pop("dtype", torch.float32)
         model = _fsdp(Model(101, 8).to(dtype))
         optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
         run = folder / given.pop("run_dir", case)
         what = given.pop("what", WHAT)
-        told[case] = ""
+        told[told_as or case] = ""
         recorder = None
         if asks:
             try:
                 recorder = embevo.record(model, optimizer, run, what, **given)
             except embevo.EmbevoError as error:
-                told[case] = str(error)
+                told[told_as or case] = str(error)
         for step in range(2 if case in LAST else 0):
             model(batch(step, CASES["fsdp"])).square().mean().backward()
             optimizer.step()
@@ -181,6 +183,16 @@ def otherwise(folder: Path) -> None:
     for case in OTHERWISE:
         attempt(case)
     attempt("in the end")
+    # As by a process from before a restart, which lives on: of either rank.
+    for rank in range(2):
+        held = (
+            WriterLock(RunPaths(folder / "in the end").rank(rank).lock) if rank != dist.get_rank() else None
+        )
+        dist.barrier()
+        attempt("in the end", told_as=f"rank {rank} in use", resume=True)
+        dist.barrier()
+        if held is not None:
+            held.release()
     _get_default_store().set_timeout(timedelta(seconds=0.5))
     attempt("alone", asks=not second)
     dist.barrier()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from embevo.errors import WeakerPromiseWarning
 from embevo.recording.recorder import Recorder
 from embevo.run.repair.compacting import compact
 from embevo.run.repair.recovery import recover
@@ -258,6 +260,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # The rig's directory is in memory, where a power cut is only simulated. That this is said would be a call
+    # that fails like those of the recorder, and nobody need be told of it.
+    warnings.simplefilter("ignore", WeakerPromiseWarning)
     # Children have the tables of this process, which take longer to make than a child lives.
     for name in ("bfloat16", "float16"):
         encoded.widened(np.zeros(1, encoded.DTYPES[name]))
