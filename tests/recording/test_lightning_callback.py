@@ -331,3 +331,19 @@ except embevo.MissingLibraryError as error:
 """
     done = subprocess.run([interpreter(), "-c", code], capture_output=True, text=True, check=False)
     assert "pip install embevo[lightning]" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_beside_the_first_process_those_record_that_have_a_piece_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, divided: bool
+) -> None:
+    module, callback = Automatic(), RecordLightning(tmp_path / "run")
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_steps=2)
+    trainer.strategy.optimizers = [module.configure_optimizers()]
+    monkeypatch.setattr(lightning.Trainer, "is_global_zero", property(lambda _: False))
+    monkeypatch.setattr("embevo.recording.adapters.lightning_callback.is_divided", lambda _: divided)
+    callback.on_train_start(trainer, module)
+    assert (callback.recorder is not None) == divided
+    if callback.recorder is not None:
+        callback.recorder.close()
+        assert open_run(tmp_path / "run").steps.tolist() == [0]

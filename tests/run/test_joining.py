@@ -22,6 +22,7 @@ from embevo.run.repair.compacting import compact, estimate_compaction
 from embevo.run.repair.recovery import recover
 from embevo.run.repair.rewinding import rewind_to
 from embevo.run.repair.verification import verify
+from embevo.run.writing import joining, local_sink
 from embevo.run.writing.joining import Joiner
 from embevo.run.writing.whole import join_all
 from support.ranks import BLOCK_STEPS, SHARDS, Ranks, create, values
@@ -136,6 +137,89 @@ def test_the_first_joins_while_all_record(tmp_path: Path) -> None:
     check(tmp_path / "run", list(range(BLOCK_STEPS)))
     for rank in SHARDS.ranks:
         ranks.close(rank)
+
+
+@pytest.mark.parametrize(("rank", "at"), [(0, 0), (1, 0), (3, 0), (3, 5)])
+def test_a_block_that_a_process_seals_longer_meanwhile_is_joined_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, at: int
+) -> None:
+    """Its files are replaced after they were looked up, and before they have their second name."""
+    ranks = create(tmp_path / "run")
+    for each in SHARDS.ranks:
+        ranks.capture(each, range(2), flush=True)
+    put_beside, count = joining.put_beside, 0
+
+    def meanwhile(*arguments: Any, **options: Any) -> None:
+        nonlocal count
+        if count == at:
+            ranks.capture(rank, [2])
+        count += 1
+        put_beside(*arguments, **options)
+
+    monkeypatch.setattr(joining, "put_beside", meanwhile)
+    assert joined(ranks).rows in (0, 2)
+    assert count > at
+    assert joined(ranks).rows == 2
+    check(tmp_path / "run", [0, 1])
+    ranks.leave()
+    assert verify(tmp_path / "run", deep=True).problems == []
+
+
+@pytest.mark.parametrize("rank", SHARDS.ranks)
+def test_a_block_that_is_entered_and_whose_files_are_not_there_yet_is_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    ranks = create(tmp_path / "run")
+    for each in SHARDS.ranks:
+        ranks.capture(each, range(2), flush=True)
+
+    write_file = local_sink.write_file
+
+    def late(path: Any, *arguments: Any, **options: Any) -> None:
+        if "snapshots" not in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write_file(path, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(local_sink, "write_file", late)
+        with pytest.raises(OSError, match="Input/output error"):
+            ranks.capture(rank, [2])
+    assert joined(ranks).rows == 0
+    check(tmp_path / "run", [0, 1])
+    ranks.writers[rank].sealer.seal(ranks.writers[rank].journal, 3)
+    assert joined(ranks).rows == 2
+    check(tmp_path / "run", [0, 1])
+    ranks.leave()
+
+
+def test_where_the_disk_of_one_process_is_full_the_others_go_on_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    ranks = create(path, joins=True)
+    for rank in SHARDS.ranks:
+        ranks.capture(rank, range(BLOCK_STEPS))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(ranks.writers[1].sealer.sinks[0], "block", full)
+    with pytest.raises(OSError, match="No space"):
+        ranks.capture(1, range(BLOCK_STEPS, 2 * BLOCK_STEPS))
+    # The others have rings of two blocks, and leave none of theirs waiting in it.
+    for rank in (0, 3):
+        ranks.capture(rank, range(BLOCK_STEPS, 6 * BLOCK_STEPS))
+        assert ranks.writers[rank].sealer.rows == 6 * BLOCK_STEPS
+        ranks.close(rank)
+    assert open_run(path).steps.tolist() == list(range(2 * BLOCK_STEPS))
+    assert len(np.asarray(zarr.open_group(path / "trajectory.zarr", mode="r")["step"][:])) == BLOCK_STEPS
+    assert summarize(path).state != "complete"
+    ranks.leave()
+    done = recover(path)
+    assert [line.partition(" on ")[0] for line in done.ahead] == ["rank 0", "rank 3"]
+    assert all("had 12 more steps: 6..17" in line for line in done.ahead)
+    check(path, list(range(2 * BLOCK_STEPS)))
+    assert verify(path, deep=True).problems == []
 
 
 def test_processes_of_other_steps_are_named(tmp_path: Path) -> None:

@@ -185,9 +185,8 @@ def otherwise(folder: Path) -> None:
     attempt("in the end")
     # As by a process from before a restart, which lives on: of either rank.
     for rank in range(2):
-        held = (
-            WriterLock(RunPaths(folder / "in the end").rank(rank).lock) if rank != dist.get_rank() else None
-        )
+        lock = RunPaths(folder / "in the end").rank(rank).lock
+        held = None if rank == dist.get_rank() else WriterLock(lock)
         dist.barrier()
         attempt("in the end", told_as=f"rank {rank} in use", resume=True)
         dist.barrier()
