@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
@@ -85,6 +85,17 @@ def test_the_files_are_those_of_zarr(
     chunk_bytes=st.sampled_from([1, 2000, 1 << 22]),
     effort=st.sampled_from(["none", "fast"]),
     calm=st.booleans(),
+)
+# Two chunks of four tokens each, of which the last one has three.
+@example(
+    shape=(7, 1),
+    block_steps=99,
+    missing=0,
+    dtype="float32",
+    zarr_dtype="float32",
+    chunk_bytes=2000,
+    effort="none",
+    calm=False,
 )
 def test_what_is_made_with_less_effort_reads_the_same(
     shape: tuple[int, int],

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embevo.run import planning
 from embevo.run.fits import loads_of, warnings_of, where_all_cores_are_busy
 from embevo.run.format.effort import EFFORTS, AskedEffort, Effort
 from embevo.run.format.frame import FrameSpec
@@ -18,6 +19,7 @@ from embevo.run.journal.header import header_of, journal_bytes
 from embevo.run.journal.ring import Journal
 from embevo.run.limits import DiskRoom
 from embevo.run.planning import Machine, Plan
+from embevo.run.rates import Encoded
 from embevo.run.writing.expected_effort import expected_effort
 from support import trajectories, written
 
@@ -172,6 +174,16 @@ def test_what_is_advised_against_too_large_a_ring_helps(shape: tuple[int, int], 
         else:
             assert "Record fewer rows" in warning
             assert plan.block_steps == 1 or smallest + frame.image_bytes + (16 << 20) > 0.9 * there_is
+
+
+@pytest.mark.parametrize(("effort", "made_with"), [("auto", "none"), ("none", "none"), ("small", "small")])
+def test_blocks_are_timed_with_the_effort_that_they_are_made_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: AskedEffort, made_with: Effort
+) -> None:
+    found = {name: Encoded(rate, 1 / rate) for name, rate in zip(EFFORTS, (300.0, 200.0, 100.0), strict=True)}
+    monkeypatch.setattr(planning, "encoding", lambda *_: found)
+    plan = Plan.of(frame_of((4, 4)), steps=10, steps_per_second=1, effort=effort)
+    assert Machine.measured(tmp_path, plan, "float32").encode_rate == found[made_with].rate
 
 
 @pytest.mark.parametrize("store", ["zarr", "safetensors"])
