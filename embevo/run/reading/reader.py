@@ -83,8 +83,7 @@ class Run:
         with self._opened.reading():
             self._manifest = Manifest(self._paths.manifest)
         self._following = Following(self._paths, self._manifest, Run)
-        self.journal_elsewhere = ""
-        self.ranks_differ = ""
+        self.journal_elsewhere = self.ranks_differ = ""
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.unproven_steps: NDArray[np.int64] = np.zeros(0, np.int64)
         self.sealed_rows = -1
@@ -125,8 +124,7 @@ class Run:
             RunReplacedError: another run was recorded in its place.
             DamagedError: metadata, manifest or journal are not what was written.
         """
-        # The first look was made when it was opened.
-        if self._brought is not None and self.sealed_rows >= 0:
+        if self._brought is not None and self.sealed_rows >= 0:  # not the first look
             self._brought.take_in()
         with self._opened.reading():
             self._refresh()
