@@ -76,7 +76,8 @@ class Conductor:
                     if self._again(run, self._outcome(run, future), session):
                         waiting.append(run)
         except OSError as error:
-            raise SweepError(f"{error.filename or self.sweep.folder}: {error.strerror}. {_AGAIN}") from error
+            file = error.filename or self.sweep.folder
+            raise SweepError(f"{file}: {error.strerror}. {_WITH_THAT}") from error
         finally:
             session.end()
             self._see_them_end()
@@ -148,7 +149,7 @@ class Conductor:
         if ended.unseen and session.file.exists():
             raise SweepError(unseen(ended.host, self.sweep.out))
         if ended.unseen:
-            raise SweepError(f"{session.file} was removed while the sweep was at work. {_AGAIN}")
+            raise SweepError(f"{session.file} was removed while the sweep was at work. {_WITH_THAT}")
         if ended.lost:
             return self._resumed(run, ended.lost)
         if ended.code is None:
@@ -197,6 +198,7 @@ class Conductor:
                     del self._running[future]
 
 
+_WITH_THAT: Final = "What is still there is as it was captured; the same command goes on with that."
 _AGAIN: Final = "What was captured is safe; the same command goes on."
 _INSTALLED: Final = "Install there what is here, and see that it sees the same directories."
 

@@ -64,7 +64,9 @@ def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT, *, for_
     index = {"format": FORMAT, "step": state.step, "numbers": state.numbers}
     try:
         _sweep(directory)
-        partial.mkdir(parents=True)
+        # Not where somebody has removed the run: what is made there would keep a new one from its place.
+        directory.mkdir(exist_ok=True)
+        partial.mkdir()
         write_file(partial / STATE, image, sync=True)
         write_file(partial / INDEX, pack_index(index, image), sync=True)
         if for_good or is_kept(directory, state.step):
@@ -83,9 +85,11 @@ def save_checkpoint(directory: Path, state: LoopState, keep: int = KEPT, *, for_
             _discard(directory / f"step_{old:07d}")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
+        now = "Everything captured so far is safe; make room and resume the run."
+        if not directory.parent.is_dir():
+            now = f"Somebody has removed {directory.parent}."
         raise CheckpointError(
-            f"cannot write the checkpoint {place}: {error.filename}: {error.strerror}. Everything captured "
-            "so far is safe; make room and resume the run."
+            f"cannot write the checkpoint {place}: {error.filename}: {error.strerror}. {now}"
         ) from error
     return place
 

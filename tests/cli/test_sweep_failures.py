@@ -185,6 +185,15 @@ def test_a_run_whose_workers_die_is_given_out_again_and_fails_in_the_end(tmp_pat
     assert sweep.status(sweep.runs[0]).state == "waiting"
 
 
+def test_what_a_terminal_tells_trainings_too_is_not_held_against_them(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "out", load_grid(grid_file(tmp_path, {"seed": [1]})))
+    (run,) = sweep.runs
+    with Elsewhere(python=program(tmp_path, "exit 130")) as executor:
+        workers = Workers("elsewhere", executor, lambda: 1, 1)
+        Conductor(sweep, workers, threads=1, resumes=0).train([run], sweep.log(run).exists)
+    assert sweep.status(run).state == "waiting"
+
+
 @pytest.mark.parametrize(("end", "attempts"), [("kill -9 $$", 2), ("exit 143", 7)])
 def test_to_be_told_to_end_counts_only_where_it_got_no_further_and_to_be_killed_always(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, attempts: int

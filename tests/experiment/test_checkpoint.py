@@ -104,6 +104,14 @@ def test_the_last_two_are_kept(states: list[LoopState], directory: Path) -> None
     assert [path.name for path in directory.iterdir()] == ["step_0000004"]
 
 
+def test_where_the_run_was_removed_nothing_is_made_that_keeps_a_new_one_from_its_place(
+    states: list[LoopState], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=r"Somebody has removed .*/run\."):
+        save_checkpoint(tmp_path / "run" / "checkpoints", states[0])
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_pickle(states: list[LoopState], directory: Path) -> None:
     place = save_checkpoint(directory, states[0])
     assert sorted(path.name for path in place.iterdir()) == ["checkpoint.json", "state.safetensors"]
