@@ -62,6 +62,22 @@ def test_the_objectives_predict_one_and_two_ahead(
             assert bytes(known) in text
 
 
+def test_runs_of_one_seed_differ_in_their_initial_embedding_alone(
+    small_config: ExperimentConfig, small_corpus: Corpus
+) -> None:
+    """So that what differs between initialisations comes of them."""
+    one, other = (
+        TrainingLoop(dataclasses.replace(small_config, init=init), small_corpus)
+        for init in ("qwen", "normal")
+    )
+    assert not torch.equal(one.embedding, other.embedding)
+    for (name, weight), same in zip(one.model.named_parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(weight, same) or weight is one.embedding, name
+    for _ in range(9):
+        for batch, same in zip(one._batch(), other._batch(), strict=True):
+            assert torch.equal(batch, same)
+
+
 def test_a_restored_loop_goes_on_with_the_same_bits(
     small_config: ExperimentConfig, small_corpus: Corpus
 ) -> None:

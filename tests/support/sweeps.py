@@ -89,9 +89,10 @@ def until(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 
 
 def started(grid: Path, out: Path, *options: str, threads: int = 1) -> subprocess.Popen[bytes]:
-    """A sweep that has been started."""
+    """A sweep that has been started; what it says of its states goes to a file beside ``out``."""
     words = ["--out", str(out), "--threads", str(threads), "--no-analyze", *options]
-    return subprocess.Popen(sweep_command(str(grid), *words), stderr=subprocess.PIPE)
+    with out.with_name(f"{out.name}.said").open("ab") as said:
+        return subprocess.Popen(sweep_command(str(grid), *words), stdout=said, stderr=subprocess.PIPE)
 
 
 def pid_of(path: Path) -> int:
