@@ -37,8 +37,8 @@ _PICTURES: Final = {
 # Why a bar that is not reached is not.
 _REASONS: Final = {
     "capture": (
-        "save_file takes what the file system takes to create a file, which changes several times over with "
-        "what was written and deleted before. The copy into RAM is the measure that does not depend on it."
+        "Where a copy into RAM itself is less than 20 times as fast as save_file, no recorder that copies "
+        "can be: calls a minute apart measured 14 and 44 times, the second after many files were deleted."
     ),
     "overhead": (
         "A model that takes a millisecond a step on all cores leaves none to the writer. Each step costs it "
