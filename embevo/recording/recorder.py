@@ -201,6 +201,7 @@ class Recorder:
         self._when_full = when_full
         self._recorded: RecordedSteps | None = None
         self.recovery: Recovery | None = None
+        self.is_replaced = False
         self._sync_seconds = sync_seconds if sync else None
         self._sync_steps = sync_steps
         self._records = True
@@ -272,7 +273,6 @@ class Recorder:
         self._released = False
         # Why it records no more, where that was not its own doing.
         self._ended = ""
-        self.is_replaced = False
 
     def _start(self, run: RunWriter, whole: Whole | None = None) -> None:
         """Have a thread write what is captured, of a whole run or of a part of one."""

@@ -97,14 +97,16 @@ def test_a_loop_that_waits_gets_small_blocks_by_itself(
 def test_a_loop_that_waits_for_the_writer_gets_light_blocks(tmp_path: Path) -> None:
     """The writer is busy all the time: it does less, until training need not wait for it."""
     matrix = torch.empty(400, 400)
+    light = {"none", "fast"}
     with Recorder(tmp_path, {"embeddings": matrix}, store="zarr", block_steps=10, budget=0.01) as recorder:
-        for step in range(300):
+        # How idle cores are is known after some tenths of a second, and not after some steps.
+        for step in range(5000):
             matrix[:] = torch.randn(1, 400)
             recorder.capture(step)
-    blocks = recorder.stats.blocks
-    assert sum(blocks.values()) == 30
-    assert blocks["small"] < 15
-    assert recorder.stats.effort in {"none", "fast"}
+            if step % 10 == 0 and recorder.stats.effort in light:
+                break
+    assert recorder.stats.effort in light
+    assert sum(recorder.stats.blocks.values()) == -(-(step + 1) // 10)
 
 
 def test_a_short_block_is_not_filled_up_with_bytes_as_they_are(

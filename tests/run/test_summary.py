@@ -32,7 +32,8 @@ def test_a_complete_run(tmp_path: Path) -> None:
     assert (summary.state, summary.writer, summary.rows, summary.journal_rows) == ("complete", None, 7, 0)
     assert (summary.first_step, summary.last_step, summary.gaps, summary.missing) == (0, 60, [], 0)
     assert summary.shape == (7, 5, 3)
-    half, full = summary.matrices[1], summary.matrices[0]
+    # The matrix that a run is looked at for comes first.
+    half, full = summary.matrices
     assert (full.name, full.dtype, full.stored_dtype) == ("moments", "float32", "float32")
     assert (half.name, half.dtype, half.stored_dtype) == ("embeddings", "bfloat16", "float32")
     assert half.shard == (4, 5, 3)

@@ -254,7 +254,7 @@ class Run:
         if isinstance(name, str) and name in self.frame.scalars:
             dtype, read = np.dtype(np.float64), partial(self._read, name)
             return StepArray(name, (len(self.steps),), dtype, dtype, read, ("step",), self._positions)
-        hint = "; steps are in run.steps" if name == "step" else ""
+        hint = "; steps are in run.steps" if isinstance(name, str) and name == "step" else ""
         raise KeyError(f"{self.path} has no array {name!r}; it has {', '.join(self)}{hint}")
 
     def __iter__(self) -> Iterator[str]:
