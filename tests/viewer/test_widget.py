@@ -105,15 +105,23 @@ def test_what_cannot_be_shown_is_said(recorded: list[Path], monkeypatch: pytest.
         embevo.view(recorded[0])
 
 
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of its own, which asks nobody anything once its test has ended, however that was."""
+    context = browser.new_context(viewport={"width": 1000, "height": 700}, offline=False)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_is_in_the_notebook(
-    browser: Any, kernel: Kernel, recorded: list[Path], theme: str, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, page: Any, recorded: list[Path], theme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that what the page is sent comes in parts.
     monkeypatch.setattr("embevo.viewer.widget._PART", 5000)
-    context = browser.new_context(viewport={"width": 1000, "height": 700}, offline=False)
-    page = context.new_page()
     page.expose_function("kernel", kernel.answer)
     traits = json.dumps({"height": 640, "state": "step=20"})
     text = NOTEBOOK.format(light=str(theme == "light").lower(), traits=traits)
@@ -134,6 +142,8 @@ def test_the_page_is_in_the_notebook(
     shown = Framed(page)
     page.goto("http://notebook.test/")
     page.wait_for_selector("iframe[srcdoc]")
+    # Until then the frame is another, empty one, of which nothing can be asked.
+    page.frames[1].wait_for_url("about:srcdoc")
     shown.until("!!(window.embevo && window.embevo.firstPicture)")
     assert shown.step == 20
     values = np.asarray(embevo.open_run(recorded[0])["embeddings"][:], np.float64)
@@ -161,4 +171,3 @@ def test_the_page_is_in_the_notebook(
     page.evaluate("window.end()")
     assert page.evaluate("window.told.size") == 0
     assert not shown.complaints
-    context.close()
