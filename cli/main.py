@@ -41,6 +41,14 @@ COMMANDS: Final = {
     "import-safetensors": "embevo_cli.import_safetensors:import_safetensors",
 }
 _INTERRUPTED: Final = 130
+_NO_ROOM: Final = "Make room there, of bytes (df -h) and of files (df -i), and give the same command again."
+# What helps where the system refuses a file, by the number of the error.
+_TO_DO: Final = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EROFS: "Nothing can be written there: mount it for writing, or give another place.",
+    errno.EACCES: "Give it to the user who runs this, or run it as the one whose it is.",
+}
 
 
 class _Failure(click.ClickException):
@@ -78,7 +86,9 @@ class _Commands(click.Group):
             if error.errno == errno.EPIPE:
                 raise
             reason = error.strerror or str(error)
-            raise _failure(error, f"{error.filename}: {reason}" if error.filename else reason) from error
+            message = f"{error.filename}: {reason}" if error.filename else reason
+            to_do = _TO_DO.get(error.errno or 0)
+            raise _failure(error, f"{message}. {to_do}" if to_do else message) from error
         except KeyboardInterrupt as error:
             click.echo(_failure(error, "Interrupted.").message, err=True)
             ctx.exit(_INTERRUPTED)

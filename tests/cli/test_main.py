@@ -83,7 +83,17 @@ def test_notes_are_printed_with_the_error(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_error_of_the_disk_names_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     result = raising(monkeypatch, OSError(28, "No space left on device", "/full/file"))
-    assert (result.exit_code, result.stderr) == (2, "Error: /full/file: No space left on device\n")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: /full/file: No space left on device. Make room there, of bytes (df -h) and of files (df -i), "
+        "and give the same command again.\n"
+    )
+    result = raising(monkeypatch, OSError(30, "Read-only file system", "/fixed/file"))
+    assert result.stderr.startswith(
+        "Error: /fixed/file: Read-only file system. Nothing can be written there: "
+    )
+    result = raising(monkeypatch, OSError(5, "Input/output error", "/broken/file"))
+    assert result.stderr == "Error: /broken/file: Input/output error\n"
 
 
 def test_an_error_of_our_own_making_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
